@@ -1,0 +1,2 @@
+//! The process: arguments, config, logging, signals, exit code. Nothing else.
+fn main() {}

@@ -1,0 +1,247 @@
+//! The traits of the edges: everything the middle may ask of this machine or of the network.
+//!
+//! `os/`, `aws/` and `directory.rs` implement them for real; `tests/sim` implements them in
+//! memory. Calls never block for long: the network's are "submit now, ask for answers later".
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::event::{Batch, EpochMs, Offset, Target};
+
+/// An open file, as a number the edge understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(pub u32);
+
+/// Which file on this machine: device and inode. Inodes are reused, so this is a hint to be
+/// checked by a fingerprint, never proof.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct FileKey {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file: the only kind that is opened.
+    File,
+    /// A directory: the only kind that is descended into.
+    Directory,
+    /// Symlinks that leave their root, FIFOs, sockets, devices: left alone.
+    Other,
+}
+
+/// What the system says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Which file.
+    pub key: FileKey,
+    /// What kind of thing.
+    pub kind: Kind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last write.
+    pub modified_ms: EpochMs,
+    /// Names that still lead to it; 0 = deleted, its bytes live only as long as it is open.
+    pub links: u64,
+}
+
+/// The log files of this machine, read only. `root` is the literal directory the user's pattern
+/// begins with: no symlink is followed out of it.
+pub trait Files {
+    /// The names in a directory (not `.` and `..`) with what they are, in no order.
+    ///
+    /// # Errors
+    /// As the system says; a missing directory is `NotFound`.
+    fn list(&mut self, root: &Path, dir: &Path) -> io::Result<Vec<(std::ffi::OsString, Kind)>>;
+
+    /// What the system says of a path, the link itself not followed out of `root`.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn stat(&mut self, root: &Path, path: &Path) -> io::Result<Meta>;
+
+    /// Opens a regular file for reading without blocking.
+    ///
+    /// # Errors
+    /// As the system says; anything but a regular file is `InvalidInput`.
+    fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)>;
+
+    /// What the system says of an open file.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn meta(&mut self, handle: Handle) -> io::Result<Meta>;
+
+    /// Reads up to `into.len()` bytes at `offset`; 0 = end of file for now.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn read_at(&mut self, handle: Handle, offset: Offset, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Lets go of an open file.
+    fn close(&mut self, handle: Handle);
+}
+
+/// The agent's own directory of state. Names are relative, `/` allowed for one folder level.
+pub trait Store {
+    /// The whole content, `None` where there is no such name.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces the content atomically and durably: write beside, sync, rename, sync the folder.
+    ///
+    /// # Errors
+    /// As the system says (a full disk above all); the old content is then untouched.
+    fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Appends to a file, creating it. Not durable before the next sync of the system.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Renames, replacing what is there.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes; a missing name is no error.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// The names in a folder with their sizes, sorted by name; empty where there is no folder.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>>;
+}
+
+/// Wakes the scan: a hint that something happened, never the truth about what.
+pub trait Watch {
+    /// Asks for hints about a directory's entries (not recursively). False: no hints will come
+    /// for it (no inotify here, out of watches, no such directory), so it must be polled.
+    fn watch(&mut self, dir: &Path) -> bool;
+
+    /// No more hints about a directory.
+    fn unwatch(&mut self, dir: &Path);
+
+    /// The hints since the last call.
+    fn take(&mut self) -> Hints;
+}
+
+/// What a [`Watch`] noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Paths that changed, appeared or vanished; duplicates allowed.
+    pub paths: Vec<PathBuf>,
+    /// Hints were lost (the queue overflowed): look at everything.
+    pub rescan: bool,
+}
+
+/// A request's name while it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// What the log service can be asked. A batch moves out with its call and back with the answer,
+/// so there is never a second owner who could settle it.
+#[derive(Debug)]
+pub enum LogCall {
+    /// PutLogEvents with the events of `range`.
+    Put {
+        /// The batch, borrowed for the time of the call.
+        batch: Batch,
+        /// Which of its events to send.
+        range: Range<usize>,
+    },
+    /// CreateLogStream.
+    CreateStream(Target),
+    /// CreateLogGroup, then what belongs to a group of ours (retention).
+    CreateGroup(String, GroupOptions),
+}
+
+/// What a group is created with. An existing group is never changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// Days the service keeps events; `None` = for ever.
+    pub retention_days: Option<u16>,
+    /// `STANDARD` or `INFREQUENT_ACCESS`; `None` = the service's default.
+    pub class: Option<String>,
+    /// ARN of the key to encrypt with.
+    pub kms_key_id: Option<String>,
+    /// Tags, name to value.
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// An answer, or the want of one.
+#[derive(Debug)]
+pub struct LogAnswer {
+    /// Which call.
+    pub id: CallId,
+    /// The batch of a [`LogCall::Put`], back from its journey.
+    pub batch: Option<Batch>,
+    /// What the service said.
+    pub result: Result<Accepted, ServiceError>,
+}
+
+/// A good answer. Indexes count from the first event of the call's range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Events from this index on are too new (inclusive).
+    pub too_new_from: Option<usize>,
+    /// Events before this index are too old (exclusive).
+    pub too_old_until: Option<usize>,
+    /// Events before this index are older than the group's retention (exclusive).
+    pub expired_until: Option<usize>,
+}
+
+/// A bad answer, or none, already mapped to what is to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ServiceError {
+    /// What to do.
+    pub class: ErrorClass,
+    /// The service's error code, or ours for want of one (`Timeout`, `Connect`…).
+    pub code: String,
+    /// The service's text, bounded in length, without secrets.
+    pub message: String,
+}
+
+/// What to do about a bad answer. The table from codes to classes is `aws/errors.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// 5xx, timeouts, resets, clock skew (already corrected): again, after a short backoff.
+    RetrySoon,
+    /// ThrottlingException: again, after a longer backoff, and less often from then on.
+    Throttled,
+    /// No or refused credentials, no permission, a missing KMS key: keep the data, try now and
+    /// then, be loud in health.
+    RetrySlowly,
+    /// ResourceNotFoundException: create the group and the stream, then again.
+    MissingTarget,
+    /// ResourceAlreadyExistsException of a create call: as good as done.
+    AlreadyExists,
+    /// InvalidParameterException: some event is guilty; find it by bisection.
+    Invalid,
+    /// DataAlreadyAcceptedException: as good as accepted.
+    AlreadyAccepted,
+}
+
+/// The log service, or something that stands in for it.
+pub trait LogService {
+    /// Starts a call. Its answer comes by [`LogService::answer`], exactly one per call.
+    fn submit(&mut self, id: CallId, call: LogCall);
+
+    /// The next answer that is there, if any.
+    fn answer(&mut self) -> Option<LogAnswer>;
+}
