@@ -63,6 +63,16 @@ impl Span {
     }
 }
 
+/// Which file on this machine: device and inode. Inodes are reused, so this is a hint to be
+/// checked by a fingerprint, never proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileKey {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
 /// Milliseconds since the Unix epoch, as CloudWatch Logs counts time.
 pub type EpochMs = i64;
 
@@ -245,9 +255,161 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// Counts others in.
+    pub fn add(&mut self, others: Self) {
+        self.too_new += others.too_new;
+        self.too_old += others.too_old;
+        self.expired += others.expired;
+        self.invalid += others.invalid;
+    }
+
     /// All refused events.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.too_new + self.too_old + self.expired + self.invalid
+    }
+}
+
+/// A hash of some of a file's bytes: evidence that it holds the content we knew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// How many bytes were hashed: fewer than wanted while the file is shorter.
+    pub bytes: u32,
+    /// The hash of exactly these bytes.
+    pub hash: u64,
+}
+
+/// What a checkpoint knows of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// The source it belongs to.
+    pub source: String,
+    /// Where it was last seen.
+    #[serde(with = "path_text")]
+    pub path: PathBuf,
+    /// The live path its content was first known under; rotation does not change it.
+    #[serde(with = "path_text")]
+    pub family: PathBuf,
+    /// The literal directory its pattern begins with.
+    #[serde(with = "path_text")]
+    pub root: PathBuf,
+    /// Device and inode: where to look for it first.
+    pub key: FileKey,
+    /// How its content begins.
+    pub head: Fingerprint,
+    /// Its very first bytes (up to 64): what a copy shorter than the head can be told by.
+    pub lead: Fingerprint,
+    /// Its last bytes (up to 64) before `settled`.
+    pub tail: Fingerprint,
+    /// The end of its settled prefix: where reading goes on after a restart.
+    pub settled: Offset,
+    /// The largest size seen. A content never shrinks; a smaller file is another one.
+    pub size: u64,
+    /// Its last write, as far as seen.
+    pub modified_ms: EpochMs,
+}
+
+/// Bytes that were on disk and could not be kept, whose marker the service has not answered for
+/// yet. Stored, so that the marker survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The number of its marker, [`Origin::Marker`].
+    pub id: u64,
+    /// The source that lost them.
+    pub source: String,
+    /// The file that held them.
+    #[serde(with = "path_text")]
+    pub path: PathBuf,
+    /// How many.
+    pub bytes: u64,
+    /// Why, in words for people.
+    pub reason: String,
+    /// When it was noticed.
+    pub at_ms: EpochMs,
+    /// The live path of the file: names the stream the marker goes to.
+    #[serde(with = "path_text")]
+    pub family: PathBuf,
+}
+
+/// Paths as text, without loss: what is UTF-8 stands as it is, any other byte as `\xHH`, a
+/// backslash as `\\`.
+pub(crate) mod path_text {
+    use std::ffi::OsString;
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&escape(path))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let text = String::deserialize(from)?;
+        unescape(&text).ok_or_else(|| D::Error::custom("a path with a broken escape"))
+    }
+
+    fn escape(path: &Path) -> String {
+        let mut text = String::new();
+        for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+            text.push_str(&chunk.valid().replace('\\', r"\\"));
+            for byte in chunk.invalid() {
+                write!(text, r"\x{byte:02x}").expect("writing to a string cannot fail");
+            }
+        }
+        text
+    }
+
+    fn unescape(text: &str) -> Option<PathBuf> {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((plain, escaped)) = rest.split_once('\\') {
+            bytes.extend_from_slice(plain.as_bytes());
+            rest = match escaped.strip_prefix('x') {
+                Some(hex) => {
+                    bytes.push(u8::from_str_radix(hex.get(..2)?, 16).ok()?);
+                    &hex[2..]
+                }
+                None => {
+                    bytes.push(b'\\');
+                    escaped.strip_prefix('\\')?
+                }
+            };
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        Some(PathBuf::from(OsString::from_vec(bytes)))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use proptest::prelude::*;
+
+        proptest! {
+            /// Every path comes back byte for byte, whatever is in it: any bytes are escaped and
+            /// read again.
+            #[test]
+            fn any_path_survives(bytes in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'\\'), Just(b'x'), Just(b'/')], 0..40))
+            {
+                let path = PathBuf::from(OsString::from_vec(bytes));
+                prop_assert_eq!(unescape(&escape(&path)), Some(path));
+            }
+
+            /// A broken escape is refused, never a panic: any text is read.
+            #[test]
+            fn any_text_is_read_or_refused(text in r"([\\]|x|[0-9a-f]|é|.){0,12}") {
+                if let Some(path) = unescape(&text) {
+                    prop_assert_eq!(unescape(&escape(&path)), Some(path));
+                }
+            }
+        }
+
+        /// A path of plain UTF-8 stands in the file as people know it.
+        #[test]
+        fn a_usual_path_is_readable() {
+            assert_eq!(escape(Path::new("/var/log/ä b.log")), "/var/log/ä b.log");
+        }
     }
 }

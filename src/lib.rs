@@ -8,10 +8,30 @@
 //!
 //! # The path of one line
 //!
-//! `os/files` bytes → `tail/reader` a chunk of whole lines → `parse` [`event::Event`] (joined,
-//! dated, redacted) → `ship/batch` [`event::Batch`] (encoded once) → `ship/send` (window, retry)
-//! → `aws/logs` PutLogEvents → answer → [`event::Batch::settle`] → [`event::Ack`] →
-//! `ship/ledger` → `ship/checkpoint`.
+//! `os/watch` or the next scan says that there is something; `agent/mod` gives the file its turn
+//! (`tail/turn`). `os/files` reads bytes into the one buffer (`tail/reader`), whole lines are
+//! handed to `agent/lane`. `parse/record` finds a record's end, `parse/dating` its time,
+//! `parse/redact` takes secrets out: an [`event::Event`]. `ship/batch` encodes it into an
+//! [`event::Batch`] (the only copy), `ship/send` submits that when `ship/pace` lets it, `aws/logs`
+//! makes the PutLogEvents call (or `directory` writes a file). The answer, classed by
+//! `aws/errors`, comes back to `ship/turn`; [`event::Batch::settle`] makes [`event::Ack`]s;
+//! `ship/ledger` moves the file's settled prefix over them, and `agent/keeper` saves that as
+//! `ship/checkpoint` through `os/store`.
+//!
+//! # The folders
+//!
+//! - `agent/`: the loop that owns all state: what happens in which order, what is kept.
+//! - `aws/`: CloudWatch Logs, credentials and the instance's identity, on the network thread.
+//! - `cli/`: one file for each command, and the demo.
+//! - `codedeploy/`: where the CodeDeploy agent keeps its files, as its configuration says.
+//! - `config/`: from TOML to a checked [`config::Config`], with every mistake in one go.
+//! - `directory`: the log service that is a file.
+//! - `event`, `ports`, `status`: the nouns that cross borders, the traits the edges stand behind,
+//!   the snapshot that is shown.
+//! - `os/`: files, notifications, clock, signals, systemd, the state directory, the own log.
+//! - `parse/`: from bytes to records: lines that belong together, their time, their secrets.
+//! - `ship/`: from events to answers: batches, pace, retries, ledger, rescue, dead letter.
+//! - `tail/`: which files there are, which is which after rotation, whose turn it is.
 //!
 //! # Invariants
 //!

@@ -1,2 +1,111 @@
-//! The process: arguments, config, logging, signals, exit code. Nothing else.
-fn main() {}
+//! The process: arguments, a command, one place where errors are printed, an exit code.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process;
+
+use anyhow::Context;
+use clap::Parser;
+use deploywatch::cli::status::{Format, Standing};
+use deploywatch::cli::terminal::{self, Colour};
+use deploywatch::cli::{self, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo};
+use deploywatch::codedeploy::layout::Discovery;
+use deploywatch::config::{Config, Source};
+use deploywatch::os::files::OsFiles;
+use deploywatch::os::status_socket;
+use deploywatch::tail;
+
+fn main() -> process::ExitCode {
+    let code = match Cli::try_parse() {
+        Ok(cli) => run(cli.command).unwrap_or_else(|error| {
+            eprintln!("deploywatch: {error:#}");
+            ExitCode::Failure
+        }),
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed too.
+            let _printed = error.print();
+            ExitCode::of_usage(&error)
+        }
+    };
+    code.into()
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Run(args) => {
+            drop(out);
+            let until = if args.once {
+                cli::run::Until::Drained
+            } else {
+                cli::run::Until::Signalled
+            };
+            cli::run::run(args.config.path.as_deref(), until)
+        }
+        Command::Check(args) => {
+            cli::check::check(&args, &mut list_files, &mut out).context("failed to write")
+        }
+        Command::Status(args) => status(&args, &mut out),
+        Command::Demo(args) => demo(args, &mut out),
+        Command::Completions(args) => {
+            out.write_all(&cli::completions(args.shell))
+                .context("failed to write")?;
+            Ok(ExitCode::Ok)
+        }
+    }
+}
+
+/// The files of a source that are there now, as the agent would find them.
+fn list_files(config: &Config, source: &Source) -> Vec<(PathBuf, u64)> {
+    let mut files = OsFiles::new();
+    let mut discovery = Discovery::default();
+    discovery.look(&mut files, &config.codedeploy);
+    let built_in = discovery.layout().sources(&config.codedeploy);
+    match built_in.iter().find(|other| other.name == source.name) {
+        Some(built_in) => tail::list(&mut files, built_in),
+        None => tail::list(&mut files, source),
+    }
+}
+
+fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let (config, _notes) = match cli::load::load_config(args.config.path.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(error.exit_code());
+        }
+    };
+    let path = status_socket::status_socket_path(&config.agent);
+    let format = if args.json {
+        Format::Json
+    } else {
+        Format::Glance
+    };
+    let fetch = || status_socket::fetch(&path);
+    let standing = cli::status::run(fetch, format, out, &mut io::stderr());
+    Ok(match standing.context("failed to write")? {
+        Standing::Well => ExitCode::Ok,
+        Standing::Problems => ExitCode::Failure,
+        Standing::NotRunning => ExitCode::NotRunning,
+    })
+}
+
+fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let options = demo::Options {
+        pace: if args.fast {
+            demo::Pace::Fast
+        } else {
+            demo::Pace::Live
+        },
+        place: args.keep.map_or(demo::Place::Temporary, demo::Place::Kept),
+        binary: std::env::current_exe().context("failed to find this program")?,
+        colour: Colour::detect(),
+        width: terminal::width(),
+    };
+    Ok(
+        match demo::run(&options, out).context("failed to play the demo")? {
+            demo::Outcome::Complete => ExitCode::Ok,
+            demo::Outcome::Incomplete => ExitCode::Failure,
+        },
+    )
+}

@@ -7,23 +7,12 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+pub use crate::event::FileKey;
 use crate::event::{Batch, EpochMs, Offset, Target};
 
 /// An open file, as a number the edge understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle(pub u32);
-
-/// Which file on this machine: device and inode. Inodes are reused, so this is a hint to be
-/// checked by a fingerprint, never proof.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct FileKey {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +90,16 @@ pub trait Store {
     /// # Errors
     /// As the system says (a full disk above all); the old content is then untouched.
     fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Replaces the content atomically but without waiting for the disk: a killed process leaves
+    /// the old or the new content, a power cut may leave neither whole. For what is checked when
+    /// it is read.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn note(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.save(name, content)
+    }
 
     /// Appends to a file, creating it. Not durable before the next sync of the system.
     ///

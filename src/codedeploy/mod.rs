@@ -1,1 +1,4 @@
-//! (to be written)
+//! The CodeDeploy agent as seen from outside: where it writes ([`layout`]).
+
+mod discovery;
+pub mod layout;

@@ -1,13 +1,26 @@
 //! The checked configuration: what the rest of the agent may rely on.
 //!
-//! Two layers. `file.rs` is what the user wrote (serde, unknown keys denied); [`Config`] is what
-//! came of it and cannot hold a bad value. All defaults live in this folder and nowhere else;
-//! `conf/deploywatch.toml` shows them, and a test holds the two against each other. Every mistake
-//! of a file is found in one go and told with file, line, key, what is allowed and what to do.
+//! Two layers. `tree.rs` holds what the user wrote, every value with its place; `file.rs`,
+//! `source.rs` and `record.rs` make of it a [`Config`], which cannot hold a bad value. All defaults live in this
+//! folder and nowhere else; `conf/deploywatch.toml` shows them, and a test holds the two against
+//! each other. Every mistake of all files is found in one go and told with file, line, key, what
+//! is allowed and what to do.
+//!
+//! Nothing here reads a file: [`Config::parse`] takes texts, `cli/mod.rs` finds and reads them.
 
+mod file;
+mod mistake;
+pub mod name;
+mod pattern;
+mod preset;
+mod record;
+mod section;
+mod source;
 pub mod template;
+mod tree;
+mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +28,13 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::ports::GroupOptions;
-use template::Template;
+pub use mistake::{Mistake, Note};
+pub use pattern::{Component, PathPattern, PatternError};
+use template::{Template, Variable};
+
+/// Longest message an event may have, in bytes: a request's 1,048,576 less 26 for the event
+/// (CloudWatch Logs API reference, PutLogEvents).
+pub const EVENT_BYTES_MAX: usize = 1_048_550;
 
 /// Everything the user may decide, checked.
 #[derive(Clone, Debug)]
@@ -30,6 +49,44 @@ pub struct Config {
     pub codedeploy: CodeDeployConfig,
     /// The user's own `[[source]]`s.
     pub sources: Vec<Arc<Source>>,
+}
+
+impl Config {
+    /// Checks the files, given with the names to call them by. Later files add their `[[source]]`s
+    /// to those of earlier ones and override everything else key by key.
+    ///
+    /// # Errors
+    /// All mistakes of all files, in the order of the files and lines; never an empty list.
+    pub fn parse(files: &[(PathBuf, String)]) -> Result<(Self, Vec<Note>), Vec<Mistake>> {
+        file::parse(files)
+    }
+
+    /// Every source that is switched on: the CodeDeploy agent's own, then the user's.
+    pub fn all_sources(&self) -> impl Iterator<Item = &Source> {
+        let builtin = self.codedeploy.sources.iter();
+        builtin
+            .filter(|_| self.codedeploy.enabled)
+            .map(|(_, source)| source)
+            .chain(self.sources.iter().map(Arc::as_ref))
+    }
+
+    /// The variables all group and stream names ask for: nothing else need be looked up.
+    #[must_use]
+    pub fn variables(&self) -> BTreeSet<Variable> {
+        self.all_sources()
+            .flat_map(|source| source.group.variables().chain(source.stream.variables()))
+            .cloned()
+            .collect()
+    }
+}
+
+impl Default for Config {
+    /// What an empty file means.
+    fn default() -> Self {
+        let (config, _no_notes) =
+            Self::parse(&[]).expect("the defaults in the code make no mistakes");
+        config
+    }
 }
 
 /// `[agent]`.
@@ -148,26 +205,6 @@ pub struct Source {
     pub event_bytes_max: usize,
 }
 
-/// A glob over absolute paths, cut at the directories: `/var/log/app/*.log`.
-#[derive(Clone, Debug)]
-pub struct PathPattern {
-    /// As written.
-    pub text: String,
-    /// The literal directory it begins with: no symlink is followed out of it.
-    pub root: PathBuf,
-    /// What follows the root, one per path component.
-    pub components: Vec<Component>,
-}
-
-/// One component of a [`PathPattern`] behind its root.
-#[derive(Clone, Debug)]
-pub enum Component {
-    /// `**`: any number of directories, also none.
-    AnyDirectories,
-    /// A name or glob (`*.log`, `app-[0-9]*`, `{a,b}.log`).
-    Name(globset::GlobMatcher),
-}
-
 /// Where to begin in a file that is there at the very first start. Files born later are read
 /// from their beginning, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,3 +283,6 @@ pub struct Identity {
     /// Whether everything that can be known is known: what is still missing will stay missing.
     pub complete: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,379 @@
-//! (to be written)
+//! From bytes to events: finds the end of each record, dates it, cleans it, takes secrets out.
+//!
+//! A [`Parser`] (one per source) is pulled over a chunk of one file: [`Parser::next`] gives the
+//! record at a position, or says that its end is not there yet. Nothing is kept between chunks
+//! but a few flags per file ([`Memory`]): an incomplete record is simply read again.
+//!
+//! Invariants:
+//! - Every byte of a chunk belongs to exactly one record; records follow each other without gaps.
+//! - An event's text borrows from the read buffer unless it had to be changed.
+//! - A record longer than the source's limit becomes several events in order, cut between lines or
+//!   words where possible and never inside a character.
+//! - No date is carried to another record beyond what was already there to read together with it.
+
+mod dating;
+pub mod multiline;
+mod record;
+pub mod redact;
+pub mod text;
+pub mod timestamp;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use crate::config::Source;
+use crate::event::{Ack, EpochMs, Event, FileId, Now, Offset, Origin, Skip, Span};
+use dating::{Dates, Kin};
+pub use record::LINE_QUIET_MS;
+use record::{Inside, Record, Rule, cut_point, trim_newline};
+use redact::{RedactState, Redactor};
+use text::{Cleaned, StripAnsi};
+use timestamp::{BadPattern, Dated, Dater};
+
+/// Bytes of one file, as read.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Whose.
+    pub file: FileId,
+    /// Where the first byte lies.
+    pub start: Offset,
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// What comes behind them.
+    pub ending: Ending,
+    /// What is known of the whole chunk.
+    pub purity: Purity<'a>,
+}
+
+/// What comes behind a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// More bytes, readable now.
+    More,
+    /// Nothing yet, for so long.
+    Quiet(u64),
+    /// Nothing ever, or no time to wait for it.
+    Final,
+}
+
+/// What one pass over a whole chunk found, so that lines need not be looked at one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purity<'a> {
+    /// The chunk as text, as far as it is UTF-8 (a character cut by its end aside).
+    pub text: Option<&'a str>,
+    /// No byte in it needs cleaning.
+    pub is_plain: bool,
+    /// Nothing in it could be a secret.
+    pub is_innocent: bool,
+}
+
+/// What a file's next record depends on besides its bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    dates: Dates,
+    /// Whether the position is inside a record.
+    inside: Inside,
+    redact: RedactState,
+    /// The last time given, for the hour that a clock goes through twice.
+    tie: Option<EpochMs>,
+}
+
+/// What [`Parser::next`] found.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// An event and how many bytes it took.
+    Event(Event<'a>, Taken),
+    /// Bytes that make no event.
+    Skipped(Ack, Skip, Taken),
+    /// The record's end is not there yet. With a number: look again once the file has been quiet
+    /// for so many milliseconds.
+    Incomplete(Option<u64>),
+}
+
+/// What taking a record changes, to be handed back by [`Parser::take`] once it is accepted.
+#[derive(Debug)]
+pub struct Taken {
+    /// The record's bytes.
+    pub bytes: usize,
+    memory: Memory,
+    counts: Counts,
+}
+
+/// What a parser counts; contents never.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Parts a record was split into beyond the first.
+    pub split: u64,
+    /// Events with bytes that were not UTF-8.
+    pub not_utf8: u64,
+    /// Events whose date was not believable.
+    pub undated: u64,
+    /// NUL bytes dropped.
+    pub nul_bytes: u64,
+}
+
+/// The parser of one source.
+#[derive(Debug)]
+pub struct Parser {
+    source: Arc<Source>,
+    ansi: StripAnsi,
+    dater: Dater,
+    redactor: Redactor,
+    counts: Counts,
+}
+
+impl Parser {
+    /// A parser for a source; times without an offset are in `zone`.
+    ///
+    /// # Errors
+    /// When the source's time pattern is none.
+    pub fn new(source: Arc<Source>, zone: TimeZone) -> Result<Self, BadPattern> {
+        Ok(Self {
+            dater: Dater::new(&source.timestamp, zone)?,
+            redactor: Redactor::new(&source.redact),
+            ansi: if source.strip_ansi {
+                StripAnsi::Strip
+            } else {
+                StripAnsi::Keep
+            },
+            source,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Turns to a file, and looks once over a whole chunk of it.
+    pub fn begin<'a>(&mut self, memory: &Memory, bytes: &'a [u8]) -> Purity<'a> {
+        self.dater.resume(memory.tie);
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            // A character that the chunk's end cuts is no fault of the text.
+            Err(error) if error.error_len().is_none() => {
+                std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        };
+        // What cleaning takes out could have hidden a secret from the one look over the chunk.
+        let hides = match self.ansi {
+            StripAnsi::Keep => memchr::memchr(0, bytes),
+            StripAnsi::Strip => memchr::memchr2(0, 0x1b, bytes),
+        };
+        Purity {
+            text,
+            is_plain: hides.is_none() && memchr::memchr(b'\r', bytes).is_none(),
+            is_innocent: hides.is_none()
+                && !memory.redact.is_active()
+                && !self.redactor.suspicious(bytes),
+        }
+    }
+
+    /// The record that begins at `at`.
+    pub fn next<'a>(
+        &mut self,
+        memory: &Memory,
+        chunk: &Chunk<'a>,
+        at: usize,
+        now: Now,
+    ) -> Next<'a> {
+        let rest = &chunk.bytes[at..];
+        let record = match self.rule().find(rest, chunk.ending) {
+            Ok(record) => record,
+            Err(wait) => return Next::Incomplete(wait),
+        };
+        self.event(memory, chunk, at, record, now)
+    }
+
+    /// Looks up the date of the line that a position lies in, given the bytes that lead up to it:
+    /// what is left of the line happened then, too.
+    pub fn recall(&mut self, memory: &mut Memory, leading: &[u8], now: Now) {
+        let line = memchr::memrchr(b'\n', leading).map_or(0, |newline| newline + 1);
+        if memory.inside == Inside::Line
+            && let Dated::At(time_ms) = self.dater.date(dated_part(&leading[line..]), now.wall_ms)
+        {
+            memory.dates.found(time_ms);
+        }
+    }
+
+    /// Commits what a record changed.
+    pub fn take(&mut self, memory: &mut Memory, taken: Taken) {
+        *memory = taken.memory;
+        memory.tie = self.dater.last_ms();
+        self.counts.split += taken.counts.split;
+        self.counts.not_utf8 += taken.counts.not_utf8;
+        self.counts.undated += taken.counts.undated;
+        self.counts.nul_bytes += taken.counts.nul_bytes;
+    }
+
+    /// What was counted since the last call: our own counts, and redactions by rule.
+    pub fn take_counts(&mut self) -> (Counts, BTreeMap<String, u64>) {
+        (
+            std::mem::take(&mut self.counts),
+            self.redactor.take_counts(),
+        )
+    }
+
+    /// Makes the event of the record at `at`, or finds that there is nothing to send.
+    fn event<'a>(
+        &mut self,
+        memory: &Memory,
+        chunk: &Chunk<'a>,
+        at: usize,
+        record: Record,
+        now: Now,
+    ) -> Next<'a> {
+        let raw = &chunk.bytes[at..at + record.bytes];
+        let body = trim_newline(raw);
+        let mut counts = Counts::default();
+        let mut next = Memory {
+            inside: record.leaves(raw),
+            ..memory.clone()
+        };
+        let time_ms = self.date(memory, &mut next, raw, &mut counts, now);
+        let cleaned = self.clean(chunk, at, body);
+        counts.nul_bytes += cleaned.nul_bytes as u64;
+        counts.not_utf8 += u64::from(cleaned.not_utf8);
+        let origin = origin(chunk, at, raw.len());
+        let taken = |next, counts| Taken {
+            bytes: raw.len(),
+            memory: next,
+            counts,
+        };
+        if let Some(reason) = self.skip(&cleaned) {
+            let (ack, reason) = Event {
+                time_ms,
+                text: cleaned.text,
+                origin,
+            }
+            .skip(reason);
+            return Next::Skipped(ack, reason, taken(next, counts));
+        }
+        let mut text = cleaned.text;
+        if (!chunk.purity.is_innocent || next.redact.is_active())
+            && let Some(redacted) = self.redactor.redact(&mut next.redact, &text)
+        {
+            text = Cow::Owned(redacted);
+        }
+        if text.len() > self.source.event_bytes_max {
+            // Cleaning or redacting made it longer than a message may be: take less of it.
+            let less = Record::part(cut_point(raw, raw.len() / 2));
+            return self.event(memory, chunk, at, less, now);
+        }
+        counts.split += u64::from(memory.inside == Inside::Line);
+        Next::Event(
+            Event {
+                time_ms,
+                text,
+                origin,
+            },
+            taken(next, counts),
+        )
+    }
+
+    /// Why a record is not sent, if it is not.
+    fn skip(&self, cleaned: &Cleaned<'_>) -> Option<Skip> {
+        match cleaned.text.as_ref() {
+            "" if cleaned.nul_bytes > 0 => Some(Skip::Nul),
+            "" => Some(Skip::Empty),
+            text if !self.is_wanted(text) => Some(Skip::Filtered),
+            _ => None,
+        }
+    }
+
+    fn clean<'a>(&self, chunk: &Chunk<'a>, at: usize, body: &'a [u8]) -> Cleaned<'a> {
+        let text = chunk
+            .purity
+            .text
+            .and_then(|text| text.get(at..at + body.len()));
+        match text {
+            Some(text) if chunk.purity.is_plain => Cleaned {
+                text: Cow::Borrowed(text),
+                not_utf8: false,
+                nul_bytes: 0,
+            },
+            Some(text) => text::clean_valid(text, self.ansi),
+            None => text::clean(body, self.ansi),
+        }
+    }
+
+    /// When the record happened.
+    fn date(
+        &mut self,
+        memory: &Memory,
+        next: &mut Memory,
+        raw: &[u8],
+        counts: &mut Counts,
+        now: Now,
+    ) -> EpochMs {
+        let continues = match memory.inside {
+            Inside::No => false,
+            Inside::Line => true,
+            Inside::Record => !self.rule().begins_record(raw),
+        };
+        let dated = match continues {
+            true => Dated::None,
+            false => self.dater.date(dated_part(raw), now.wall_ms),
+        };
+        counts.undated += u64::from(dated == Dated::Unbelievable);
+        let kin = if continues {
+            Kin::SameRecord
+        } else {
+            Kin::NextRecord
+        };
+        next.dates.date(dated, kin, raw.len() as u64, now.wall_ms)
+    }
+
+    fn rule(&self) -> Rule<'_> {
+        Rule {
+            multiline: &self.source.multiline,
+            bytes_max: self.source.event_bytes_max,
+        }
+    }
+
+    fn is_wanted(&self, text: &str) -> bool {
+        let source = &self.source;
+        (source.include_lines.is_empty() || source.include_lines.iter().any(|r| r.is_match(text)))
+            && !source.exclude_lines.iter().any(|r| r.is_match(text))
+    }
+}
+
+impl Memory {
+    /// What is known of a file at a position: whether the byte before it ends a line.
+    #[must_use]
+    pub fn at(previous_byte: Option<u8>) -> Self {
+        let inside = match previous_byte {
+            Some(byte) if byte != b'\n' => Inside::Line,
+            _ => Inside::No,
+        };
+        Self {
+            inside,
+            ..Self::default()
+        }
+    }
+
+    /// Notes that everything there was has been read: what is written from now on is written now.
+    pub fn reached_end(&mut self) {
+        if self.inside == Inside::No {
+            self.dates.reached_end();
+        }
+    }
+}
+
+/// Where `bytes` bytes of a chunk come from.
+fn origin(chunk: &Chunk<'_>, at: usize, bytes: usize) -> Origin {
+    let start = chunk.start.plus(at);
+    Origin::File(Span {
+        file: chunk.file,
+        start,
+        end: start.plus(bytes),
+    })
+}
+
+/// A record without what may stand before its date and is none of its text: NUL bytes that a crash
+/// left, a byte order mark.
+fn dated_part(raw: &[u8]) -> &[u8] {
+    let nul_bytes = raw.iter().take_while(|byte| **byte == 0).count();
+    let rest = &raw[nul_bytes..];
+    trim_newline(rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest))
+}

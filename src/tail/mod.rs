@@ -1,1 +1,417 @@
-//! (to be written)
+//! Which files there are, and one fair, bounded turn over those with something to read.
+//!
+//! [`Tail`] owns the table of tailed contents. A *scan* compares what is on disk with that table
+//! (`reconcile.rs`) and decides what is new, renamed, copied, truncated, replaced or gone; hints
+//! only bring a scan or a read forward. Reading is pulled by the agent: [`Tail::next_turn`] names a
+//! file whose turn it is, [`Tail::read`] gives bytes from its position, [`Tail::consumed`] moves
+//! the position. Nothing is buffered between turns: the file is the queue.
+//!
+//! Invariants:
+//! - A content ([`File`]) keeps its [`FileId`] wherever rotation moves it; a [`FileId`] never
+//!   means two contents.
+//! - A position is used only after evidence (head, anchor, size) that the file is the one it was
+//!   measured in. In doubt a file is read from its beginning.
+//! - A successor is not read before what its predecessors held when it appeared.
+//! - A deleted file stays open until it is read and settled.
+//! - Bytes that were seen and are gone unread make a [`Lost`].
+
+mod adopt;
+pub(crate) mod discover;
+mod file;
+mod fingerprint;
+mod lifetime;
+mod queue;
+mod reader;
+mod reconcile;
+pub(crate) mod rotation;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::Source;
+use crate::event::{EpochMs, FileId, FileKey, FileRecord, Fingerprint, Now, Offset};
+use crate::ports::{Files, Hints, Watch};
+
+use discover::Relation;
+pub use file::File;
+pub(crate) use file::{Naming, Place};
+pub use reader::ReadBuffer;
+pub use turn::Turn;
+
+/// Files held open at once. Those that are read to their end and settled are closed first; a
+/// deleted or rotated one with unread bytes is never closed for this.
+const OPEN_FILES_MAX: usize = 512;
+
+/// Time between two scans of a source whose directories are all watched.
+const SCAN_WATCHED_MS: u64 = 30_000;
+
+/// Time between two scans of a source with a directory that cannot be watched.
+const SCAN_POLLED_MS: u64 = 1_000;
+
+/// Shortest time between two scans of a source, plus a share for each entry it looks at.
+const SCAN_GAP_MS: u64 = 20;
+
+/// Entries of a scan that lengthen the gap to the next one by a millisecond.
+const SCAN_ENTRIES_PER_GAP_MS: usize = 50;
+
+/// How long the copy of a truncated file is looked for.
+const DISPLACED_MS: u64 = 2_000;
+
+/// How long a deleted file that is read and settled is kept open, in case it is still written.
+const DELETED_QUIET_MS: u64 = 60_000;
+
+/// All tailed files.
+#[derive(Debug)]
+pub struct Tail {
+    sources: Vec<SourceState>,
+    files: BTreeMap<FileId, File>,
+    by_key: HashMap<FileKey, FileId>,
+    /// Where hints find a file: present path → file.
+    by_path: HashMap<PathBuf, FileId>,
+    /// Live path → the contents that are or were written under it.
+    by_family: HashMap<PathBuf, Vec<FileId>>,
+    ready: VecDeque<FileId>,
+    timers: BTreeSet<(u64, FileId)>,
+    /// Records whose source is not there (yet).
+    dormant: Vec<FileRecord>,
+    /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
+    /// With the position to begin at when the original is no more.
+    copies: HashMap<FileKey, (FileId, Offset)>,
+    watched: BTreeMap<PathBuf, Watched>,
+    /// Files that will leave by themselves: deleted, displaced, rescued.
+    passing: BTreeSet<FileId>,
+    open_files: usize,
+    next_id: u32,
+    scans: u64,
+    boot_ms: Option<EpochMs>,
+    /// What the last look brought, for the agent to take.
+    news: News,
+}
+
+/// What happened to the table since the agent last asked.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Contents that have joined.
+    pub joined: Vec<FileId>,
+    /// Contents whose position was set back, with the position.
+    pub reset: Vec<(FileId, Offset)>,
+    /// Contents that have left; nothing of them can be read any more.
+    pub left: Vec<FileId>,
+    /// Bytes that were seen and are gone.
+    pub lost: Vec<Lost>,
+    /// Rescue segments that are no longer needed.
+    pub spent: Vec<u64>,
+}
+
+/// Bytes that were on disk and vanished unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// Its last name.
+    pub path: PathBuf,
+    /// What names its stream.
+    pub family: PathBuf,
+    /// How many, as far as known.
+    pub bytes: u64,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Lost {
+    fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
+        Self {
+            source: Arc::clone(&file.source.name),
+            path: file.path.clone(),
+            family: file.family.clone(),
+            bytes,
+            reason,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SourceState {
+    source: Arc<Source>,
+    /// Whether no earlier run ever scanned it: then `start` decides for what is there.
+    is_first_scan: bool,
+    scan_due_ms: u64,
+    scanned_ms: Option<u64>,
+    gap_ms: u64,
+    problems: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    gives_hints: bool,
+    sources: BTreeSet<usize>,
+}
+
+impl Tail {
+    /// A table that knows what a checkpoint knew. `seen` are the sources that were scanned by an
+    /// earlier run.
+    #[must_use]
+    pub fn new(records: Vec<FileRecord>, boot_ms: Option<EpochMs>) -> Self {
+        Self {
+            sources: Vec::new(),
+            files: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_path: HashMap::new(),
+            by_family: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            dormant: records,
+            copies: HashMap::new(),
+            watched: BTreeMap::new(),
+            passing: BTreeSet::new(),
+            open_files: 0,
+            next_id: 0,
+            scans: 0,
+            boot_ms,
+            news: News::default(),
+        }
+    }
+
+    /// Takes a new list of sources: at start, on reload, when the CodeDeploy agent moved. Files of
+    /// sources that stay keep their place; `is_known` says which sources an earlier run scanned.
+    pub fn set_sources(
+        &mut self,
+        sources: Vec<Arc<Source>>,
+        is_known: &dyn Fn(&str) -> bool,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+    ) {
+        let old: Vec<SourceState> = std::mem::take(&mut self.sources);
+        for source in sources {
+            let before = old.iter().find(|state| state.source.name == source.name);
+            self.sources.push(SourceState {
+                is_first_scan: before.is_none_or(|s| s.is_first_scan) && !is_known(&source.name),
+                source,
+                scan_due_ms: 0,
+                scanned_ms: None,
+                gap_ms: SCAN_GAP_MS,
+                problems: Vec::new(),
+            });
+        }
+        for watched in self.watched.values_mut() {
+            watched.sources.clear();
+        }
+        self.rebind_files(files, settled);
+        self.wake_dormant();
+    }
+
+    /// Adds a rescued segment, to be read before anything else.
+    pub fn add_rescued(&mut self, segment: u64, record: &FileRecord) -> Option<FileId> {
+        let source = self.source_named(&record.source)?;
+        let id = self.new_id();
+        let mut file = self.blank(id, source, record.root.clone(), record.path.clone());
+        file.family.clone_from(&record.family);
+        file.read = record.settled;
+        file.size = record.size;
+        file.place = Place::Rescued(segment);
+        file.after = self.rescued_before(&record.path, record.settled);
+        file.gate_bytes = record.size;
+        self.files.insert(id, file);
+        self.passing.insert(id);
+        self.news.joined.push(id);
+        self.enqueue_first(id);
+        Some(id)
+    }
+
+    /// Takes out a file whose bytes are kept elsewhere now, or cannot be had at all.
+    pub fn forget(&mut self, id: FileId, files: &mut dyn Files) {
+        self.unlink(id, files);
+        if let Some(file) = self.files.get_mut(&id) {
+            file.size = file.read.0;
+        }
+        self.leave(id, "forgotten");
+    }
+
+    /// Whether no content is being looked for.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let displaced = |file: &File| matches!(file.place, Place::Displaced { .. });
+        !self
+            .passing
+            .iter()
+            .filter_map(|id| self.files.get(id))
+            .any(displaced)
+    }
+
+    /// Deleted files that are open and hold unread bytes.
+    pub fn deleted_unread(&self) -> impl Iterator<Item = &File> {
+        let is_held = |f: &&File| f.place == Place::Deleted && f.handle.is_some();
+        self.passing
+            .iter()
+            .filter_map(|id| self.files.get(id))
+            .filter(is_held)
+    }
+
+    /// Takes hints: reads and scans are brought forward, nothing else.
+    pub fn hint(&mut self, hints: &Hints, files: &mut dyn Files) {
+        if hints.rescan {
+            self.scan_all_now();
+        }
+        for path in &hints.paths {
+            // A watched directory that is named by a hint may be a new one of that name.
+            self.watched.remove(path);
+            if let Some(id) = self.by_path.get(path).copied() {
+                self.hinted_file(id, files);
+                continue;
+            }
+            for state in &mut self.sources {
+                if discover::relation(&state.source, path) != Relation::None {
+                    state.scan_due_ms = 0;
+                }
+            }
+        }
+    }
+
+    /// Makes every source's scan due.
+    pub fn scan_all_now(&mut self) {
+        for state in &mut self.sources {
+            state.scan_due_ms = 0;
+            state.scanned_ms = None;
+        }
+    }
+
+    /// Does the scans that are due, wakes files whose quiet time is over, lets go of what is done
+    /// with. `settled` tells how far the service has answered for a file.
+    pub fn look(
+        &mut self,
+        files: &mut dyn Files,
+        watch: &mut dyn Watch,
+        settled: &dyn Fn(FileId) -> Offset,
+        now: Now,
+    ) {
+        for index in 0..self.sources.len() {
+            let state = &self.sources[index];
+            let gap_over = state
+                .scanned_ms
+                .is_none_or(|at| now.mono_ms >= at + state.gap_ms);
+            if state.scan_due_ms <= now.mono_ms && gap_over {
+                self.scan(index, files, watch, now);
+            }
+        }
+        self.wake_timers(now);
+        self.give_up_displaced(now);
+        self.let_go(files, settled, now);
+    }
+
+    /// What happened to the table since the last call.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// One file.
+    #[must_use]
+    pub fn file(&self, id: FileId) -> Option<&File> {
+        self.files.get(&id)
+    }
+
+    /// All files, in the order in which they were met.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.files.values()
+    }
+
+    /// What cannot be read, in words.
+    pub fn problems(&self) -> impl Iterator<Item = &String> {
+        self.sources.iter().flat_map(|state| &state.problems)
+    }
+
+    /// What a checkpoint shall keep.
+    pub fn records(
+        &self,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+    ) -> Vec<FileRecord> {
+        let known = self.files.values().filter_map(|file| {
+            let position = settled(file.id);
+            file.record(position, tail_evidence(file, position, files))
+        });
+        known.chain(self.dormant.iter().cloned()).collect()
+    }
+
+    fn new_id(&mut self) -> FileId {
+        self.next_id += 1;
+        FileId(self.next_id)
+    }
+
+    /// The source of that name, if it is there.
+    #[must_use]
+    pub fn source_named(&self, name: &str) -> Option<Arc<Source>> {
+        let state = self
+            .sources
+            .iter()
+            .find(|state| *state.source.name == *name)?;
+        Some(Arc::clone(&state.source))
+    }
+
+    fn blank(&self, id: FileId, source: Arc<Source>, root: PathBuf, path: PathBuf) -> File {
+        File {
+            id,
+            source,
+            root,
+            family: path.clone(),
+            path,
+            key: None,
+            head: fingerprint::fingerprint(&[]),
+            lead: fingerprint::fingerprint(&[]),
+            first: fingerprint::Anchor::NONE,
+            anchor: fingerprint::Anchor::NONE,
+            unverified: None,
+            handle: None,
+            read: Offset(0),
+            size: 0,
+            modified_ms: 0,
+            grown_mono_ms: 0,
+            place: Place::Listed,
+            after: Vec::new(),
+            gate_bytes: 0,
+            unreadable: None,
+            seen_in_scan: self.scans,
+            queued: false,
+            due_mono_ms: None,
+        }
+    }
+
+    /// Segments of the same file that lie before a position.
+    fn rescued_before(&self, path: &std::path::Path, position: Offset) -> Vec<FileId> {
+        let rescued = self
+            .files
+            .values()
+            .filter(|f| matches!(f.place, Place::Rescued(_)));
+        rescued
+            .filter(|f| f.path == path && f.read < position)
+            .map(|f| f.id)
+            .collect()
+    }
+}
+
+/// The files a source's patterns name right now, with their sizes: for `check`.
+pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
+    let walk = discover::walk(files, source);
+    walk.found
+        .into_iter()
+        .map(|found| (found.path, found.meta.size))
+        .collect()
+}
+
+/// Evidence for the position a checkpoint keeps.
+fn tail_evidence(file: &File, position: Offset, files: &mut dyn Files) -> Fingerprint {
+    if position == file.read && file.anchor.len() > 0 {
+        return file.anchor.fingerprint();
+    }
+    match (file.unverified, file.handle) {
+        (Some(restored), _) if position == file.read => restored,
+        (_, Some(handle)) => {
+            let evidence =
+                fingerprint::anchor_at(files, handle, position, fingerprint::ANCHOR_BYTES_MAX);
+            // An unreadable file leaves no evidence; without it the head alone decides.
+            evidence.unwrap_or(fingerprint::Anchor::NONE).fingerprint()
+        }
+        _ => fingerprint::Anchor::NONE.fingerprint(),
+    }
+}

@@ -1,0 +1,339 @@
+//! What must survive us: checkpoints, counts, losses and their markers, rescue segments, the dead
+//! letter.
+//!
+//! The checkpoint is written in two ways. Whenever something was settled it is *noted*: replaced
+//! without waiting for the disk, which is enough against `kill -9` and keeps duplicates after one
+//! to what was in flight. Once a second it is *saved* durably, against a power cut. At the start
+//! the newer of the two that is whole counts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use crate::event::{FileOrigin, FileRecord, Loss, Now, Offset, Skip};
+use crate::parse::{Counts, Parser};
+use crate::ports::Store;
+use crate::ship::checkpoint::{self, Checkpoint, Loaded};
+use crate::ship::dead_letter::DeadLetter;
+use crate::ship::ledger::Ledger;
+use crate::ship::rescue::{Damaged, RESCUE_BYTES_MAX, Rescue, Segment, SegmentId};
+use crate::ship::{Poison, Tally};
+use crate::status::SourceCounts;
+use crate::tail::{Lost, Tail};
+
+use super::Edges;
+
+/// Longest time between a settled byte and the durable checkpoint that knows of it.
+const SAVE_MS: u64 = 1_000;
+
+/// Pause after a checkpoint that could not be written.
+const SAVE_RETRY_MS: u64 = 2_000;
+
+/// Bytes settled for each byte of a noted checkpoint: so that noting stays cheap when very many
+/// files are known.
+const NOTE_SHARE: u64 = 8;
+
+/// Losses whose markers wait to be delivered; beyond it the oldest are only counted.
+const LOSSES_MAX: usize = 1_000;
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory holds what a newer version wrote.
+    #[error(transparent)]
+    State(#[from] checkpoint::LoadError),
+    /// The state directory cannot be read.
+    #[error("failed to read the state directory")]
+    Io(#[from] io::Error),
+}
+
+/// Keeps it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) counts: BTreeMap<String, SourceCounts>,
+    losses: VecDeque<Loss>,
+    next_loss: u64,
+    /// Losses whose marker is not on its way.
+    unsent: VecDeque<u64>,
+    pub(super) rescue: Rescue,
+    dead_letter: DeadLetter,
+    /// The rescue segment read last: number, where it begins, content.
+    segment: Option<(u64, Offset, Vec<u8>)>,
+    sequence: u64,
+    /// When the durable checkpoint is due; `None`: it is up to date.
+    save_due_ms: Option<u64>,
+    unnoted_bytes: u64,
+    noted_bytes: u64,
+    /// Why the last checkpoint could not be written.
+    pub(super) trouble: Option<String>,
+}
+
+impl Keeper {
+    /// Reads what an earlier run left: itself, and what it knew of files.
+    pub(super) fn restore(
+        store: &mut dyn Store,
+        _now: Now,
+    ) -> Result<(Self, Vec<FileRecord>), StartError> {
+        let known = match checkpoint::load(store)? {
+            Loaded::Fresh => Checkpoint::default(),
+            Loaded::Known(known) => known,
+            Loaded::SetAside { name, why } => {
+                tracing::error!(%why, kept_as = %name, "the checkpoint is damaged; files are read again from their beginning, lines will be sent twice");
+                Checkpoint::default()
+            }
+        };
+        let keeper = Self {
+            counts: known.counts,
+            unsent: known.losses.iter().map(|loss| loss.id).collect(),
+            losses: known.losses.into(),
+            next_loss: known.next_loss,
+            rescue: Rescue::open(store, RESCUE_BYTES_MAX)?,
+            dead_letter: DeadLetter::open(store)?,
+            segment: None,
+            sequence: known.sequence,
+            save_due_ms: None,
+            unnoted_bytes: 0,
+            noted_bytes: 0,
+            trouble: None,
+        };
+        Ok((keeper, known.files))
+    }
+
+    /// Whether an earlier run, or this one, has scanned a source.
+    pub(super) fn has_scanned(&self, source: &str) -> bool {
+        self.counts.contains_key(source)
+    }
+
+    /// Notes that a source has been scanned: files it finds from now on are born later.
+    pub(super) fn note_scanned(&mut self, source: &str, now: Now) {
+        if !self.counts.contains_key(source) {
+            self.counts
+                .insert(source.to_owned(), SourceCounts::default());
+            self.touch(now);
+        }
+    }
+
+    /// Something changed that a checkpoint must know.
+    pub(super) fn touch(&mut self, now: Now) {
+        self.save_due_ms.get_or_insert(now.mono_ms + SAVE_MS);
+    }
+
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.save_due_ms
+    }
+
+    /// Counts what became of a batch.
+    pub(super) fn count_settled(&mut self, tallies: &[Tally]) {
+        for tally in tallies {
+            let counts = self.counts.entry(tally.source.to_string()).or_default();
+            counts.events_delivered += tally.events;
+            counts.bytes_delivered += tally.bytes;
+            counts.refused.add(tally.refused);
+            self.unnoted_bytes += tally.bytes;
+        }
+    }
+
+    /// Counts what was read and not sent on purpose.
+    pub(super) fn count_skipped(&mut self, source: &str, reason: Skip, bytes: u64, now: Now) {
+        self.touch(now);
+        let name = match reason {
+            Skip::Filtered => "filtered",
+            Skip::Nul => "nul",
+            Skip::Empty => return,
+        };
+        let counts = self.counts.entry(source.to_owned()).or_default();
+        *counts.skipped.entry(name.to_owned()).or_default() += bytes;
+    }
+
+    /// Takes over what parsers counted.
+    pub(super) fn count_parsed(&mut self, parsers: &mut BTreeMap<Arc<str>, Parser>) {
+        for (name, parser) in parsers {
+            let (counted, redacted) = parser.take_counts();
+            if counted == Counts::default() && redacted.is_empty() {
+                continue;
+            }
+            let counts = self.counts.entry(name.to_string()).or_default();
+            counts.split += counted.split;
+            counts.not_utf8 += counted.not_utf8;
+            counts.undated += counted.undated;
+            for (rule, count) in redacted {
+                *counts.redacted.entry(rule).or_default() += count;
+            }
+        }
+    }
+
+    /// Counts a loss and remembers that a marker must tell of it.
+    pub(super) fn lose(&mut self, lost: &Lost, now: Now) {
+        tracing::error!(path = %lost.path.display(), bytes = lost.bytes, reason = lost.reason, "bytes were lost");
+        let counts = self.counts.entry(lost.source.to_string()).or_default();
+        *counts.lost.entry(lost.reason.to_owned()).or_default() += lost.bytes;
+        self.next_loss += 1;
+        self.losses.push_back(Loss {
+            id: self.next_loss,
+            source: lost.source.to_string(),
+            path: lost.path.clone(),
+            bytes: lost.bytes,
+            reason: lost.reason.to_owned(),
+            at_ms: now.wall_ms,
+            family: lost.family.clone(),
+        });
+        self.unsent.push_back(self.next_loss);
+        while self.losses.len() > LOSSES_MAX {
+            self.losses.pop_front();
+        }
+        self.touch(now);
+    }
+
+    /// The next loss whose marker is not on its way.
+    pub(super) fn next_unsent(&mut self) -> Option<Loss> {
+        while let Some(id) = self.unsent.pop_front() {
+            if let Some(loss) = self.losses.iter().find(|loss| loss.id == id) {
+                return Some(loss.clone());
+            }
+        }
+        None
+    }
+
+    pub(super) fn marker_delivered(&mut self, id: u64, now: Now) {
+        self.losses.retain(|loss| loss.id != id);
+        self.touch(now);
+    }
+
+    pub(super) fn marker_returned(&mut self, id: u64) {
+        self.unsent.push_back(id);
+    }
+
+    /// Puts events nobody will take into the dead letter.
+    pub(super) fn bury(&mut self, store: &mut dyn Store, poisons: &[Poison], now: Now) {
+        for poison in poisons {
+            tracing::error!(
+                group = %poison.target.group, stream = %poison.target.stream,
+                path = %poison.file.path.display(), error = %poison.error,
+                "the service will not take an event; it is in the dead letter"
+            );
+            self.touch(now);
+        }
+        if let Err(error) = self.dead_letter.add(store, poisons) {
+            tracing::error!(%error, "the dead letter could not be written");
+            self.trouble = Some(format!("the dead letter could not be written: {error}"));
+        }
+    }
+
+    /// A rescue segment's first position and content; the last one is kept.
+    pub(super) fn segment(&mut self, store: &mut dyn Store, id: u64) -> Option<(Offset, &[u8])> {
+        if self.segment.as_ref().is_none_or(|(held, ..)| *held != id) {
+            let loaded = self.rescue.load(store, SegmentId(id)).ok()?;
+            let (segment, content) = loaded.ok()?;
+            self.segment = Some((id, segment.start, content));
+        }
+        self.segment
+            .as_ref()
+            .map(|(_, start, content)| (*start, content.as_slice()))
+    }
+
+    /// A rescue segment that is no more whole: its loss is counted as far as it is known.
+    pub(super) fn damaged(
+        &mut self,
+        store: &mut dyn Store,
+        id: SegmentId,
+        damaged: &Damaged,
+        now: Now,
+    ) {
+        tracing::error!(segment = id.0, error = %damaged, "a rescue segment is damaged");
+        if let Some(segment) = &damaged.segment {
+            self.lose(&lost(segment, "a rescue segment was damaged"), now);
+        }
+        self.spent(store, id.0);
+    }
+
+    /// A rescue segment has been delivered, or cannot be.
+    pub(super) fn spent(&mut self, store: &mut dyn Store, id: u64) {
+        self.segment = None;
+        if let Err(error) = self.rescue.remove(store, SegmentId(id)) {
+            tracing::warn!(segment = id, %error, "a delivered rescue segment could not be removed and will be sent again");
+        }
+    }
+
+    /// Notes and saves, if there is reason to.
+    pub(super) fn save_if_due(
+        &mut self,
+        tail: &Tail,
+        ledger: &Ledger,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) {
+        if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
+            self.save(tail, ledger, edges, now);
+        } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
+            let content = self.encode(tail, ledger, edges);
+            self.noted_bytes = content.len() as u64;
+            self.unnoted_bytes = 0;
+            if let Err(error) = edges.store.note(checkpoint::NOTED, &content) {
+                tracing::debug!(%error, "the checkpoint could not be noted");
+            }
+        }
+    }
+
+    /// Saves durably.
+    pub(super) fn save(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>, now: Now) {
+        let content = self.encode(tail, ledger, edges);
+        match edges.store.save(checkpoint::NAME, &content) {
+            Ok(()) => {
+                self.save_due_ms = None;
+                self.unnoted_bytes = 0;
+                if self.trouble.take().is_some() {
+                    tracing::info!("the checkpoint can be written again");
+                }
+            }
+            Err(error) => {
+                let trouble = format!("the checkpoint could not be written: {error}");
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::error!(%error, "the checkpoint could not be written; after a restart lines will be sent twice");
+                }
+                self.trouble = Some(trouble);
+                self.save_due_ms = Some(now.mono_ms + SAVE_RETRY_MS);
+            }
+        }
+    }
+
+    fn encode(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>) -> Vec<u8> {
+        self.sequence += 1;
+        Checkpoint {
+            sequence: self.sequence,
+            files: tail.records(edges.files, &|id| ledger.settled(id).unwrap_or_default()),
+            counts: self.counts.clone(),
+            losses: self.losses.iter().cloned().collect(),
+            next_loss: self.next_loss,
+        }
+        .encode()
+    }
+}
+
+/// The text of a loss marker.
+pub(super) fn marker_text(loss: &Loss) -> String {
+    format!(
+        "deploywatch: {} bytes of {} were lost: {}",
+        loss.bytes,
+        loss.path.display().to_string().escape_debug(),
+        loss.reason
+    )
+}
+
+/// The file a marker speaks of, for the batch.
+pub(super) fn marker_origin(loss: &Loss) -> Arc<FileOrigin> {
+    Arc::new(FileOrigin {
+        source: loss.source.as_str().into(),
+        path: loss.path.clone(),
+    })
+}
+
+/// What is lost with a rescue segment.
+pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
+    Lost {
+        source: segment.source.as_str().into(),
+        path: segment.path.clone(),
+        family: segment.family.clone(),
+        bytes: segment.length,
+        reason,
+    }
+}

@@ -1,0 +1,299 @@
+//! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
+//! in which its records are read, parsed and batched.
+
+use std::sync::Arc;
+
+use crate::event::{Ack, FileId, FileOrigin, Now, Offset, Skip, Span, Target};
+use crate::parse::{Chunk, Ending, Memory, Next, Parser, Taken};
+use crate::ship::{Push, Shipper, TargetId};
+use crate::tail::{File, Turn};
+
+use super::{Agent, Edges, Mode, names};
+
+/// What is read of a file at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What is read at once of a file whose next record is longer than a chunk: the longest message,
+/// its newline, and room to see where the next record begins.
+const CHUNK_BYTES_MAX: usize = 1_048_576 + 64 * 1024;
+
+/// How far back the date of a line is looked for that was cut by a restart.
+const LEADING_BYTES: usize = 512;
+
+/// Raw bytes one turn reads at most: about two full batches.
+const TURN_BYTES_MAX: usize = 2 * 1_048_576;
+
+/// The state of one file beside its position.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Where its events go, once all variables in the names are known.
+    target: Option<(TargetId, Target)>,
+    /// What its next record depends on; `None` until its position is looked at.
+    memory: Option<Memory>,
+    origin: Arc<FileOrigin>,
+    /// When bytes were first seen that are not settled yet.
+    pub(super) behind_since_ms: Option<i64>,
+}
+
+impl Lane {
+    pub(super) fn new(file: &File) -> Self {
+        let origin = FileOrigin {
+            source: Arc::clone(&file.source.name),
+            path: file.path.clone(),
+        };
+        Self {
+            target: None,
+            memory: None,
+            origin: Arc::new(origin),
+            behind_since_ms: None,
+        }
+    }
+
+    /// After a reload the names may be others.
+    pub(super) fn forget_target(&mut self) {
+        self.target = None;
+    }
+
+    /// After the position was set back.
+    pub(super) fn forget_position(&mut self) {
+        self.memory = None;
+    }
+
+    pub(super) fn target(&self) -> Option<&Target> {
+        self.target.as_ref().map(|(_, target)| target)
+    }
+}
+
+/// How a pass over a chunk ended.
+enum Pass {
+    /// All records that are there were taken.
+    Taken,
+    /// The last record's end is not there: look again after so much quiet.
+    Wait(u64),
+    /// The batches are full.
+    Full,
+}
+
+impl Agent {
+    /// One file's turn: reads, parses and batches until its end, until there is no room, or until
+    /// it has had its share.
+    pub(super) fn turn(&mut self, id: FileId, edges: &mut Edges<'_>, budget: &mut usize, now: Now) {
+        if !self.lanes.contains_key(&id) {
+            // It joined during this step; its turn comes once that is known.
+            return self.tail.requeue(id);
+        }
+        let Some(target) = self.target_of(id) else {
+            return;
+        };
+        let mut share = TURN_BYTES_MAX;
+        let mut want = CHUNK_BYTES;
+        loop {
+            if self.is_beyond_stop(id) {
+                return;
+            }
+            if !self.shipper.room(&target, now) {
+                self.blocked.push(id);
+                return;
+            }
+            if share == 0 || *budget == 0 {
+                self.tail.requeue(id);
+                return;
+            }
+            let keeper = &mut self.keeper;
+            let turn = self.tail.read(
+                id,
+                edges.files,
+                &mut |segment| {
+                    let (start, content) = keeper.segment(edges.store, segment)?;
+                    Some((start, content.to_vec()))
+                },
+                &mut self.buffer,
+                want,
+                now,
+            );
+            let ending = match (turn, &self.mode) {
+                (Turn::Nothing, _) => return self.reached_end(id),
+                (Turn::More, _) => Ending::More,
+                (Turn::ToEnd { .. }, Mode::Stopping { .. }) => Ending::Final,
+                (Turn::ToEnd { quiet_ms }, Mode::Running) => Ending::Quiet(quiet_ms),
+            };
+            self.remember(id, edges, now);
+            let (consumed, pass) = self.pass(id, &target, ending, now);
+            self.tail.consumed(id, &self.buffer, consumed);
+            share = share.saturating_sub(consumed);
+            *budget = budget.saturating_sub(consumed);
+            match pass {
+                Pass::Full => return self.blocked.push(id),
+                Pass::Wait(quiet_ms) => {
+                    let quiet_so_far = if let Ending::Quiet(ms) = ending {
+                        ms
+                    } else {
+                        0
+                    };
+                    let wait_ms = quiet_ms.saturating_sub(quiet_so_far).max(1);
+                    return self.tail.look_again_at(id, now.mono_ms + wait_ms);
+                }
+                Pass::Taken if ending != Ending::More => return self.reached_end(id),
+                Pass::Taken if consumed == 0 => want = CHUNK_BYTES_MAX,
+                Pass::Taken => want = CHUNK_BYTES,
+            }
+        }
+    }
+
+    /// Finds out what the next record of a file depends on, after a start or a step back.
+    fn remember(&mut self, id: FileId, edges: &mut Edges<'_>, now: Now) {
+        let (Some(file), Some(lane)) = (self.tail.file(id), self.lanes.get_mut(&id)) else {
+            return;
+        };
+        if lane.memory.is_some() {
+            return;
+        }
+        let mut memory = Memory::at(self.buffer.previous_byte());
+        let mut leading = [0; LEADING_BYTES];
+        let bytes = usize::try_from(file.read.0)
+            .unwrap_or(usize::MAX)
+            .min(LEADING_BYTES);
+        let from = Offset(file.read.0 - bytes as u64);
+        // A rescued piece has nothing before it; then the line's date is not known.
+        let got = self
+            .tail
+            .read_at(id, edges.files, from, &mut leading[..bytes])
+            .unwrap_or(0);
+        if let Some(parser) = self.parsers.get_mut(&file.source.name) {
+            parser.recall(&mut memory, &leading[..got], now);
+        }
+        lane.memory = Some(memory);
+    }
+
+    /// Takes the records of the chunk in the buffer; how many bytes, and why it ended.
+    fn pass(&mut self, id: FileId, target: &TargetId, ending: Ending, now: Now) -> (usize, Pass) {
+        let (Some(file), Some(lane)) = (self.tail.file(id), self.lanes.get_mut(&id)) else {
+            return (0, Pass::Taken);
+        };
+        let Some(parser) = self.parsers.get_mut(&file.source.name) else {
+            return (0, Pass::Taken);
+        };
+        let bytes = self.buffer.bytes();
+        let memory = lane.memory.get_or_insert_with(|| Memory::at(None));
+        let purity = parser.begin(memory, bytes);
+        let chunk = Chunk {
+            file: id,
+            start: file.read,
+            bytes,
+            ending,
+            purity,
+        };
+        lane.behind_since_ms.get_or_insert(now.wall_ms);
+        let mut taker = Taker {
+            shipper: &mut self.shipper,
+            target,
+            origin: &lane.origin,
+            now,
+        };
+        let mut skipped = Vec::new();
+        let (consumed, pass) = take(&mut taker, parser, memory, &chunk, &mut skipped);
+        if self.ledger.read(id) != Some(file.read) {
+            // The content was cut back to a shorter copy.
+            self.ledger.open(id, file.read);
+        }
+        self.ledger.enter(Span {
+            file: id,
+            start: file.read,
+            end: file.read.plus(consumed),
+        });
+        for (ack, reason, bytes) in skipped {
+            self.keeper
+                .count_skipped(&file.source.name, reason, bytes, now);
+            // A skipped span holds no marker, so there is nothing more to do with the answer.
+            let _span = self.ledger.settle(ack);
+        }
+        (consumed, pass)
+    }
+
+    /// Everything there is of a file has been read.
+    fn reached_end(&mut self, id: FileId) {
+        if let Some(memory) = self
+            .lanes
+            .get_mut(&id)
+            .and_then(|lane| lane.memory.as_mut())
+        {
+            memory.reached_end();
+        }
+    }
+
+    /// Whether a stop has read all of this file that it wanted.
+    fn is_beyond_stop(&self, id: FileId) -> bool {
+        match &self.mode {
+            Mode::Stopping {
+                limits: Some(limits),
+                ..
+            } => {
+                let limit = limits.get(&id).copied().unwrap_or(u64::MAX);
+                self.tail
+                    .file(id)
+                    .is_none_or(|file| file.read >= Offset(limit))
+            }
+            _ => false,
+        }
+    }
+
+    /// The file's target, if all it is named after is known.
+    fn target_of(&mut self, id: FileId) -> Option<TargetId> {
+        let file = self.tail.file(id)?;
+        let lane = self.lanes.get_mut(&id)?;
+        if lane.target.is_none() {
+            let layout = self.discovery.layout();
+            match names::target(&file.source, &file.family, &self.identity, layout) {
+                Ok(target) => {
+                    let options = file.source.group_options.clone();
+                    lane.target = Some((self.shipper.target(target.clone(), options), target));
+                }
+                Err(_variable) => {
+                    self.nameless.insert(id);
+                    return None;
+                }
+            }
+        }
+        lane.target.as_ref().map(|(id, _)| id.clone())
+    }
+}
+
+/// What a pass needs of everything else.
+struct Taker<'a> {
+    shipper: &'a mut Shipper,
+    target: &'a TargetId,
+    origin: &'a Arc<FileOrigin>,
+    now: Now,
+}
+
+/// Takes one record after the other until the chunk, or the room, is used up.
+fn take(
+    taker: &mut Taker<'_>,
+    parser: &mut Parser,
+    memory: &mut Memory,
+    chunk: &Chunk<'_>,
+    skipped: &mut Vec<(Ack, Skip, u64)>,
+) -> (usize, Pass) {
+    let mut at = 0;
+    loop {
+        let taken: Taken = match parser.next(memory, chunk, at, taker.now) {
+            Next::Event(event, taken) => {
+                let push = taker
+                    .shipper
+                    .push(taker.target, event, taker.origin, taker.now);
+                if let Push::Full(_event) = push {
+                    return (at, Pass::Full);
+                }
+                taken
+            }
+            Next::Skipped(ack, reason, taken) => {
+                skipped.push((ack, reason, taken.bytes as u64));
+                taken
+            }
+            Next::Incomplete(None) => return (at, Pass::Taken),
+            Next::Incomplete(Some(quiet_ms)) => return (at, Pass::Wait(quiet_ms)),
+        };
+        at += taken.bytes;
+        parser.take(memory, taken);
+    }
+}

@@ -1,0 +1,404 @@
+//! The loop: one owner of all state, one [`Agent::step`] that names its parts.
+//!
+//! A step runs in a fixed order, every part bounded: take answers and settle them, look at the
+//! files, read what there is room for, submit, save what is due. Settling first frees memory
+//! before reading takes it. The agent runs at its own pace: hints, answers and signals only wake
+//! it. `keeper.rs` holds what must survive us, `lane.rs` what belongs to one file on its way from
+//! bytes to batch, `report.rs` the snapshot people see.
+//!
+//! Invariants:
+//! - Every span is in the ledger before the step that batched it ends, and no answer is taken in
+//!   between.
+//! - Stopping settles nothing: what has no answer is read again after the next start.
+//! - Same inputs, same clock, same seed: same calls.
+
+mod keeper;
+mod lane;
+mod names;
+mod report;
+mod rescue;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use crate::codedeploy::layout::{Change, Discovery};
+use crate::config::{Config, Identity, Source};
+use crate::event::{EpochMs, FileId, Now, Origin};
+use crate::parse::Parser;
+use crate::ports::{Files, LogService, Store, Watch};
+use crate::ship::ledger::{Ledger, Noted};
+use crate::ship::{Limits, Shipper};
+use crate::tail::{ReadBuffer, Tail};
+
+use keeper::Keeper;
+pub use keeper::StartError;
+use lane::Lane;
+
+/// Raw bytes one step reads at most before it looks at answers again.
+const STEP_BYTES_MAX: usize = 4 * 1_048_576;
+
+/// How often the CodeDeploy agent's configuration is looked at.
+const DISCOVERY_MS: u64 = 5_000;
+
+/// Everything the agent may touch.
+pub struct Edges<'a> {
+    /// The log files.
+    pub files: &'a mut dyn Files,
+    /// The agent's own state.
+    pub store: &'a mut dyn Store,
+    /// Hints that something changed.
+    pub watch: &'a mut dyn Watch,
+    /// Where batches go.
+    pub logs: &'a mut dyn LogService,
+}
+
+/// What the agent must know of the machine it runs on.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The zone in which times without an offset are written.
+    pub zone: TimeZone,
+    /// When the machine booted, for `start = "boot"`.
+    pub boot_ms: Option<EpochMs>,
+}
+
+/// When the next step is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: there is more to do.
+    Now,
+    /// At this monotonic time, or earlier if something wakes us.
+    At(u64),
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    host: Host,
+    identity: Arc<Identity>,
+    tail: Tail,
+    ledger: Ledger,
+    shipper: Shipper,
+    keeper: Keeper,
+    parsers: BTreeMap<Arc<str>, Parser>,
+    lanes: BTreeMap<FileId, Lane>,
+    /// Files whose turn ended for want of room; tried again in the next step.
+    blocked: Vec<FileId>,
+    /// Files whose target's name is not known yet.
+    nameless: BTreeSet<FileId>,
+    buffer: ReadBuffer,
+    discovery: Discovery,
+    discovery_due_ms: u64,
+    mode: Mode,
+    started_ms: EpochMs,
+}
+
+/// What the agent is about.
+#[derive(Clone, Debug)]
+enum Mode {
+    Running,
+    Stopping {
+        /// When to stop waiting for answers; `None`: never.
+        deadline_ms: Option<u64>,
+        /// How far each file is still read.
+        limits: Option<BTreeMap<FileId, u64>>,
+    },
+}
+
+impl Agent {
+    /// Restores what an earlier run knew and makes an agent that is ready to step.
+    ///
+    /// # Errors
+    /// When the state was written by a newer version, or cannot be read.
+    pub fn start(
+        config: Config,
+        host: Host,
+        seed: u64,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) -> Result<Self, StartError> {
+        let (keeper, records) = Keeper::restore(edges.store, now)?;
+        let shipper = Shipper::new(limits(&config), seed);
+        let discovery = Discovery::default();
+        let mut agent = Self {
+            tail: Tail::new(records, host.boot_ms),
+            config,
+            host,
+            identity: Arc::new(Identity::default()),
+            ledger: Ledger::default(),
+            shipper,
+            keeper,
+            parsers: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            blocked: Vec::new(),
+            nameless: BTreeSet::new(),
+            buffer: ReadBuffer::default(),
+            discovery,
+            discovery_due_ms: 0,
+            mode: Mode::Running,
+            started_ms: now.wall_ms,
+        };
+        agent.discover(edges, now);
+        agent.take_rescued(edges, now);
+        Ok(agent)
+    }
+
+    /// Takes what was learned about the instance: names of targets may now be known.
+    pub fn learn(&mut self, identity: Identity) {
+        self.identity = Arc::new(identity);
+        for id in std::mem::take(&mut self.nameless) {
+            self.tail.requeue(id);
+        }
+    }
+
+    /// Takes another configuration between two steps.
+    pub fn reload(&mut self, config: Config, edges: &mut Edges<'_>) {
+        self.config = config;
+        self.shipper.set_limits(limits(&self.config));
+        self.discovery = Discovery::default();
+        self.discovery_due_ms = 0;
+        self.parsers.clear();
+        for lane in self.lanes.values_mut() {
+            lane.forget_target();
+        }
+        self.set_sources(edges);
+    }
+
+    /// One turn of the loop.
+    pub fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
+        self.discover(edges, now);
+        let hints = edges.watch.take();
+        self.tail.hint(&hints, edges.files);
+        self.shipper.step(now, edges.logs);
+        self.settle(edges, now);
+        self.look(edges, now);
+        self.rescue_crowd(edges, now);
+        self.news(edges, now);
+        self.read(edges, now);
+        self.shipper.step(now, edges.logs);
+        self.keeper
+            .save_if_due(&self.tail, &self.ledger, edges, now);
+        self.next(now)
+    }
+
+    /// Begins to stop: what is readable now is still read and sent; nothing after that. With a
+    /// grace period, what has no answer by its end is left for the next start.
+    pub fn stop(&mut self, grace_ms: Option<u64>, now: Now) {
+        let deadline_ms = grace_ms.map(|grace| now.mono_ms + grace);
+        self.mode = Mode::Stopping {
+            deadline_ms,
+            limits: None,
+        };
+        self.tail.look_at_everything();
+        self.shipper.close_open();
+    }
+
+    /// Whether a stop is complete: nothing is left to send, or the time is over.
+    #[must_use]
+    pub fn is_done(&self, now: Now) -> bool {
+        match &self.mode {
+            Mode::Running => false,
+            Mode::Stopping {
+                deadline_ms,
+                limits,
+            } => {
+                let is_drained = limits.is_some()
+                    && self.tail.ready_len() == 0
+                    && self.blocked.is_empty()
+                    && self.nameless.is_empty()
+                    && self.tail.is_in_place()
+                    && self.shipper.is_idle();
+                is_drained || deadline_ms.is_some_and(|deadline| now.mono_ms >= deadline)
+            }
+        }
+    }
+
+    /// Ends the agent: saves how far it came, and what would be gone after a restart.
+    pub fn finish(mut self, edges: &mut Edges<'_>, now: Now) {
+        self.shipper.step(now, edges.logs);
+        self.settle(edges, now);
+        self.rescue_deleted(edges, now);
+        self.keeper.save(&self.tail, &self.ledger, edges, now);
+    }
+
+    /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
+    fn discover(&mut self, edges: &mut Edges<'_>, now: Now) {
+        if now.mono_ms < self.discovery_due_ms {
+            return;
+        }
+        // On the same beat as the scans.
+        self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
+        match self.discovery.look(edges.files, &self.config.codedeploy) {
+            Change::Same => {}
+            Change::Found(_) => {
+                tracing::info!(found = %self.discovery.words(), "looked for the CodeDeploy agent");
+                self.set_sources(edges);
+            }
+            Change::Lost(why) => tracing::warn!(%why, "the CodeDeploy agent's configuration"),
+        }
+    }
+
+    fn set_sources(&mut self, edges: &mut Edges<'_>) {
+        let mut sources: Vec<Arc<Source>> = match self.config.codedeploy.enabled {
+            true => self.discovery.layout().sources(&self.config.codedeploy),
+            false => Vec::new(),
+        };
+        sources.extend(self.config.sources.iter().cloned());
+        for source in &sources {
+            match Parser::new(Arc::clone(source), self.host.zone.clone()) {
+                Ok(parser) => drop(self.parsers.insert(Arc::clone(&source.name), parser)),
+                Err(error) => {
+                    tracing::error!(source = %source.name, %error, "source cannot be read")
+                }
+            }
+        }
+        let keeper = &self.keeper;
+        let ledger = &self.ledger;
+        self.tail.set_sources(
+            sources,
+            &|name| keeper.has_scanned(name),
+            edges.files,
+            &|id| ledger.settled(id).unwrap_or_default(),
+        );
+        self.news(
+            edges,
+            Now {
+                mono_ms: 0,
+                wall_ms: self.started_ms,
+            },
+        );
+    }
+
+    /// Settles what was answered for, takes back what was given back.
+    fn settle(&mut self, edges: &mut Edges<'_>, now: Now) {
+        for settled in self.shipper.take_settled() {
+            self.keeper.count_settled(&settled.tallies);
+            for ack in settled.acks {
+                match self.ledger.settle(ack) {
+                    Noted::File(_) => self.keeper.touch(now),
+                    Noted::Marker(id) => self.keeper.marker_delivered(id, now),
+                }
+            }
+        }
+        self.take_back();
+        self.keeper
+            .bury(edges.store, &self.shipper.take_rejected(), now);
+    }
+
+    /// Takes back bytes that were batched and gave up their room: they are read again.
+    fn take_back(&mut self) {
+        for origin in self.shipper.take_returned() {
+            match origin {
+                Origin::File(span) => {
+                    self.ledger.rewind(span.file, span.start);
+                    self.tail.rewind(span.file, span.start);
+                    if let Some(lane) = self.lanes.get_mut(&span.file) {
+                        lane.forget_position();
+                    }
+                }
+                Origin::Marker(id) => self.keeper.marker_returned(id),
+            }
+        }
+    }
+
+    /// Scans what is due and takes the news.
+    fn look(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let ledger = &self.ledger;
+        self.tail.look(
+            edges.files,
+            edges.watch,
+            &|id| ledger.settled(id).unwrap_or_default(),
+            now,
+        );
+        self.news(edges, now);
+        if let Mode::Stopping {
+            limits: limits @ None,
+            ..
+        } = &mut self.mode
+        {
+            *limits = Some(self.tail.files().map(|file| (file.id, file.size)).collect());
+        }
+    }
+
+    fn news(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let news = self.tail.take_news();
+        for id in news.joined {
+            if let Some(file) = self.tail.file(id) {
+                self.ledger.open(id, file.read);
+                self.lanes.insert(id, Lane::new(file));
+                self.keeper.note_scanned(&file.source.name, now);
+            }
+        }
+        for (id, position) in news.reset {
+            self.ledger.open(id, position);
+        }
+        for lost in news.lost {
+            self.keeper.lose(&lost, now);
+        }
+        for id in news.left {
+            self.ledger.forget(id);
+            self.lanes.remove(&id);
+            self.nameless.remove(&id);
+            self.keeper.touch(now);
+        }
+        for segment in news.spent {
+            self.keeper.spent(edges.store, segment);
+        }
+    }
+
+    /// Gives turns to the files that have something to read, as far as there is room.
+    fn read(&mut self, edges: &mut Edges<'_>, now: Now) {
+        for id in std::mem::take(&mut self.blocked) {
+            self.tail.requeue(id);
+        }
+        self.send_markers(now);
+        let mut budget = STEP_BYTES_MAX;
+        for _ in 0..self.tail.ready_len() {
+            let Some(id) = self.tail.next_turn() else {
+                break;
+            };
+            self.turn(id, edges, &mut budget, now);
+            if budget == 0 {
+                break;
+            }
+        }
+        self.keeper.count_parsed(&mut self.parsers);
+    }
+
+    fn next(&self, now: Now) -> Next {
+        if self.tail.is_ready() {
+            return Next::Now;
+        }
+        let deadline_ms = match self.mode {
+            Mode::Stopping { deadline_ms, .. } => deadline_ms,
+            Mode::Running => None,
+        };
+        let due = [
+            self.shipper.next_due(),
+            self.tail.next_due(),
+            self.keeper.next_due(),
+            deadline_ms,
+            Some(self.discovery_due_ms),
+        ];
+        let due = due
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now.mono_ms + DISCOVERY_MS);
+        if due <= now.mono_ms {
+            Next::Now
+        } else {
+            Next::At(due)
+        }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let flush = config.logs.flush_interval.as_millis();
+    Limits {
+        flush_interval_ms: u64::try_from(flush).unwrap_or(u64::MAX),
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,177 @@
+//! Bytes that are about to vanish: copies them out of deleted files when we must stop or hold too
+//! many of those, and brings the copies back after a start.
+
+use crate::event::{Event, FileId, FileKey, FileRecord, Fingerprint, Loss, Now, Offset, Origin};
+use crate::ship::rescue::{Evicted, SEGMENT_BYTES_MAX, Segment, SegmentId};
+use crate::ship::{Push, TargetId};
+
+use super::{Agent, Edges, keeper, names};
+
+/// Deleted files with unread bytes that are held open at once; the rest is copied out.
+const DELETED_HELD_MAX: usize = 64;
+
+impl Agent {
+    /// Brings back what an earlier run copied out; it is shipped before anything else.
+    pub(super) fn take_rescued(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let ids: Vec<SegmentId> = self.keeper.rescue.list().collect();
+        for id in ids.into_iter().rev() {
+            match self.keeper.rescue.load(edges.store, id) {
+                Ok(Ok((segment, _))) => self.bring_back(id, &segment),
+                Ok(Err(damaged)) => self.keeper.damaged(edges.store, id, &damaged, now),
+                Err(error) => {
+                    tracing::error!(segment = id.0, %error, "a rescue segment cannot be read and is kept")
+                }
+            }
+        }
+    }
+
+    fn bring_back(&mut self, id: SegmentId, segment: &Segment) {
+        let record = FileRecord {
+            source: segment.source.clone(),
+            path: segment.path.clone(),
+            family: segment.family.clone(),
+            root: segment.root.clone(),
+            key: FileKey {
+                device: 0,
+                inode: 0,
+            },
+            head: Fingerprint::default(),
+            lead: Fingerprint::default(),
+            tail: Fingerprint::default(),
+            settled: segment.start,
+            size: segment.start.0 + segment.length,
+            modified_ms: segment.at_ms,
+        };
+        if self.tail.add_rescued(id.0, &record).is_none() {
+            tracing::warn!(source = %record.source, path = %record.path.display(), "rescued bytes of a source that is not configured are kept");
+        }
+    }
+
+    /// Copies out what would be gone after a restart.
+    pub(super) fn rescue_deleted(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let deleted = |agent: &Self| -> Vec<FileId> {
+            agent.tail.deleted_unread().map(|file| file.id).collect()
+        };
+        for id in deleted(self) {
+            let settled = self.ledger.settled(id).unwrap_or_default();
+            self.copy_out(id, settled, edges, now);
+        }
+    }
+
+    /// Copies out the oldest deleted files when more are held than we want to.
+    pub(super) fn rescue_crowd(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let held: Vec<FileId> = self.tail.deleted_unread().map(|file| file.id).collect();
+        let surplus = held.len().saturating_sub(DELETED_HELD_MAX);
+        // Only files of which nothing is in flight: then settled and read are the same.
+        let quiet = held.into_iter().filter(|id| {
+            self.tail
+                .file(*id)
+                .is_some_and(|file| Some(file.read) == self.ledger.settled(*id))
+        });
+        for id in quiet.take(surplus).collect::<Vec<_>>() {
+            let settled = self.ledger.settled(id).unwrap_or_default();
+            for (segment_id, segment) in self.copy_out(id, settled, edges, now) {
+                self.bring_back(segment_id, &segment);
+            }
+        }
+    }
+
+    /// Copies a deleted file's bytes from a position to its end into segments. If all are safe
+    /// the file is let go; the segments stand for it from then on.
+    fn copy_out(
+        &mut self,
+        id: FileId,
+        from: Offset,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) -> Vec<(SegmentId, Segment)> {
+        let mut segments = Vec::new();
+        let mut buffer = vec![0; SEGMENT_BYTES_MAX];
+        let mut at = from;
+        loop {
+            let Some(file) = self.tail.file(id) else {
+                return segments;
+            };
+            let path = file.path.clone();
+            let segment = Segment {
+                source: file.source.name.to_string(),
+                path: path.clone(),
+                family: file.family.clone(),
+                root: file.root.clone(),
+                start: at,
+                length: 0,
+                at_ms: now.wall_ms,
+            };
+            let got = match self.tail.read_at(id, edges.files, at, &mut buffer) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "a deleted file cannot be read any more");
+                    return segments;
+                }
+            };
+            let segment = Segment {
+                length: got as u64,
+                ..segment
+            };
+            match self
+                .keeper
+                .rescue
+                .save(edges.store, &segment, &buffer[..got])
+            {
+                Ok(evicted) => self.lose_evicted(evicted, now),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "unread bytes of a deleted file cannot be saved; they are lost if we stop now");
+                    return segments;
+                }
+            }
+            segments.extend(
+                self.keeper
+                    .rescue
+                    .list()
+                    .last()
+                    .map(|saved| (saved, segment)),
+            );
+            at = at.plus(got);
+        }
+        self.tail.forget(id, edges.files);
+        self.ledger.forget(id);
+        self.lanes.remove(&id);
+        segments
+    }
+
+    fn lose_evicted(&mut self, evicted: Vec<Evicted>, now: Now) {
+        for segment in evicted.into_iter().filter_map(|evicted| evicted.segment) {
+            self.keeper.lose(
+                &keeper::lost(&segment, "no room left for rescued bytes"),
+                now,
+            );
+        }
+    }
+
+    /// Sends the markers of losses, each into its file's own stream.
+    pub(super) fn send_markers(&mut self, now: Now) {
+        while let Some(loss) = self.keeper.next_unsent() {
+            let Some(target) = self.target_of_loss(&loss) else {
+                return self.keeper.marker_returned(loss.id);
+            };
+            let event = Event {
+                time_ms: loss.at_ms,
+                text: keeper::marker_text(&loss).into(),
+                origin: Origin::Marker(loss.id),
+            };
+            let origin = keeper::marker_origin(&loss);
+            if let Push::Full(_event) = self.shipper.push(&target, event, &origin, now) {
+                return self.keeper.marker_returned(loss.id);
+            }
+        }
+    }
+
+    /// Where a loss's marker goes; `None` while that is not known, or its source is not there.
+    fn target_of_loss(&mut self, loss: &Loss) -> Option<TargetId> {
+        let source = self.tail.source_named(&loss.source)?;
+        let layout = self.discovery.layout();
+        let target = names::target(&source, &loss.family, &self.identity, layout).ok()?;
+        Some(self.shipper.target(target, source.group_options.clone()))
+    }
+}

@@ -1,0 +1,159 @@
+//! What only the environment decides: each test runs itself again in a process of its own.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::stand_in::{Reply, StandIn};
+use super::{Edge, batch};
+use crate::aws::client::Settings;
+use crate::aws::{AwsOptions, start};
+use crate::config::{AwsConfig, Compression};
+use crate::ports::{Accepted, ErrorClass};
+
+/// Set in the process that plays the second part.
+const CHILD: &str = "DEPLOYWATCH_TEST_CHILD";
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Runs one test of this file with nothing in its environment but these variables.
+fn run_again(test: &str, variables: &[(&str, &str)]) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("aws::tests::environment::{test}")])
+        .env_clear()
+        .env(CHILD, "1")
+        .env("HOME", "/nonexistent")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+/// Region and keys come from the environment, the service is reached through the proxy named
+/// there, and instance metadata is not.
+#[test]
+fn goes_through_a_proxy_but_not_to_metadata() {
+    if is_child() {
+        let options = AwsOptions {
+            aws: AwsConfig {
+                endpoint_url: Some("http://logs.example.invalid".to_owned()),
+                ..AwsConfig::default()
+            },
+            compression: Compression::Gzip,
+            wanted: ["asg".to_owned()].into(),
+        };
+        let (ring, rings) = std::sync::mpsc::channel();
+        let waker = move || {
+            let _heard = ring.send(());
+        };
+        let (logs, feed) = start(options, waker).unwrap();
+        let mut edge = Edge {
+            logs,
+            feed,
+            rings,
+            next: 0,
+        };
+        let identity = edge.identity(|identity| identity.complete);
+        assert_eq!(identity.instance_id.as_deref(), Some("i-0abc"));
+        assert_eq!(identity.region.as_deref(), Some("eu-north-1"));
+        assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
+        return;
+    }
+    let proxy = StandIn::new(|_, _| Reply::ok());
+    let imds = StandIn::new(|_, request| super::identity::metadata(request));
+    run_again(
+        "goes_through_a_proxy_but_not_to_metadata",
+        &[
+            ("HTTP_PROXY", &proxy.url),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &imds.url),
+            ("AWS_REGION", "eu-north-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDENV"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ],
+    );
+    let seen = proxy.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].path, "http://logs.example.invalid/");
+    let signed = seen[0].header("authorization");
+    assert!(signed.contains("Credential=AKIDENV/"), "{signed}");
+    assert!(signed.contains("/eu-north-1/logs/"), "{signed}");
+    assert!(imds.seen().len() >= 3);
+}
+
+fn write_profile(folder: &Path, key: &str) {
+    let keys = format!("[shipper]\naws_access_key_id = {key}\naws_secret_access_key = secret\n");
+    std::fs::write(folder.join("credentials"), keys).unwrap();
+}
+
+/// Region, keys and endpoint come from the profile files and `AWS_ENDPOINT_URL`; keys that are
+/// rewritten in the file after the service refused the old ones are found without a restart.
+#[test]
+fn reads_rewritten_profile_files() {
+    if is_child() {
+        let mut settings = Settings::from_environment(AwsConfig::default());
+        settings.client_age_min = Duration::ZERO;
+        let mut edge = Edge::start(settings, Compression::Gzip, &[]);
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.class, ErrorClass::RetrySlowly, "{error}");
+        let credentials = std::env::var("AWS_SHARED_CREDENTIALS_FILE").unwrap();
+        write_profile(Path::new(&credentials).parent().unwrap(), "AKIDNEW");
+        assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
+        return;
+    }
+    let service =
+        StandIn::new(
+            |_, request| match request.header("authorization").contains("AKIDNEW/") {
+                true => Reply::ok(),
+                false => Reply::error(400, "UnrecognizedClientException", "token is invalid"),
+            },
+        );
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    std::fs::write(&config, "[profile shipper]\nregion = sa-east-1\n").unwrap();
+    write_profile(folder.path(), "AKIDOLD");
+    run_again(
+        "reads_rewritten_profile_files",
+        &[
+            ("AWS_PROFILE", "shipper"),
+            ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+            (
+                "AWS_SHARED_CREDENTIALS_FILE",
+                folder.path().join("credentials").to_str().unwrap(),
+            ),
+            ("AWS_ENDPOINT_URL", &service.url),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ],
+    );
+    let seen = service.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[1].header("authorization").contains("/sa-east-1/logs/"));
+}
+
+/// Nothing anywhere: no metadata, no keys, no region in reach. The host name stands in, and what
+/// is missing is said in turn; nothing hangs.
+#[test]
+fn says_what_is_missing() {
+    if is_child() {
+        let settings = Settings::from_environment(AwsConfig::default());
+        let mut edge = Edge::start(settings, Compression::Gzip, &[]);
+        let identity = edge.identity(|identity| identity.complete);
+        assert_eq!(identity.instance_id, identity.hostname);
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.code, "RegionMissing");
+        let mut settings = Settings::from_environment(AwsConfig::default());
+        settings.aws.region = Some("eu-west-1".to_owned());
+        let mut edge = Edge::start(settings, Compression::Gzip, &[]);
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.code, "Credentials", "{error}");
+        assert_eq!(error.class, ErrorClass::RetrySlowly);
+        return;
+    }
+    run_again(
+        "says_what_is_missing",
+        &[("AWS_EC2_METADATA_DISABLED", "true")],
+    );
+}

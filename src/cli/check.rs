@@ -1,0 +1,485 @@
+//! `deploywatch check`: every mistake in the configuration, or what it means.
+//!
+//! Needs no AWS and no running agent. Which files match right now is asked of the caller, who
+//! has the real scanner.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::load::{CONFIG_FILE, ConfigError, Missing, read_files};
+use super::{CheckArgs, ExitCode};
+use crate::config::{
+    Builtin, Compression, Config, Mistake, Multiline, Note, Sink, Source, Start, Timestamp,
+};
+
+/// Files shown for each source; `--json` has them all.
+const FILES_SHOWN_MAX: usize = 10;
+
+/// Finds the files of a source that are there right now, with their sizes in bytes.
+pub type ListFiles<'a> = &'a mut dyn FnMut(&Config, &Source) -> Vec<(PathBuf, u64)>;
+
+/// Checks the configuration and writes what there is to say about it.
+///
+/// # Errors
+/// Only when writing fails.
+pub fn check(
+    args: &CheckArgs,
+    list_files: ListFiles<'_>,
+    out: &mut dyn Write,
+) -> io::Result<ExitCode> {
+    let read = match &args.config.path {
+        Some(path) => read_files(path, Missing::Refused),
+        None => read_files(Path::new(CONFIG_FILE), Missing::Allowed),
+    };
+    let checked = read.and_then(|mut read| {
+        let (config, notes) = Config::parse(&read.files).map_err(ConfigError::Mistakes)?;
+        read.notes.extend(notes);
+        let names = read.files.into_iter().map(|(path, _)| path).collect();
+        Ok(Checked {
+            names,
+            notes: read.notes,
+            watched: watched(&config, list_files),
+            config,
+        })
+    });
+    match (&checked, args.json) {
+        (Ok(checked), true) => write_json(out, &checked.json())?,
+        (Ok(checked), false) => checked.write(out)?,
+        (Err(error), true) => write_json(out, &error_json(error))?,
+        (Err(error), false) => write_error(out, error)?,
+    }
+    Ok(match checked {
+        Ok(_) => ExitCode::Ok,
+        Err(error) => error.exit_code(),
+    })
+}
+
+/// A good configuration and all there is to say about it.
+struct Checked {
+    names: Vec<PathBuf>,
+    notes: Vec<Note>,
+    config: Config,
+    watched: Vec<Watched>,
+}
+
+/// One source, with the files that match right now.
+struct Watched {
+    builtin: Option<Builtin>,
+    source: Source,
+    files: Vec<(PathBuf, u64)>,
+}
+
+fn watched(config: &Config, list_files: ListFiles<'_>) -> Vec<Watched> {
+    let mut one = |builtin, source: &Source| Watched {
+        builtin,
+        files: list_files(config, source),
+        source: source.clone(),
+    };
+    let mut all = Vec::new();
+    if config.codedeploy.enabled {
+        let builtin = config.codedeploy.sources.iter();
+        all.extend(builtin.map(|(builtin, source)| one(Some(*builtin), source)));
+    }
+    all.extend(config.sources.iter().map(|source| one(None, source)));
+    all
+}
+
+impl Checked {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let names: Vec<String> = self.names.iter().map(|n| n.display().to_string()).collect();
+        match names.as_slice() {
+            [] => writeln!(out, "The configuration is good: nothing but defaults.")?,
+            names => writeln!(out, "The configuration is good: {}", names.join(", "))?,
+        }
+        for note in &self.notes {
+            writeln!(out, "note: {note}")?;
+        }
+        for watched in &self.watched {
+            writeln!(out)?;
+            watched.write(out, &self.config)?;
+        }
+        if self.watched.is_empty() {
+            writeln!(out, "\nNothing is watched: every source is switched off.")?;
+        }
+        writeln!(out)?;
+        writeln!(out, "All of it goes to {}.", self.sink())?;
+        writeln!(out, "{NOTHING_ELSE}")?;
+        writeln!(out, "Cost: {}", self.cost())
+    }
+
+    fn sink(&self) -> String {
+        let logs = &self.config.logs;
+        match &logs.sink {
+            Sink::Directory(path) => format!("files in {}", path.display()),
+            Sink::CloudWatch => {
+                let region = match &self.config.aws.region {
+                    Some(region) => format!("Region {region}"),
+                    None => "the instance's Region".to_owned(),
+                };
+                let endpoint = match &self.config.aws.endpoint_url {
+                    Some(url) => format!(" at {url}"),
+                    None => String::new(),
+                };
+                let packed = match logs.compression {
+                    Compression::Gzip => "compressed",
+                    Compression::None => "not compressed",
+                };
+                let interval = logs.flush_interval;
+                format!(
+                    "CloudWatch Logs, {region}{endpoint}, {packed}, at most one request per \
+                     stream in {interval:?} unless it is full"
+                )
+            }
+        }
+    }
+
+    fn cost(&self) -> &'static str {
+        match self.config.logs.sink {
+            Sink::Directory(_) => "none, nothing is sent to AWS.",
+            Sink::CloudWatch => CLOUDWATCH_COST,
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "ok": true,
+            "config_files": self.names,
+            "notes": self.notes,
+            "sources": self.watched.iter().map(Watched::json).collect::<Vec<_>>(),
+            "sink": match &self.config.logs.sink {
+                Sink::CloudWatch => json!({
+                    "kind": "cloudwatch",
+                    "region": self.config.aws.region,
+                    "endpoint_url": self.config.aws.endpoint_url,
+                }),
+                Sink::Directory(path) => json!({ "kind": "directory", "path": path }),
+            },
+            "also_sent": [],
+            "cost": self.cost(),
+        })
+    }
+}
+
+/// What a user who worries about data wants to read.
+const NOTHING_ELSE: &str =
+    "Nothing else leaves this machine: this version publishes no metrics and makes no alarms.";
+
+/// Prices differ between Regions and years, the rule does not.
+const CLOUDWATCH_COST: &str = "CloudWatch Logs charges for what it takes in, before compression \
+    and 26 bytes more for each event (about 0.50 USD per GB in us-east-1, half of that in groups \
+    of class infrequent_access), and for what it keeps (about 0.03 USD per GB and month); how much \
+    your logs will weigh cannot be known here.";
+
+impl Watched {
+    fn write(&self, out: &mut dyn Write, config: &Config) -> io::Result<()> {
+        let source = &self.source;
+        writeln!(out, "{}", source.name)?;
+        match self.builtin {
+            Some(_) => {
+                let file = config.codedeploy.config_file.display();
+                writeln!(out, "  reads     the CodeDeploy agent's, placed by {file}")?;
+            }
+            None => writeln!(out, "  reads     {}", patterns(source).join(", "))?,
+        }
+        let excluded = excluded(source);
+        if !excluded.is_empty() {
+            writeln!(out, "  but not   {}", excluded.join(", "))?;
+        }
+        self.write_files(out)?;
+        let (group, stream) = (source.group.text(), source.stream.text());
+        writeln!(out, "  sends to  group {group}, stream {stream}")?;
+        let kept = match source.group_options.retention_days {
+            Some(days) => format!("{days} days"),
+            None => "for ever".to_owned(),
+        };
+        writeln!(out, "  keeps     {kept}, where the group is not there yet")?;
+        writeln!(out, "  starts    {}", start(source.start))?;
+        for (head, rules) in [
+            ("only", &source.include_lines),
+            ("skips", &source.exclude_lines),
+        ] {
+            if !rules.is_empty() {
+                let rules = expressions(rules).join("  or  ");
+                writeln!(out, "  {head:<9} records that match {rules}")?;
+            }
+        }
+        let rules = source.redact.rules.len();
+        let builtin = match source.redact.builtin {
+            true => "keys, tokens and passwords (built-in rules)",
+            false => "nothing by itself: redact = \"off\"",
+        };
+        match rules {
+            0 => writeln!(out, "  redacts   {builtin}"),
+            _ => writeln!(
+                out,
+                "  redacts   {builtin}, and what {rules} of your rules match"
+            ),
+        }
+    }
+
+    fn write_files(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.files.is_empty() {
+            return writeln!(out, "  now       no such file yet");
+        }
+        for (index, (path, bytes)) in self.files.iter().take(FILES_SHOWN_MAX).enumerate() {
+            let head = if index == 0 { "now" } else { "" };
+            writeln!(out, "  {head:<9} {} ({bytes} bytes)", path.display())?;
+        }
+        match self.files.len().saturating_sub(FILES_SHOWN_MAX) {
+            0 => Ok(()),
+            more => writeln!(out, "            and {more} more"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let source = &self.source;
+        let files = self.files.iter();
+        json!({
+            "name": &*source.name,
+            "codedeploy": self.builtin.is_some(),
+            "paths": patterns(source),
+            "exclude": excluded(source),
+            "files": files
+                .map(|(path, bytes)| json!({ "path": path.display().to_string(), "bytes": bytes }))
+                .collect::<Vec<_>>(),
+            "group": source.group.text(),
+            "stream": source.stream.text(),
+            "retention_days": source.group_options.retention_days,
+            "log_class": source.group_options.class,
+            "start": start_word(source.start),
+            "timestamp": timestamp(&source.timestamp),
+            "multiline": multiline(&source.multiline),
+            "include_lines": expressions(&source.include_lines),
+            "exclude_lines": expressions(&source.exclude_lines),
+            "redact": source.redact.builtin,
+            "redact_rules": source.redact.rules.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "strip_ansi": source.strip_ansi,
+            "event_bytes_max": source.event_bytes_max,
+        })
+    }
+}
+
+fn patterns(source: &Source) -> Vec<String> {
+    let paths = source.paths.iter();
+    paths.map(|pattern| pattern.text.clone()).collect()
+}
+
+fn excluded(source: &Source) -> Vec<String> {
+    let globs = source.exclude.iter();
+    globs.map(|glob| glob.glob().glob().to_owned()).collect()
+}
+
+fn expressions(rules: &[regex::Regex]) -> Vec<String> {
+    rules.iter().map(|rule| rule.as_str().to_owned()).collect()
+}
+
+fn start(start: Start) -> &'static str {
+    match start {
+        Start::Beginning => "at the beginning of every file",
+        Start::End => "at the end of files that are there at the very first start",
+        Start::Boot => "at the beginning of files written since boot, at the end of older ones",
+    }
+}
+
+fn start_word(start: Start) -> &'static str {
+    match start {
+        Start::Beginning => "beginning",
+        Start::End => "end",
+        Start::Boot => "boot",
+    }
+}
+
+fn timestamp(timestamp: &Timestamp) -> Value {
+    match timestamp {
+        Timestamp::None => json!("none"),
+        Timestamp::Auto => json!("auto"),
+        Timestamp::Pattern(pattern) => json!(pattern),
+        Timestamp::EpochMillis => json!("epoch_ms"),
+        Timestamp::EpochSeconds => json!("epoch_s"),
+        Timestamp::Json(field) => json!({ "json": field }),
+        Timestamp::CodeDeployAgent => json!("codedeploy_agent"),
+        Timestamp::CodeDeployDeployments => json!("codedeploy_deployments"),
+        Timestamp::CodeDeployScripts => json!("codedeploy_scripts"),
+        Timestamp::CodeDeployUpdater => json!("codedeploy_updater"),
+    }
+}
+
+fn multiline(multiline: &Multiline) -> Value {
+    match multiline {
+        Multiline::None => json!("none"),
+        Multiline::Start(rule) => json!({ "start": rule.as_str() }),
+        Multiline::Continue(rule) => json!({ "continue": rule.as_str() }),
+        Multiline::CodeDeployAgent => json!("codedeploy_agent"),
+    }
+}
+
+fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+fn write_error(out: &mut dyn Write, error: &ConfigError) -> io::Result<()> {
+    match error {
+        ConfigError::Mistakes(mistakes) => {
+            for mistake in mistakes {
+                writeln!(out, "{mistake}")?;
+            }
+            let number = mistakes.len();
+            let what = if number == 1 { "mistake" } else { "mistakes" };
+            writeln!(out, "{number} {what}; nothing was changed.")
+        }
+        ConfigError::Unreadable { .. } => writeln!(out, "{error}"),
+    }
+}
+
+fn error_json(error: &ConfigError) -> Value {
+    let (mistakes, text): (&[Mistake], Option<String>) = match error {
+        ConfigError::Mistakes(mistakes) => (mistakes, None),
+        ConfigError::Unreadable { .. } => (&[], Some(error.to_string())),
+    };
+    json!({ "ok": false, "mistakes": mistakes, "error": text })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::ConfigArg;
+
+    /// Runs the command on a file with this text; the answer has `FILE` for the file's name.
+    fn run(text: &str, json: bool) -> (ExitCode, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        fs::write(&path, text).unwrap();
+        let args = CheckArgs {
+            json,
+            config: ConfigArg {
+                path: Some(path.clone()),
+            },
+        };
+        let mut list = |_: &Config, source: &Source| match &*source.name {
+            "app" => (0..12)
+                .map(|n| (PathBuf::from(format!("/var/log/app/{n}.log")), n))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut out = Vec::new();
+        let code = check(&args, &mut list, &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        (code, said.replace(path.to_str().unwrap(), "FILE"))
+    }
+
+    const APP: &str = "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\n\
+        paths = [\"/var/log/app/*.log\"]\nexclude = [\"x*\"]\ngroup = \"/app\"\n\
+        exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[metric]]\n";
+
+    /// A good configuration is explained: what is read, what is there, where it goes, what it
+    /// costs; shown by the whole text.
+    #[test]
+    fn a_good_configuration_is_explained() {
+        let (code, said) = run(APP, false);
+        assert_eq!(code, ExitCode::Ok);
+        let expected = "\
+The configuration is good: FILE
+note: FILE:11: [[metric]] is not supported by this version yet, and ignored
+
+app
+  reads     /var/log/app/*.log
+  but not   x*
+  now       /var/log/app/0.log (0 bytes)
+            /var/log/app/1.log (1 bytes)
+            /var/log/app/2.log (2 bytes)
+            /var/log/app/3.log (3 bytes)
+            /var/log/app/4.log (4 bytes)
+            /var/log/app/5.log (5 bytes)
+            /var/log/app/6.log (6 bytes)
+            /var/log/app/7.log (7 bytes)
+            /var/log/app/8.log (8 bytes)
+            /var/log/app/9.log (9 bytes)
+            and 2 more
+  sends to  group /app, stream {instance_id}/{file_name}
+  keeps     for ever, where the group is not there yet
+  starts    at the end of files that are there at the very first start
+  skips     records that match ^DEBUG
+  redacts   keys, tokens and passwords (built-in rules)
+
+All of it goes to CloudWatch Logs, the instance's Region, compressed, at most one request per \
+stream in 1s unless it is full.
+Nothing else leaves this machine: this version publishes no metrics and makes no alarms.
+Cost: ";
+        assert!(said.starts_with(expected), "{said}");
+        assert!(said.ends_with("cannot be known here.\n"));
+    }
+
+    /// Without a word the four logs of the CodeDeploy agent are watched: shown by the names and
+    /// by where their places come from.
+    #[test]
+    fn the_default_is_explained() {
+        let (code, said) = run("", false);
+        assert_eq!(code, ExitCode::Ok);
+        for name in ["\nagent\n", "\ndeployments\n", "\nscripts\n", "\nupdater\n"] {
+            assert!(said.contains(name), "{said}");
+        }
+        assert!(said.contains("placed by /etc/codedeploy-agent/conf/codedeployagent.yml"));
+        assert!(said.contains("now       no such file yet"));
+    }
+
+    /// All mistakes are told and the exit code says whose fault it is: shown by text and JSON.
+    #[test]
+    fn mistakes_are_told() {
+        let bad = "[logs]\nsink = \"s3\"\nretention_day = 3\n";
+        let (code, said) = run(bad, false);
+        assert_eq!(code, ExitCode::BadConfig);
+        assert_eq!(
+            said,
+            "FILE:2:8: logs.sink: \"s3\" is not known here; write \"cloudwatch\" or \"directory\"\n\
+             FILE:3:1: logs.retention_day: unknown key; did you mean retention_days?\n\
+             2 mistakes; nothing was changed.\n"
+        );
+        let (code, said) = run(bad, true);
+        assert_eq!(code, ExitCode::BadConfig);
+        let json: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(json["ok"], false);
+        assert_eq!(json["mistakes"][1]["line"], 3);
+        assert_eq!(json["mistakes"][1]["key"], "logs.retention_day");
+    }
+
+    /// The JSON holds the same facts for tools: shown by picking some.
+    #[test]
+    fn json_holds_the_facts() {
+        let text = format!("[logs]\nsink = \"directory\"\n{APP}");
+        let (code, said) = run(&text, true);
+        assert_eq!(code, ExitCode::Ok);
+        let json: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(json["ok"], true);
+        assert_eq!(json["sink"]["path"], "/var/tmp/deploywatch-out");
+        let app = &json["sources"][0];
+        assert_eq!(app["files"].as_array().unwrap().len(), 12);
+        assert_eq!(app["group"], "/app");
+        assert_eq!(app["retention_days"], Value::Null);
+        assert_eq!(app["multiline"], "none");
+        assert_eq!(json["notes"][0]["line"], 13);
+    }
+
+    /// A named file that is not there is said in so many words: shown by code and text.
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let args = CheckArgs {
+            json: false,
+            config: ConfigArg {
+                path: Some(PathBuf::from("/nowhere/a.toml")),
+            },
+        };
+        let mut out = Vec::new();
+        let code = check(&args, &mut |_, _| Vec::new(), &mut out).unwrap();
+        assert_eq!(code, ExitCode::BadConfig);
+        let said = String::from_utf8(out).unwrap();
+        assert!(
+            said.starts_with("failed to read /nowhere/a.toml: No such file"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! The keys of one kind of log: `[[source]]`, the CodeDeploy agent's own, and the defaults that
+//! `[logs]` gives to both.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use super::mistake::Problem;
+use super::name::NameKind;
+use super::pattern::{PathPattern, PatternError, glob};
+use super::record;
+use super::section::Section;
+use super::template::Template;
+use super::tree::{Node, Value};
+use super::value;
+use super::{Builtin, EVENT_BYTES_MAX, Multiline, Redact, Source, Start, Timestamp};
+use crate::ports::GroupOptions;
+
+/// Shortest limit for an event: below it every stack trace would fall to pieces.
+const EVENT_BYTES_MIN: usize = 1000;
+
+/// Longest source name, in bytes; it is part of every status line.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Longest name of a redaction rule, in bytes; it is a key in counts.
+const RULE_NAME_BYTES_MAX: usize = 64;
+
+/// What `[logs]` decides for every source and every source may decide for itself.
+#[derive(Clone, Debug)]
+pub(super) struct Shipping {
+    pub(super) group_options: GroupOptions,
+    pub(super) redact: Redact,
+    pub(super) strip_ansi: bool,
+    pub(super) event_bytes_max: usize,
+}
+
+impl Default for Shipping {
+    fn default() -> Self {
+        Self {
+            group_options: GroupOptions {
+                retention_days: Some(30),
+                ..GroupOptions::default()
+            },
+            redact: Redact {
+                builtin: true,
+                rules: Vec::new(),
+            },
+            strip_ansi: false,
+            event_bytes_max: EVENT_BYTES_MAX,
+        }
+    }
+}
+
+impl Shipping {
+    /// Reads the keys that override `self`. Tags and redaction rules add to those of `self`.
+    pub(super) fn overridden_by(&self, section: &mut Section<'_>) -> Self {
+        let mut shipping = self.clone();
+        let options = &mut shipping.group_options;
+        if let Some(retention) = section.read("retention_days", value::retention) {
+            options.retention_days = retention;
+        }
+        if let Some(class) = section.read("log_class", log_class) {
+            options.class = Some(class.to_owned());
+        }
+        if let Some(key) = section.read("kms_key_id", value::kms_key) {
+            options.kms_key_id = Some(key);
+        }
+        let tags = section.read_map("tags", "Team = \"shop\"", value::tag);
+        options.tags.extend(tags.unwrap_or_default());
+        if let Some(place) = section.place_of("tags")
+            && options.tags.len() > value::TAGS_MAX
+        {
+            let what = format!("{} tags are too many", options.tags.len());
+            let remedy = format!("write at most {}", value::TAGS_MAX);
+            section.complain("tags", place, Problem::new(what, remedy));
+        }
+        if let Some(builtin) = section.read("redact", |node| {
+            value::choice(node, &[("default", true), ("off", false)])
+        }) {
+            shipping.redact.builtin = builtin;
+        }
+        let rules = section.read_list("redact_rules", REDACT_RULE, redact_rule);
+        shipping.redact.rules.extend(rules.unwrap_or_default());
+        if let Some(strip) = section.read("strip_ansi", value::boolean) {
+            shipping.strip_ansi = strip;
+        }
+        let bytes = section.read("event_bytes_max", |node| {
+            value::integer(node, EVENT_BYTES_MIN, EVENT_BYTES_MAX)
+        });
+        shipping.event_bytes_max = bytes.unwrap_or(self.event_bytes_max);
+        shipping
+    }
+}
+
+/// One `[[source]]`; `None` when it is switched off or has a mistake. `taken` holds the names
+/// that are used already.
+pub(super) fn user_source(
+    mut section: Section<'_>,
+    defaults: &Shipping,
+    taken: &mut BTreeSet<String>,
+) -> Option<Source> {
+    let name = name(&mut section, taken);
+    let enabled = section.read("enabled", value::boolean).unwrap_or(true);
+    let paths = paths(&mut section);
+    let exclude = section.read_list("exclude", "\"*.debug.log\"", exclude_glob);
+    let group = template(
+        &mut section,
+        "group",
+        NameKind::Group,
+        "/deploywatch/{source}",
+    );
+    let stream = template(
+        &mut section,
+        "stream",
+        NameKind::Stream,
+        "{instance_id}/{file_name}",
+    );
+    let timestamp = section.read("timestamp", record::timestamp);
+    let multiline = section.read("multiline", record::multiline);
+    let common = Common::read(&mut section, defaults);
+    section.finish(&[
+        ("path", "write paths = [\"…\"]"),
+        ("log_group_name", "write group"),
+        ("log_stream_name", "write stream"),
+    ]);
+    let (name, paths) = (name?, paths?);
+    let source = common.source(name, group, stream);
+    enabled.then(|| Source {
+        paths,
+        exclude: exclude.unwrap_or_default(),
+        timestamp: timestamp.unwrap_or(Timestamp::Auto),
+        multiline: multiline.unwrap_or(Multiline::None),
+        ..source
+    })
+}
+
+/// One of the CodeDeploy agent's own logs; `None` when it is switched off.
+pub(super) fn builtin_source(
+    mut section: Section<'_>,
+    builtin: Builtin,
+    defaults: &Shipping,
+) -> Option<Source> {
+    let by_default = builtin != Builtin::Local;
+    let enabled = section
+        .read("enabled", value::boolean)
+        .unwrap_or(by_default);
+    let (default_group, default_stream) = builtin.target();
+    let group = template(&mut section, "group", NameKind::Group, default_group);
+    let stream = template(&mut section, "stream", NameKind::Stream, default_stream);
+    let common = Common::read(&mut section, defaults);
+    let layout = "remove it: the CodeDeploy agent's own configuration says where its files are";
+    let format = "remove it: the format of the CodeDeploy agent's files is known";
+    section.finish(&[
+        ("paths", layout),
+        ("exclude", layout),
+        ("timestamp", format),
+        ("multiline", format),
+    ]);
+    let source = common.source(builtin.name().to_owned(), group, stream);
+    let (timestamp, multiline) = match builtin {
+        Builtin::Agent | Builtin::Local => (Timestamp::CodeDeployAgent, Multiline::CodeDeployAgent),
+        Builtin::Deployments => (Timestamp::CodeDeployDeployments, Multiline::None),
+        Builtin::Scripts => (Timestamp::CodeDeployScripts, Multiline::None),
+        Builtin::Updater => (Timestamp::CodeDeployUpdater, Multiline::None),
+    };
+    enabled.then_some(Source {
+        timestamp,
+        multiline,
+        ..source
+    })
+}
+
+/// What `[[source]]` and the built-in sources have in common.
+struct Common {
+    start: Option<Start>,
+    include_lines: Vec<Regex>,
+    exclude_lines: Vec<Regex>,
+    shipping: Shipping,
+}
+
+impl Common {
+    fn read(section: &mut Section<'_>, defaults: &Shipping) -> Self {
+        let start = section.read("start", |node| {
+            value::choice(
+                node,
+                &[
+                    ("beginning", Start::Beginning),
+                    ("end", Start::End),
+                    ("boot", Start::Boot),
+                ],
+            )
+        });
+        let include = section.read_list("include_lines", "\"^ERROR\"", value::regex);
+        let exclude = section.read_list("exclude_lines", "\"^DEBUG\"", value::regex);
+        Self {
+            start,
+            include_lines: include.unwrap_or_default(),
+            exclude_lines: exclude.unwrap_or_default(),
+            shipping: defaults.overridden_by(section),
+        }
+    }
+
+    fn source(self, name: String, group: Template, stream: Template) -> Source {
+        Source {
+            name: Arc::from(name),
+            paths: Vec::new(),
+            exclude: Vec::new(),
+            group,
+            stream,
+            group_options: self.shipping.group_options,
+            start: self.start.unwrap_or(Start::Beginning),
+            timestamp: Timestamp::Auto,
+            multiline: Multiline::None,
+            include_lines: self.include_lines,
+            exclude_lines: self.exclude_lines,
+            redact: self.shipping.redact,
+            strip_ansi: self.shipping.strip_ansi,
+            event_bytes_max: self.shipping.event_bytes_max,
+        }
+    }
+}
+
+impl Builtin {
+    /// All of them, in the order of [`super::CodeDeployConfig::sources`].
+    pub const ALL: [Self; 5] = [
+        Self::Agent,
+        Self::Deployments,
+        Self::Scripts,
+        Self::Updater,
+        Self::Local,
+    ];
+
+    /// Its key under `[codedeploy]` and its source's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Deployments => "deployments",
+            Self::Scripts => "scripts",
+            Self::Updater => "updater",
+            Self::Local => "local",
+        }
+    }
+
+    /// Group and stream as they are by default.
+    fn target(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Agent => ("/codedeploy/agent", "{instance_id}"),
+            Self::Deployments => ("/codedeploy/deployments", "{instance_id}"),
+            Self::Scripts => ("/codedeploy/scripts", "{deployment_id}/{instance_id}"),
+            Self::Updater => ("/codedeploy/updater", "{instance_id}"),
+            Self::Local => ("/codedeploy/local", "{instance_id}"),
+        }
+    }
+}
+
+fn name(section: &mut Section<'_>, taken: &mut BTreeSet<String>) -> Option<String> {
+    if section.place_of("name").is_none() {
+        section.missing(
+            "name",
+            "write name = \"…\": status and metrics call the source by it",
+        );
+    }
+    section.read("name", |node| {
+        let written = value::text(node, "app")?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let length = 1..=NAME_BYTES_MAX;
+        if !length.contains(&written.len()) || !written.bytes().all(allowed) {
+            return Err(Problem::new(
+                format!("\"{written}\" is not a name"),
+                format!("write 1 to {NAME_BYTES_MAX} letters, digits or . _ -"),
+            ));
+        }
+        if Builtin::ALL.iter().any(|builtin| builtin.name() == written) {
+            return Err(Problem::new(
+                format!("\"{written}\" is the name of a log of the CodeDeploy agent"),
+                format!("choose another, or set its keys under [codedeploy.{written}]"),
+            ));
+        }
+        if !taken.insert(written.to_owned()) {
+            let what = format!("there is another source \"{written}\"");
+            return Err(Problem::new(what, "give each its own name"));
+        }
+        Ok(written.to_owned())
+    })
+}
+
+fn paths(section: &mut Section<'_>) -> Option<Vec<PathPattern>> {
+    let Some(place) = section.place_of("paths") else {
+        section.missing("paths", "write paths = [\"/var/log/app/*.log\"]");
+        return None;
+    };
+    let mut written = 0;
+    let paths = section.read_list("paths", "\"/var/log/app/*.log\"", |node| {
+        written += 1;
+        let text = value::text(node, "/var/log/app/*.log")?;
+        PathPattern::parse(text).map_err(pattern_problem)
+    })?;
+    if written == 0 {
+        let problem = Problem::new("the array is empty", "name at least one file or glob");
+        section.complain("paths", place, problem);
+    }
+    Some(paths)
+}
+
+/// Reads a template; the default where there is none (or a bad one, which is reported).
+fn template(
+    section: &mut Section<'_>,
+    key: &'static str,
+    kind: NameKind,
+    default: &str,
+) -> Template {
+    let written = section.read(key, |node| {
+        Template::parse(value::text(node, default)?, kind)
+            .map_err(|error| Problem::new(error.to_string(), error.remedy()))
+    });
+    written.unwrap_or_else(|| {
+        Template::parse(default, kind).expect("the default names in the code are valid")
+    })
+}
+
+fn pattern_problem(error: PatternError) -> Problem {
+    let remedy = error.remedy();
+    Problem::new(error.to_string(), remedy)
+}
+
+fn exclude_glob(node: &Node) -> Result<globset::GlobMatcher, Problem> {
+    let written = value::text(node, "*.debug.log")?;
+    if written.is_empty() || written.contains('/') && !written.starts_with(['/', '*']) {
+        return Err(Problem::new(
+            format!("\"{written}\" matches no file"),
+            "write a file name such as \"*.debug.log\", or a whole path such as \"/var/log/x/*\"",
+        ));
+    }
+    glob(written).map_err(pattern_problem)
+}
+
+fn log_class(node: &Node) -> Result<&'static str, Problem> {
+    let classes = [
+        ("standard", "STANDARD"),
+        ("infrequent_access", "INFREQUENT_ACCESS"),
+    ];
+    if let Value::Text(written) = &node.value
+        && let Some((_, class)) = classes.iter().find(|(_, class)| class == written)
+    {
+        return Ok(class);
+    }
+    value::choice(node, &classes)
+}
+
+const REDACT_RULE: &str = "{ name = \"card\", pattern = \"card=(?<secret>\\\\d+)\" }";
+
+fn redact_rule(node: &Node) -> Result<(String, Regex), Problem> {
+    let remedy = format!("write {REDACT_RULE}");
+    let Value::Table(table) = &node.value else {
+        let what = format!("expected a table, found {}", node.value.kind());
+        return Err(Problem::new(what, remedy));
+    };
+    let (mut name, mut pattern) = (None, None);
+    for entry in table.entries() {
+        let (key, node) = (&entry.key, &entry.node);
+        match key.as_str() {
+            "name" => name = Some(value::text(node, "card").map_err(|p| p.at(node.place))?),
+            "pattern" => pattern = Some(value::regex(node).map_err(|p| p.at(node.place))?),
+            _ => return Err(Problem::new(format!("unknown key {key}"), remedy).at(entry.key_place)),
+        }
+    }
+    let (Some(name), Some(pattern)) = (name, pattern) else {
+        return Err(Problem::new("a rule needs a name and a pattern", remedy));
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    if name.is_empty() || name.len() > RULE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+        let what = format!("\"{name}\" is not a name for a rule");
+        let remedy = format!("write 1 to {RULE_NAME_BYTES_MAX} letters, digits, _ or -");
+        return Err(Problem::new(what, remedy));
+    }
+    Ok((name.to_owned(), pattern))
+}

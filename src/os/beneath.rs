@@ -1,0 +1,262 @@
+//! Resolves paths below a root so that nothing leads out of it, whatever is renamed meanwhile.
+//!
+//! The kernel does it in one call (`openat2` with `RESOLVE_BENEATH`). Where it cannot (kernels
+//! before 5.6, a seccomp filter) or where it says "leads out" only because a link is written as an
+//! absolute path, a walk takes over: one component at a time, none followed by the kernel, links
+//! read and resolved by us, `..` answered from the directories already held open. Both are safe
+//! against races: no name is looked up twice in a place that could have become another.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// Links followed on one way, as in the kernel (`MAXSYMLINKS`, path_resolution(7)).
+const LINKS_MAX: usize = 40;
+/// Directories a walk may hold open at once.
+const DEPTH_MAX: usize = 128;
+
+/// Who resolves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `openat2`, the walk where that does not do.
+    Kernel,
+    /// The walk alone.
+    Walk,
+}
+
+/// Opens things below roots; remembers what the kernel can do.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    method: Cell<Method>,
+}
+
+/// An open directory from which nothing leads out.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Root {
+    /// Opens a root. Links on the way to it are followed: the user wrote this path.
+    ///
+    /// It is opened for each question and not kept: one system call more than a check whether it
+    /// is still the same, and a file system we look at can be unmounted.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let path = path.to_owned();
+        Ok(Self { path, fd })
+    }
+
+    /// What of `path` lies below the root.
+    pub(crate) fn below<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
+        path.strip_prefix(&self.path)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "path is not below its root"))
+    }
+}
+
+impl Resolver {
+    pub(crate) fn new(method: Method) -> Self {
+        Self {
+            method: Cell::new(method),
+        }
+    }
+
+    /// Opens what `below` leads to, links inside the root followed. `EXDEV`: it leads out.
+    pub(crate) fn open(&self, root: &Root, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        if self.method.get() == Method::Kernel {
+            match ask_kernel(root, below, flags) {
+                Err(Errno::NOSYS) => self.method.set(Method::Walk),
+                // Leads out, or is an absolute link; a filter, or a real refusal (which the walk
+                // meets again); something on the way was renamed just now.
+                Err(Errno::XDEV | Errno::PERM | Errno::AGAIN) => {}
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(walk(root, below, flags)?)
+    }
+
+    /// Finds the last component of `below` as it stands there, not followed if it is a link: to be
+    /// looked at, not read.
+    pub(crate) fn find_unfollowed(&self, root: &Root, below: &Path) -> io::Result<OwnedFd> {
+        let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else {
+            return Err(Errno::XDEV.into());
+        };
+        let parent = self.open(root, parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
+    }
+}
+
+fn ask_kernel(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let below = if below.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        below
+    };
+    rustix::fs::openat2(&root.fd, below, flags, Mode::empty(), resolve)
+}
+
+/// A way that is being walked: the directories entered and the names still ahead, next one last.
+struct Way<'r> {
+    root: &'r Root,
+    entered: Vec<OwnedFd>,
+    ahead: Vec<OsString>,
+    links: usize,
+}
+
+fn walk(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut way = Way {
+        root,
+        entered: Vec::new(),
+        ahead: Vec::new(),
+        links: 0,
+    };
+    way.push(below)?;
+    let unfollowed = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    loop {
+        let Some(name) = way.ahead.pop() else {
+            return rustix::fs::openat(way.here(), ".", flags, Mode::empty());
+        };
+        if name == ".." {
+            way.entered.pop().ok_or(Errno::XDEV)?;
+            continue;
+        }
+        let found =
+            rustix::fs::openat(way.here(), &name, OFlags::PATH | unfollowed, Mode::empty())?;
+        match file_type(&rustix::fs::fstat(&found)?) {
+            FileType::Symlink => way.follow(&found)?,
+            FileType::Directory if way.entered.len() < DEPTH_MAX => way.entered.push(found),
+            FileType::Directory => return Err(Errno::LOOP),
+            _ if !way.ahead.is_empty() || flags.contains(OFlags::DIRECTORY) => {
+                return Err(Errno::NOTDIR);
+            }
+            _ if flags.contains(OFlags::PATH) => return Ok(found),
+            _ => {
+                return rustix::fs::openat(way.here(), &name, flags | unfollowed, Mode::empty());
+            }
+        }
+    }
+}
+
+impl Way<'_> {
+    fn here(&self) -> BorrowedFd<'_> {
+        self.entered
+            .last()
+            .map_or(self.root.fd.as_fd(), AsFd::as_fd)
+    }
+
+    /// Puts a relative path before what is ahead.
+    fn push(&mut self, path: &Path) -> rustix::io::Result<()> {
+        for component in path.components().rev() {
+            match component {
+                Component::Normal(name) => self.ahead.push(name.to_owned()),
+                Component::ParentDir => self.ahead.push("..".into()),
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => return Err(Errno::XDEV),
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, link: &OwnedFd) -> rustix::io::Result<()> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Errno::LOOP);
+        }
+        let target = rustix::fs::readlinkat(link, "", Vec::new())?;
+        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+        if target.is_absolute() {
+            let inside = target
+                .strip_prefix(&self.root.path)
+                .map_err(|_| Errno::XDEV)?;
+            self.entered.clear();
+            self.push(inside)
+        } else {
+            self.push(&target)
+        }
+    }
+}
+
+/// The type in a `stat`'s mode.
+pub(crate) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    /// What becomes of one way: which inode, or which error.
+    fn fate(answer: rustix::io::Result<OwnedFd>) -> Result<u64, Errno> {
+        let file = std::fs::File::from(answer?);
+        Ok(file.metadata().unwrap().ino())
+    }
+
+    fn part() -> impl Strategy<Value = &'static str> {
+        // Not `.`: std takes it out of a path, so `file/.` is a file to the walk alone.
+        prop::sample::select(vec!["a", "b", "c", ".."])
+    }
+
+    fn way() -> impl Strategy<Value = String> {
+        prop::collection::vec(part(), 1..5).prop_map(|parts| parts.join("/"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn the_walk_agrees_with_the_kernel(
+            dirs in prop::collection::vec(way(), 0..4),
+            links in prop::collection::vec((way(), way()), 0..5),
+            files in prop::collection::vec(way(), 0..3),
+            ways in prop::collection::vec(way(), 1..20),
+        ) {
+            // Our own resolution must end at the same inode or with the same refusal as the
+            // kernel's: shown on random trees full of relative links, also ones that lead out.
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x/root");
+            std::fs::create_dir_all(&path).unwrap();
+            // Whatever cannot be made in this tree is simply not in it.
+            for name in &dirs {
+                let _made = std::fs::create_dir_all(path.join(name.replace("..", "b")));
+            }
+            for (name, target) in &links {
+                let _made = symlink(target, path.join(name.replace("..", "c")));
+            }
+            for name in &files {
+                let name = path.join(name.replace("..", "a"));
+                let _made = std::fs::File::create_new(name);
+            }
+            let root = Root::open(&path).unwrap();
+            if ask_kernel(&root, Path::new(""), OFlags::PATH) .err() == Some(Errno::NOSYS) {
+                return Ok(());
+            }
+            for way in &ways {
+                let way = Path::new(way);
+                for flags in [OFlags::PATH, OFlags::RDONLY, OFlags::PATH | OFlags::DIRECTORY] {
+                    let flags = flags | OFlags::CLOEXEC;
+                    // "Again": somebody renamed something, anywhere, while `..` was resolved.
+                    let kernel = loop {
+                        match ask_kernel(&root, way, flags) {
+                            Err(Errno::AGAIN) => {}
+                            answer => break fate(answer),
+                        }
+                    };
+                    prop_assert_eq!(fate(walk(&root, way, flags)), kernel, "{:?}", way);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What `notify` tells, noted until the loop takes it; and the thread that wakes the loop.
+//!
+//! `notify`'s thread calls [`Shared::note`], which only puts paths into a bounded set; beyond
+//! [`PATHS_MAX`] the set becomes one bit. [`Shared::pace`] runs on a thread of its own and wakes the
+//! loop at most once in [`PACE`]. Accesses are dropped before anything else. Used by `watch.rs`.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use notify::event::{ModifyKind, RenameMode};
+use notify::{Event, EventKind};
+
+/// Distinct paths noted before they collapse to "look at everything"; the kernel's own queue has
+/// the same length (`fs.inotify.max_queued_events`, inotify(7)).
+pub(super) const PATHS_MAX: usize = 16_384;
+/// The shortest time between two wakes: the first event after a quiet moment wakes at once, those
+/// behind it together.
+pub(super) const PACE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    noted: Mutex<Noted>,
+    pub(super) changed: Condvar,
+}
+
+/// What was noticed since the last [`Watch::take`], under one lock.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub(super) paths: HashSet<PathBuf>,
+    /// Those of them under which nothing stands any more, or something else.
+    pub(super) gone: HashSet<PathBuf>,
+    pub(super) rescan: bool,
+    /// The loop is to be woken.
+    pub(super) wake: bool,
+    /// The thread that wakes it shall end.
+    pub(super) stop: bool,
+    /// An error of `notify` has been told.
+    complained: bool,
+}
+
+impl Shared {
+    /// Notes are whole between any two instructions, so a panic elsewhere does not spoil them.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by `notify`'s thread for each event.
+    pub(super) fn note(&self, event: notify::Result<Event>) {
+        match event {
+            // Opening, reading and closing: ours above all. A write has its own event.
+            Ok(event) if event.kind.is_access() => return,
+            Ok(event) => self.lock().take_in(event),
+            Err(error) => self.lock().complain(&error),
+        }
+        self.changed.notify_one();
+    }
+
+    /// Wakes the loop whenever there is something new, but not too often.
+    pub(super) fn pace(&self, waker: &dyn Fn()) {
+        let mut noted = self.lock();
+        while !noted.stop {
+            if std::mem::take(&mut noted.wake) {
+                drop(noted);
+                waker();
+                noted = self.wait(self.lock(), |noted| !noted.stop, Some(PACE));
+            } else {
+                noted = self.wait(noted, |noted| !noted.stop && !noted.wake, None);
+            }
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        noted: MutexGuard<'a, Noted>,
+        while_so: impl Fn(&Noted) -> bool,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, Noted> {
+        let condition = |noted: &mut Noted| while_so(noted);
+        match limit {
+            None => self
+                .changed
+                .wait_while(noted, condition)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.changed
+                    .wait_timeout_while(noted, limit, condition)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        }
+    }
+}
+
+impl Noted {
+    fn take_in(&mut self, event: Event) {
+        if event.need_rescan() {
+            return self.collapse();
+        }
+        if leaves_its_name(event.kind) {
+            self.gone.extend(event.paths.iter().cloned());
+            if self.gone.len() > PATHS_MAX {
+                return self.collapse();
+            }
+        }
+        self.add(event.paths);
+    }
+
+    pub(super) fn add(&mut self, paths: Vec<PathBuf>) {
+        self.wake = true;
+        if self.rescan {
+            return;
+        }
+        self.paths.extend(paths);
+        if self.paths.len() > PATHS_MAX {
+            self.collapse();
+        }
+    }
+
+    fn collapse(&mut self) {
+        self.paths = HashSet::new();
+        // A rescan lets go of every directory anyway.
+        self.gone = HashSet::new();
+        self.rescan = true;
+        self.wake = true;
+    }
+
+    /// Not expected of a sane kernel. The scan goes on at its slow pace.
+    fn complain(&mut self, error: &notify::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::error!(%error, "inotify failed, changes may be found by polling only");
+        }
+        self.collapse();
+    }
+}
+
+/// Whether a path does not name what it named before.
+fn leaves_its_name(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Remove(_) => true,
+        EventKind::Modify(ModifyKind::Name(mode)) => mode != RenameMode::To,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn too_many_hints_become_a_rescan() {
+        // Beyond the limit of distinct paths the notes must be one bit, and stay so until taken:
+        // shown without a kernel, by noting names.
+        let shared = Shared::default();
+        let event = |name: String| Event::new(EventKind::Any).add_path(Path::new("/d").join(name));
+        for number in 0..=PATHS_MAX {
+            shared.note(Ok(event(format!("f{number}"))));
+        }
+        shared.note(Ok(event("one more".to_owned())));
+        let noted = shared.lock();
+        assert!(noted.rescan && noted.wake && noted.paths.is_empty());
+    }
+
+    #[test]
+    fn accesses_are_not_even_noted() {
+        // `notify` reports every open and close, most of them our own: none may wake or be kept.
+        use notify::event::{AccessKind, AccessMode};
+        let shared = Shared::default();
+        for kind in [
+            AccessKind::Open(AccessMode::Any),
+            AccessKind::Close(AccessMode::Read),
+            AccessKind::Close(AccessMode::Write),
+        ] {
+            shared.note(Ok(
+                Event::new(EventKind::Access(kind)).add_path("/d/f".into())
+            ));
+        }
+        let noted = shared.lock();
+        assert!(!noted.wake && noted.paths.is_empty());
+    }
+}

@@ -1,0 +1,579 @@
+//! The agent's own directory of state: [`Store`] with system calls.
+//!
+//! Nobody else reads or writes it: directories are 0700, files 0600, a lock keeps a second agent
+//! out for as long as this one lives, and no link inside it is followed. A save is all or nothing
+//! across a power cut: written beside, synced, renamed over, the folder synced. Every error names
+//! the path it is about.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath::file_type;
+use crate::ports::Store;
+
+/// The file whose lock says that this directory is in use.
+const LOCK_NAME: &str = "lock";
+/// Most that is ever loaded into memory at once; our own files are far below.
+const LOAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The real state directory, locked.
+#[derive(Debug)]
+pub struct OsStore {
+    path: PathBuf,
+    dir: OwnedFd,
+    /// Holds the lock; the system frees it however the process ends.
+    _lock: File,
+}
+
+/// Why a state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another agent has it.
+    #[error(
+        "state directory {} is in use by another deploywatch{}: stop that one, or give this one \
+         an agent.state_dir of its own", path.display(), owner_text(*owner)
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that has it, if it said.
+        owner: Option<u32>,
+    },
+    /// Everybody may write into it.
+    #[error(
+        "state directory {} is writable by everyone: give agent.state_dir a directory of its own",
+        path.display()
+    )]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It can neither be opened nor made.
+    #[error("state directory {} cannot be used", path.display())]
+    Unusable {
+        /// The directory, or what is wrong in it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OsStore {
+    /// Opens the directory, makes it where it is missing, locks it, and removes what an
+    /// interrupted save left behind.
+    ///
+    /// # Errors
+    /// Where another agent has it, or it cannot be used safely.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let unusable = |source| StoreError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        make_private(path).map_err(unusable)?;
+        let dir = File::open(path).map_err(unusable)?;
+        let meta = dir.metadata().map_err(unusable)?;
+        if !meta.is_dir() {
+            return Err(unusable(Errno::NOTDIR.into()));
+        }
+        if meta.mode() & 0o002 != 0 {
+            return Err(StoreError::Shared {
+                path: path.to_owned(),
+            });
+        }
+        let dir = OwnedFd::from(dir);
+        let lock = lock(&dir, path)?;
+        let store = Self {
+            path: path.to_owned(),
+            dir,
+            _lock: lock,
+        };
+        store.sweep().map_err(unusable)?;
+        Ok(store)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes temporary files, which only an interrupted save leaves.
+    fn sweep(&self) -> io::Result<()> {
+        sweep(&self.dir)?;
+        for (name, kind) in listing(&self.dir)? {
+            if kind == FileType::Directory {
+                sweep(&open_folder(&self.dir, &name)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder a name is in and its last component.
+    fn place<'n>(&self, name: &'n str, missing: Missing) -> io::Result<(OwnedFd, &'n str)> {
+        let (folder, file) = match name.split_once('/') {
+            None => (None, name),
+            Some((folder, file)) => (Some(folder), file),
+        };
+        if !is_plain(file) || folder.is_some_and(|folder| !is_plain(folder)) {
+            let text = "not a name of the store";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let Some(folder) = folder else {
+            return Ok((self.dir.try_clone()?, file));
+        };
+        match open_folder(&self.dir, folder) {
+            Err(error) if is_missing(&error) && missing == Missing::Make => {
+                rustix::fs::mkdirat(&self.dir, folder, Mode::RWXU)?;
+                rustix::fs::fsync(&self.dir)?;
+                Ok((open_folder(&self.dir, folder)?, file))
+            }
+            answer => Ok((answer?, file)),
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let opened = self
+            .place(name, Missing::Leave)
+            .and_then(|(folder, file)| open_file(&folder, file, OFlags::RDONLY | OFlags::NONBLOCK));
+        let file = match opened {
+            Err(error) if is_missing(&error) => return Ok(None),
+            answer => answer?,
+        };
+        let mut content = Vec::new();
+        let read = file.take(LOAD_BYTES_MAX + 1).read_to_end(&mut content)?;
+        if read as u64 > LOAD_BYTES_MAX {
+            let text = format!("larger than {LOAD_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Some(content))
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let (folder, file) = self.place(name, Missing::Make)?;
+        let beside = temporary(file);
+        let written = write_new(&folder, &beside, content)
+            .and_then(|()| Ok(rustix::fs::renameat(&folder, &beside, &folder, file)?));
+        if let Err(error) = written {
+            // The error is what matters; a leftover goes with the next open.
+            let _removed = rustix::fs::unlinkat(&folder, &beside, AtFlags::empty());
+            return Err(error);
+        }
+        Ok(rustix::fs::fsync(&folder)?)
+    }
+
+    /// Appends whole or not at all, as far as the process lives: a full disk leaves no torn end.
+    fn extend(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let (folder, file) = self.place(name, Missing::Make)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
+        let file = open_file(&folder, file, flags)?;
+        let end = file.metadata()?.len();
+        file.write_all_at(content, end).inspect_err(|_| {
+            // The write's error is what matters; readers of these files expect torn ends.
+            let _cut = file.set_len(end);
+        })
+    }
+
+    fn change_name(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from_folder, from) = self.place(from, Missing::Leave)?;
+        let (to_folder, to) = self.place(to, Missing::Make)?;
+        rustix::fs::renameat(&from_folder, from, &to_folder, to)?;
+        rustix::fs::fsync(&to_folder)?;
+        Ok(rustix::fs::fsync(&from_folder)?)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        let removed = self
+            .place(name, Missing::Leave)
+            .and_then(|(folder, file)| Ok(rustix::fs::unlinkat(&folder, file, AtFlags::empty())?));
+        match removed {
+            Err(error) if is_missing(&error) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn sizes(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let dir = match folder {
+            "" => self.dir.try_clone(),
+            folder => self
+                .place(folder, Missing::Leave)
+                .and_then(|(dir, name)| open_folder(&dir, name)),
+        };
+        let dir = match dir {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let mut names = Vec::new();
+        for (name, _) in listing(&dir)? {
+            if !is_plain(&name) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                answer => answer?,
+            };
+            if file_type(&stat) == FileType::RegularFile {
+                names.push((name, u64::try_from(stat.st_size).unwrap_or(0)));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// An error that says which path it is about.
+    fn naming(&self, name: &str, error: &io::Error) -> io::Error {
+        let path = self.path.join(name);
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    }
+}
+
+impl Store for OsStore {
+    fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.read(name).map_err(|error| self.naming(name, &error))
+    }
+
+    fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.replace(name, content)
+            .map_err(|error| self.naming(name, &error))
+    }
+
+    fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.extend(name, content)
+            .map_err(|error| self.naming(name, &error))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.change_name(from, to)
+            .map_err(|error| self.naming(from, &error))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.delete(name).map_err(|error| self.naming(name, &error))
+    }
+
+    fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        self.sizes(folder)
+            .map_err(|error| self.naming(folder, &error))
+    }
+}
+
+/// What to do about a folder that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Leave,
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        answer => answer,
+    }
+}
+
+fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
+    let unusable = |source| StoreError::Unusable {
+        path: path.join(LOCK_NAME),
+        source,
+    };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
+    let mut file = open_file(dir, LOCK_NAME, flags).map_err(unusable)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let mut owner = String::new();
+            // Only decorates the message, which does without.
+            let _read = (&mut file).take(16).read_to_string(&mut owner);
+            return Err(StoreError::Locked {
+                path: path.to_owned(),
+                owner: owner.trim().parse().ok(),
+            });
+        }
+        answer => answer.map_err(|errno| unusable(errno.into()))?,
+    }
+    // The lock is what counts; the number in it is for people, so a full disk does not matter.
+    let _noted = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+fn owner_text(owner: Option<u32>) -> String {
+    owner.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+fn write_new(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut file = open_file(folder, name, flags)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Opens a regular file in a folder; a link or anything else in its place is an error.
+fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(
+        folder,
+        name,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ))
+    }
+}
+
+fn open_folder(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Names that are UTF-8, as all of ours are; nothing of others is touched.
+fn listing(dir: &OwnedFd) -> io::Result<Vec<(String, FileType)>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str() {
+            names.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    names.retain(|(name, _)| name != "." && name != "..");
+    Ok(names)
+}
+
+fn sweep(folder: &OwnedFd) -> io::Result<()> {
+    for (name, kind) in listing(folder)? {
+        if kind == FileType::RegularFile && name.starts_with('.') && name.ends_with(".tmp") {
+            rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+fn temporary(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+/// One component that is not hidden (ours are the temporary ones), not the lock, not a way out.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name != LOCK_NAME && !name.contains(['/', '\0'])
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn opened() -> (tempfile::TempDir, OsStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = OsStore::open(&dir.path().join("lib/state")).unwrap();
+        (dir, store)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_private() {
+        // Content must come back whole, from the top and from a folder, readable by us alone; a
+        // name that is not there is none: shown with the modes on disk.
+        let (_dir, mut store) = opened();
+        assert_eq!(store.load("checkpoints").unwrap(), None);
+        assert_eq!(store.load("rescue/1.gz").unwrap(), None);
+        store.save("checkpoints", b"one").unwrap();
+        store.save("checkpoints", b"two").unwrap();
+        store.save("rescue/1.gz", b"kept").unwrap();
+        assert_eq!(store.load("checkpoints").unwrap().unwrap(), b"two");
+        assert_eq!(store.load("rescue/1.gz").unwrap().unwrap(), b"kept");
+        assert_eq!(mode(store.path()), 0o700);
+        assert_eq!(mode(&store.path().join("rescue")), 0o700);
+        for name in ["checkpoints", "rescue/1.gz", "lock"] {
+            assert_eq!(mode(&store.path().join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn appended_renamed_removed_and_named() {
+        // The remaining verbs must do what their names say: one life of a dead-letter file.
+        let (_dir, mut store) = opened();
+        assert_eq!(store.names("dead-letter").unwrap(), []);
+        store.append("dead-letter/a", b"12").unwrap();
+        store.append("dead-letter/a", b"345").unwrap();
+        assert_eq!(store.load("dead-letter/a").unwrap().unwrap(), b"12345");
+        store.save("dead-letter/b", b"").unwrap();
+        store.rename("dead-letter/a", "dead-letter/c").unwrap();
+        let names = [("b".to_owned(), 0), ("c".to_owned(), 5)];
+        assert_eq!(store.names("dead-letter").unwrap(), names);
+        store.rename("dead-letter/c", "dead-letter/b").unwrap();
+        assert_eq!(store.names("dead-letter").unwrap(), [("b".to_owned(), 5)]);
+        store.remove("dead-letter/b").unwrap();
+        store.remove("dead-letter/b").unwrap();
+        store.remove("nowhere/b").unwrap();
+        assert_eq!(store.names("dead-letter").unwrap(), []);
+        assert_eq!(store.names("").unwrap(), [], "the lock is not a name");
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_directory() {
+        // Dots, absolute names, more than one folder, the lock and our temporary names must all be
+        // refused, by every verb: a table.
+        let (_dir, mut store) = opened();
+        let bad = [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/passwd",
+            "a/b/c",
+            "a/..",
+            "a/",
+            "lock",
+            ".x.tmp",
+            "x\0",
+        ];
+        for name in bad {
+            assert!(store.save(name, b"").is_err(), "{name:?}");
+            assert!(store.load(name).is_err(), "{name:?}");
+            assert!(store.append(name, b"").is_err(), "{name:?}");
+            assert!(store.rename(name, "x").is_err(), "{name:?}");
+            assert!(store.remove(name).is_err(), "{name:?}");
+        }
+        assert!(store.names("..").is_err());
+    }
+
+    #[test]
+    fn links_in_the_directory_are_not_followed() {
+        // A link in place of a file or a folder must be refused or replaced, what it points at left
+        // alone: shown with a victim outside.
+        let (dir, mut store) = opened();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        symlink(&victim, store.path().join("file")).unwrap();
+        symlink(dir.path(), store.path().join("folder")).unwrap();
+        symlink(&victim, store.path().join(".new.tmp")).unwrap();
+        assert!(store.load("file").is_err());
+        assert!(store.append("file", b"x").is_err());
+        assert!(store.load("folder/victim").is_err());
+        assert!(store.save("folder/victim", b"x").is_err());
+        assert!(store.names("folder").is_err());
+        store.save("new", b"fresh").unwrap();
+        store.save("file", b"fresh").unwrap();
+        assert_eq!(store.load("file").unwrap().unwrap(), b"fresh");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_reader_sees_the_old_or_the_new_never_a_mixture() {
+        // While one content replaces the other two hundred times, every load must give one of the
+        // two whole: shown by a second thread that reads the file all the time.
+        let (_dir, mut store) = opened();
+        let contents = [vec![b'a'; 50_000], vec![b'b'; 70_000]];
+        store.save("x", &contents[0]).unwrap();
+        let path = store.path().join("x");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let seen = std::fs::read(&path).unwrap();
+                    assert!(contents.contains(&seen), "{} bytes", seen.len());
+                }
+            });
+            for round in 0..200 {
+                if store.save("x", &contents[round % 2]).is_err() {
+                    break;
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(store.load("x").unwrap().unwrap(), contents[1]);
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_old_content_and_no_rubbish() {
+        // When the rename cannot succeed the target must stay as it was, the error name the path,
+        // and nothing be left beside it: shown with a directory in the target's place.
+        let (_dir, mut store) = opened();
+        let target = store.path().join("x");
+        std::fs::create_dir(&target).unwrap();
+        let error = store.save("x", b"new").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("{}: ", target.display()))
+        );
+        assert!(target.is_dir());
+        assert!(!store.path().join(".x.tmp").exists());
+    }
+
+    #[test]
+    fn leftovers_of_an_interrupted_save_go_at_open() {
+        // A temporary file of a killed agent must be gone after the next open, in folders too, and
+        // the saved content stay.
+        let (_dir, mut store) = opened();
+        let path = store.path().to_owned();
+        store.save("x", b"old").unwrap();
+        store.save("rescue/y", b"old").unwrap();
+        drop(store);
+        for leftover in [".x.tmp", "rescue/.y.tmp"] {
+            std::fs::write(path.join(leftover), "torn").unwrap();
+        }
+        let mut store = OsStore::open(&path).unwrap();
+        assert!(!path.join(".x.tmp").exists() && !path.join("rescue/.y.tmp").exists());
+        assert_eq!(store.load("x").unwrap().unwrap(), b"old");
+        assert_eq!(store.load("rescue/y").unwrap().unwrap(), b"old");
+    }
+
+    #[test]
+    fn two_agents_never_share_a_directory() {
+        // The second must be refused in words that name the directory, the process and the remedy,
+        // and be let in once the first is gone.
+        let (_dir, store) = opened();
+        let path = store.path().to_owned();
+        let error = OsStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Locked { .. }));
+        let text = error.to_string();
+        let process = format!("process {}", std::process::id());
+        for part in [&*path.to_string_lossy(), &process, "agent.state_dir"] {
+            assert!(text.contains(part), "{text}");
+        }
+        drop(store);
+        OsStore::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_open_to_all_is_refused() {
+        // /tmp as a state directory would let anyone plant things: refused, and a file in the
+        // directory's place too.
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+        let error = OsStore::open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Shared { .. }));
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = OsStore::open(&file).unwrap_err();
+        assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+    }
+}

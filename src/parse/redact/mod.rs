@@ -1,0 +1,282 @@
+//! What must never leave: secrets in records become `[redacted:<rule>]`, the key before them stays.
+//!
+//! Owns the built-in rules, the user's rules and their counts; contents are never kept or told.
+//! The built-in rules are written by hand on one search: `needles` finds the few words a secret
+//! can stand behind (`password`, `AKIA`, `://`…), and what is found decides which rule looks at
+//! the bytes around it. So text without such words costs one pass at memory speed, and everything
+//! is linear in the length of the text. A span that is taken out is not looked into again.
+//!
+//! In doubt a value goes: a word lost from a sentence costs less than a password kept. What is
+//! left alone on purpose: empty values, placeholders (`null`, `****`, `${NAME}`, `<password>`),
+//! keys that go on (`token_type`, `passwords`), paths and ARNs.
+//!
+//! A private key printed line by line spans records; [`RedactState`] remembers that its file is
+//! inside one. Called by `parse`, behind `text` and before anything else sees a record's text.
+
+mod assignment;
+mod needles;
+mod pem;
+mod shapes;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use regex::Regex;
+
+use crate::config::Redact;
+use needles::{Kind, Needles};
+
+/// How many lines behind the begin of a private key may still belong to it, if no end comes. An
+/// RSA key of 8,192 bits has 100.
+const KEY_LINES_MAX: u16 = 200;
+
+/// The built-in rules. The names are a contract: users see them in their logs and in `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    AwsAccessKeyId,
+    AwsSecretAccessKey,
+    SessionToken,
+    Authorization,
+    BearerToken,
+    BasicAuth,
+    UrlPassword,
+    PrivateKey,
+    Password,
+    Secret,
+    Token,
+    ApiKey,
+    Signature,
+    GithubToken,
+    SlackToken,
+    Jwt,
+}
+
+/// The rules' names, in the order in which they are counted.
+pub const BUILTIN_RULES: [&str; 16] = [
+    "aws-access-key-id",
+    "aws-secret-access-key",
+    "session-token",
+    "authorization",
+    "bearer-token",
+    "basic-auth",
+    "url-password",
+    "private-key",
+    "password",
+    "secret",
+    "token",
+    "api-key",
+    "signature",
+    "github-token",
+    "slack-token",
+    "jwt",
+];
+
+/// What is remembered of one file between records.
+#[derive(Clone, Debug, Default)]
+pub struct RedactState {
+    /// How many lines may still be a private key's; 0 = not inside one.
+    lines_left: u16,
+    /// Whether the line before was one of its lines: its last one may be short.
+    after_key_line: bool,
+}
+
+impl RedactState {
+    /// Whether the file is inside a private key: its lines must be looked at even where
+    /// [`Redactor::suspicious`] says no.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.lines_left > 0
+    }
+
+    fn enter_key(&mut self) {
+        self.lines_left = KEY_LINES_MAX;
+        self.after_key_line = true;
+    }
+
+    fn leave_key(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Takes secrets out of text. One per source; reuses its memory from record to record.
+#[derive(Debug)]
+pub struct Redactor {
+    /// `None` when the built-in rules are off.
+    needles: Option<Needles>,
+    user: Vec<UserRule>,
+    /// By rule: the built-in ones, then the user's.
+    counts: Vec<u64>,
+    spans: Spans,
+}
+
+#[derive(Debug)]
+struct UserRule {
+    name: String,
+    regex: Regex,
+    has_secret_group: bool,
+}
+
+/// What is to go from one text.
+#[derive(Debug, Default)]
+struct Spans {
+    found: Vec<(Range<usize>, usize)>,
+    /// One past the furthest byte that goes.
+    end: usize,
+}
+
+impl Spans {
+    fn add(&mut self, range: Range<usize>, rule: Rule) {
+        self.add_numbered(range, rule as usize);
+    }
+
+    fn add_numbered(&mut self, range: Range<usize>, rule: usize) {
+        if !range.is_empty() {
+            self.end = self.end.max(range.end);
+            self.found.push((range, rule));
+        }
+    }
+}
+
+impl Redactor {
+    /// For one source's rules.
+    #[must_use]
+    pub fn new(rules: &Redact) -> Self {
+        let user: Vec<UserRule> = rules
+            .rules
+            .iter()
+            .map(|(name, regex)| UserRule {
+                name: name.clone(),
+                regex: regex.clone(),
+                has_secret_group: regex
+                    .capture_names()
+                    .flatten()
+                    .any(|group| group == "secret"),
+            })
+            .collect();
+        Self {
+            needles: rules.builtin.then(Needles::new),
+            counts: vec![0; BUILTIN_RULES.len() + user.len()],
+            user,
+            spans: Spans::default(),
+        }
+    }
+
+    /// Whether any rule could match anywhere in this chunk of whole lines. `false` is a promise for
+    /// these very bytes, so where escape sequences or NUL runs are taken out, ask again behind
+    /// that (or take a chunk that holds any for suspicious). The user's rules can be anything: with
+    /// them every chunk is suspicious.
+    #[must_use]
+    pub fn suspicious(&self, chunk: &[u8]) -> bool {
+        !self.user.is_empty()
+            || self
+                .needles
+                .as_ref()
+                .is_some_and(|needles| needles.occur_in(chunk))
+    }
+
+    /// The text of one record without its secrets; `None` when nothing had to go. `state` is the
+    /// file's.
+    pub fn redact(&mut self, state: &mut RedactState, text: &str) -> Option<String> {
+        self.spans.found.clear();
+        self.spans.end = 0;
+        if let Some(needles) = &self.needles {
+            if state.is_active() {
+                pem::key_lines(text, state, &mut self.spans);
+            }
+            needles.find_each(text.as_bytes(), |kind, hit| {
+                // Inside of what goes there is nothing left to find, and never looking twice keeps
+                // the whole linear.
+                if hit.start >= self.spans.end {
+                    look(kind, hit, text, state, &mut self.spans);
+                }
+            });
+        }
+        for (number, rule) in self.user.iter().enumerate() {
+            rule.find(text, BUILTIN_RULES.len() + number, &mut self.spans);
+        }
+        if self.spans.found.is_empty() {
+            return None;
+        }
+        Some(self.without_spans(text))
+    }
+
+    /// How many secrets were taken out since the last call, by rule; rules without any are left
+    /// out.
+    pub fn take_counts(&mut self) -> BTreeMap<String, u64> {
+        let names = BUILTIN_RULES.into_iter().map(str::to_owned);
+        let names = names.chain(self.user.iter().map(|rule| rule.name.clone()));
+        let mut taken = BTreeMap::new();
+        for (name, count) in names.zip(&mut self.counts) {
+            if *count > 0 {
+                *taken.entry(name).or_default() += std::mem::take(count);
+            }
+        }
+        taken
+    }
+
+    /// The text with each span (overlapping ones joined) replaced by its rule's name.
+    fn without_spans(&mut self, text: &str) -> String {
+        let found = &mut self.spans.found;
+        found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let mut redacted = String::with_capacity(text.len() + 32);
+        let mut copied = 0;
+        for (range, rule) in found.iter() {
+            if range.end <= copied {
+                continue;
+            }
+            if range.start >= copied {
+                let name = match rule.checked_sub(BUILTIN_RULES.len()) {
+                    None => BUILTIN_RULES[*rule],
+                    Some(user) => &self.user[user].name,
+                };
+                redacted.push_str(&text[copied..range.start]);
+                redacted.push_str("[redacted:");
+                redacted.push_str(name);
+                redacted.push(']');
+                self.counts[*rule] += 1;
+            }
+            copied = range.end;
+        }
+        redacted.push_str(&text[copied..]);
+        redacted
+    }
+}
+
+impl UserRule {
+    fn find(&self, text: &str, number: usize, spans: &mut Spans) {
+        if !self.has_secret_group {
+            for found in self.regex.find_iter(text) {
+                spans.add_numbered(found.range(), number);
+            }
+            return;
+        }
+        for captures in self.regex.captures_iter(text) {
+            if let Some(secret) = captures.name("secret").or_else(|| captures.get(0)) {
+                spans.add_numbered(secret.range(), number);
+            }
+        }
+    }
+}
+
+/// Lets the rule of a needle look at the text around it.
+fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, spans: &mut Spans) {
+    let bytes = text.as_bytes();
+    let found = match kind {
+        Kind::Assigned(word) => assignment::find(text, hit, word),
+        Kind::Bearer => shapes::bearer(bytes, hit.end).map(|range| (range, Rule::BearerToken)),
+        Kind::Basic => shapes::basic(bytes, hit.end).map(|range| (range, Rule::BasicAuth)),
+        Kind::Url => shapes::url_password(text, hit.end).map(|range| (range, Rule::UrlPassword)),
+        Kind::AwsKeyId => shapes::aws_key_id(bytes, hit.start).map(|r| (r, Rule::AwsAccessKeyId)),
+        Kind::Github => shapes::github(bytes, hit.start).map(|r| (r, Rule::GithubToken)),
+        Kind::Slack => shapes::slack(bytes, hit.start).map(|r| (r, Rule::SlackToken)),
+        Kind::Jwt => shapes::jwt(bytes, hit.start).map(|r| (r, Rule::Jwt)),
+        Kind::PrivateKey => pem::block(bytes, hit, state).map(|r| (r, Rule::PrivateKey)),
+    };
+    if let Some((range, rule)) = found {
+        spans.add(range, rule);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Secrets that are known by their own shape, whatever stands before them.
+
+use std::ops::Range;
+
+use super::value;
+
+/// Shortest credentials behind `Bearer` that are believed without a digit or sign in them.
+const BEARER_WORD_BYTES: usize = 20;
+
+/// How far the end of a password with a `/` in it is looked for.
+const URL_BYTES_MAX: usize = 256;
+
+/// `AKIA` or `ASIA` and sixteen more capitals and digits, standing alone.
+pub(super) fn aws_key_id(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    if !stands_alone(bytes, start) {
+        return None;
+    }
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_uppercase() || byte.is_ascii_digit()
+    });
+    let ends = !bytes
+        .get(start + len)
+        .is_some_and(u8::is_ascii_alphanumeric);
+    (len == 20 && ends).then_some(start..start + len)
+}
+
+/// `ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…` (36 and more), `github_pat_…` (82).
+pub(super) fn github(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || byte == b'_'
+    });
+    let is_lower = bytes[start..].starts_with(b"g");
+    (len >= 24 && is_lower && stands_alone(bytes, start)).then_some(start..start + len)
+}
+
+/// `xoxb-…`, `xoxp-…` and others.
+pub(super) fn slack(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let [b'x', b'o', b'x', b'a'..=b'z', rest @ ..] = &bytes[start..] else {
+        return None;
+    };
+    // xoxe.xoxp-1-…
+    let len = match rest {
+        [b'-' | b'.', ..] => {
+            4 + run(rest, 0, |byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')
+            })
+        }
+        _ => 0,
+    };
+    (len >= 15 && stands_alone(bytes, start)).then_some(start..start + len)
+}
+
+/// `eyJ….….…`: three to five parts of base64url, the first an object.
+pub(super) fn jwt(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_inside = !stands_alone(bytes, start) || bytes[..start].ends_with(b"-");
+    if is_inside || !bytes[start..].starts_with(b"eyJ") {
+        return None;
+    }
+    let first = run(bytes, start, is_part);
+    if first < 10 {
+        return None;
+    }
+    let mut end = start + first;
+    let mut parts = 1;
+    while parts < 5 && bytes.get(end) == Some(&b'.') {
+        let part = run(bytes, end + 1, is_part);
+        if parts == 1 && part < 2 {
+            return None;
+        }
+        end += 1 + part;
+        parts += 1;
+    }
+    (parts >= 3).then_some(start..end)
+}
+
+/// The credentials behind `Bearer`, where they look like any.
+pub(super) fn bearer(bytes: &[u8], after: usize) -> Option<Range<usize>> {
+    let blanks = run(bytes, after, |byte| matches!(byte, b' ' | b'\t'));
+    let start = after + blanks;
+    let is_token = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b'-')
+    };
+    let mut end = start + run(bytes, start, is_token);
+    while bytes[start..end].ends_with(b".") {
+        end -= 1;
+    }
+    let token = &bytes[start..end];
+    let believed = token.len() >= BEARER_WORD_BYTES
+        || token.len() >= 8 && token.iter().any(u8::is_ascii_digit);
+    // `Bearer error="…"` is a server's question, not an answer to it.
+    let is_question = token.ends_with(b"=") && bytes.get(end) == Some(&b'"');
+    (blanks > 0 && believed && !is_question).then_some(start..end)
+}
+
+/// The credentials behind `Basic `: base64 of `user:password`.
+pub(super) fn basic(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let body = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+    });
+    let padding = run(bytes, start + body, |byte| byte == b'=').min(2);
+    (body >= 4 && is_user_and_password(&bytes[start..start + body]))
+        .then_some(start..start + body + padding)
+}
+
+/// The password (or a long token for a user name) in the URL whose `://` ends here.
+pub(super) fn url_password(text: &str, after: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let is_url = |byte: u8| {
+        !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | 0x1b)
+    };
+    let authority = run(bytes, after, |byte| {
+        is_url(byte) && !matches!(byte, b'/' | b'?' | b'#' | b'\\')
+    });
+    let mut url = &bytes[after..after + authority];
+    let at = match memchr::memrchr(b'@', url) {
+        Some(at) => at,
+        // An unescaped `/` or `#` in the password: only where no port explains the colon.
+        None => {
+            let colon = memchr::memchr(b':', url)?;
+            if url[colon + 1..].iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            let reach = bytes.len().min(after + URL_BYTES_MAX);
+            let len = run(&bytes[..reach], after, is_url);
+            url = &bytes[after..after + len];
+            let next = memchr::memmem::find(url, b"://").unwrap_or(len);
+            memchr::memrchr(b'@', &url[..next])?
+        }
+    };
+    if url.starts_with(b"[redacted:") {
+        return None;
+    }
+    let secret = match memchr::memchr(b':', &url[..at]) {
+        Some(colon) => colon + 1..at,
+        None => {
+            let user = &url[..at];
+            let is_token = user.len() >= 20 && user.iter().any(u8::is_ascii_digit);
+            return is_token.then_some(after..after + at);
+        }
+    };
+    let range = after + secret.start..after + secret.end;
+    let value = &text[range.clone()];
+    (!value.is_empty() && !value::is_placeholder(value)).then_some(range)
+}
+
+/// Length of the run of such bytes from here.
+fn run(bytes: &[u8], start: usize, is: impl Fn(u8) -> bool) -> usize {
+    bytes[start..].iter().take_while(|&&byte| is(byte)).count()
+}
+
+/// Whether no word goes on into this one: base64 and names hold every short word. A `\n` of
+/// escaped text is no word.
+fn stands_alone(bytes: &[u8], start: usize) -> bool {
+    match bytes[..start] {
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., before] => !before.is_ascii_alphanumeric() && !matches!(before, b'_' | b'+'),
+        [] => true,
+    }
+}
+
+/// Whether base64 (without padding) holds printable text with a colon behind a user name.
+fn is_user_and_password(base64: &[u8]) -> bool {
+    let mut bits = 0u32;
+    let mut have = 0;
+    let mut has_colon = false;
+    for &byte in base64 {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = (bits << 6 | u32::from(six)) & 0xffff;
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            let plain = (bits >> have) & 0xff;
+            if plain < 0x20 || plain == 0x7f {
+                return false;
+            }
+            has_colon |= plain == u32::from(b':');
+        }
+    }
+    has_colon
+}

@@ -1,0 +1,649 @@
+//! What is redacted and what is not, by example and by law.
+
+use super::*;
+use proptest::prelude::*;
+
+fn builtin() -> Redactor {
+    Redactor::new(&Redact {
+        builtin: true,
+        rules: Vec::new(),
+    })
+}
+
+fn redacted(text: &str) -> String {
+    let mut redactor = builtin();
+    let mut state = RedactState::default();
+    let result = redactor.redact(&mut state, text);
+    assert!(
+        result.is_none() || redactor.suspicious(text.as_bytes()),
+        "the prefilter missed {text}"
+    );
+    result.unwrap_or_else(|| text.to_owned())
+}
+
+/// Each text's secret stands between `«` and `»` in the table: exactly that must go, by the rule.
+fn goes(rule: &str, table: &[&str]) {
+    for marked in table {
+        let text = marked.replace(['«', '»'], "");
+        let mut want = String::new();
+        for (n, part) in marked.split(['«', '»']).enumerate() {
+            match n % 2 {
+                0 => want.push_str(part),
+                _ => want.push_str(&format!("[redacted:{rule}]")),
+            }
+        }
+        assert_eq!(redacted(&text), want, "{text}");
+        assert_eq!(redacted(&want), want, "redacting twice");
+    }
+}
+
+fn stays(table: &[&str]) {
+    for text in table {
+        assert_eq!(redacted(text), *text);
+    }
+}
+
+#[test]
+fn aws_keys_go() {
+    // Key ids by their shape, secret keys and session tokens by their key, in every notation.
+    goes(
+        "aws-access-key-id",
+        &[
+            "export AWS_ACCESS_KEY_ID=«AKIAIOSFODNN7EXAMPLE»",
+            "«ASIAIOSFODNN7EXAMPLE», and «AKIAIOSFODNN7EXAMPLE».",
+            r#"\n[stdout]AWS_ACCESS_KEY_ID=«AKIAIOSFODNN7EXAMPLE»\\n[stderr]x"#,
+            r"\\n«AKIAIOSFODNN7EXAMPLE»\\n",
+            "X-Amz-Credential=«AKIAIOSFODNN7EXAMPLE»%2F20261121%2Feu-west-1",
+        ],
+    );
+    goes(
+        "aws-secret-access-key",
+        &[
+            "AWS_SECRET_ACCESS_KEY=«wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
+            "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
+            "aws configure set aws_secret_access_key «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
+            r#"{"SecretAccessKey":"«wJalr/K7»","x":1}"#,
+            r#"payload:"{\"SecretAccessKey\": \"«wJalr/K7»\"}""#,
+            r#"{\\\"secretAccessKey\\\":\\\"«wJalr/K7»\\\"}"#,
+            "secret-access-key: «abc»",
+        ],
+    );
+    goes(
+        "session-token",
+        &[
+            "AWS_SESSION_TOKEN=«IQoJb3JpZ2luX2VjEXAMPLE==»",
+            r#""SessionToken" : "«IQoJ//x+==»","#,
+            "https://b.s3.amazonaws.com/k?X-Amz-Security-Token=«IQoJ%2F»&X-Amz-Date=1",
+        ],
+    );
+    goes(
+        "signature",
+        &["?X-Amz-Date=1&X-Amz-Signature=«0123456789abcdef0123»&x=1"],
+    );
+    stays(&[
+        "AKIA",
+        "AKIAIOSFODNN7EXAMPLEX is too long",
+        "xAKIAIOSFODNN7EXAMPLE",
+        "akiaiosfodnn7example",
+        "region asia-northeast1, Asia/Tokyo",
+        "ASIAN FOOD",
+        "aws_secret_access_key is not set",
+        "signature=short",
+        "Signature: 0123456789abcdef0123",
+    ]);
+}
+
+#[test]
+fn passwords_go() {
+    // Every notation of an assignment, whatever the prefix of the key.
+    goes(
+        "password",
+        &[
+            "DB_PASSWORD=«hunter2-example»",
+            "password=«hunter2» user=bob",
+            "password = «hunter2»",
+            "password: «hunter2»",
+            "Password:«hunter2»",
+            "passwd=«x»",
+            "pwd=«x»;Server=y",
+            "spring.datasource.password=«p@ss,w0rd!»",
+            "mysql_pwd=«x»",
+            "PGPASSWORD=«x» psql",
+            "MYSQL_PASS=«x»",
+            "smtp.pass=«x1»",
+            r#"{"pass":"«x»"}"#,
+            "passphrase=«correct»",
+            "passWord=«x»",
+            r#""password": "«a b \" c»", "user": "b""#,
+            r#"'password': '«x»'"#,
+            r#"password="«a b»""#,
+            r#"log\":\"\\n[stderr]DB_PASSWORD=«hunter2-example»\\n\"}"}"#,
+            r#"\"password\":\"«x\\\"y»\",\"z\":1"#,
+            r#":password=>"«x»", :a=>1"#,
+            "Config(user=bob, password=«x», host=h)",
+            "{password=«x»}",
+            "password=«a,b»",
+            "password=«a,b», c=d",
+            "a=1,password=«b»,c=d",
+            "/?password=«a»&b=c",
+            "--password «x»",
+            "mysql --password=«x» -u root",
+            "cmd -password «x» y",
+            r#"["--password","«x»"]"#,
+            r#"["--password", "«x»", "y"]"#,
+            "<password>«x»</password>",
+            "<db:Password>«x»</db:Password>",
+            "user[password]=«x»",
+            "\u{1b}[31mpassword\u{1b}[0m=«x»\u{1b}[0m",
+            "password1=«x»",
+            "password%3D«x»",
+            r"password\u003d«x»\u0026a",
+            "pässword password=«hünter»",
+            "Enter password: «hunter2»",
+            "password=«$ecret»",
+            r#"password="«unclosed"#,
+            r"\npassword: «x»\n",
+            "the password: «is» x",
+            "password==«x»",
+            "password='«x»'",
+            "password=`«x»`",
+            "DB_PWD=«/x»",
+            "password=«[Xk(»",
+            "password=«(a)b»",
+            "PASSWORD=«C:\\dir\\x»",
+            "password=«hunter2».",
+        ],
+    );
+    stays(&[
+        "password:",
+        "password=",
+        "password= ",
+        "Password: ",
+        "password: user: bob",
+        "password= user=bob",
+        "passwords=3",
+        "password_file=/x",
+        "PASSWORD_HASH=x",
+        "password.length=3",
+        "password reset",
+        "no password",
+        "password: null",
+        "password=None",
+        r#""password": """#,
+        "password=****",
+        "password=<password>",
+        "password=${DB_PASSWORD}",
+        "password=$DB_PASSWORD",
+        "password=[FILTERED]",
+        "password=[redacted:password]",
+        "password: {",
+        "pass=12 fail=0",
+        "passed=1",
+        "PWD=/opt/x",
+        "OLDPWD=/",
+        "pwd: /opt",
+        "cat: /run/secrets/db_password: No such file or directory",
+        "use --password to set it",
+        "  --password string   the password",
+        "  --password   the password",
+        "--password --user x",
+        "--password is required",
+        "Password::Error",
+        "bypass",
+        "compass=north",
+        "password",
+        "passw",
+    ]);
+}
+
+#[test]
+fn other_assignments_go() {
+    // Tokens, secrets and keys; words that only begin like them stay.
+    goes(
+        "token",
+        &[
+            "token=«abc»",
+            "access_token: «abc»",
+            r#""refreshToken":"«abc»""#,
+            "X-Auth-Token: «abc»",
+            "--token=«x»",
+            "--token «x»",
+            "X-Vault-Token: «s.abc»",
+        ],
+    );
+    goes(
+        "secret",
+        &[
+            "secret=«abc»",
+            "client_secret=«abc»",
+            "clientSecret: «abc»",
+            "SECRET_KEY=«abc»",
+            r#""SecretString":"«{\"a\":1}»""#,
+            r#""client-secret":"«x»""#,
+        ],
+    );
+    goes(
+        "api-key",
+        &[
+            "api_key=«abc»",
+            "X-Api-Key: «abc»",
+            "apiKey: «abc»",
+            "API-KEY=«abc»",
+            "--api-key «x»",
+        ],
+    );
+    goes(
+        "private-key",
+        &["private_key=«abc»", r#""privateKey": "«abc»""#],
+    );
+    stays(&[
+        "token bucket",
+        "secretary: Ann",
+        "secrets=3",
+        "max_tokens=4096",
+        "token_type=x",
+        "idempotency_token.rb:119:in `call'",
+        "The security token included in the request is expired",
+        "Unexpected token in JSON",
+        "tokenizer: x",
+        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:db/pw-AbCdEf",
+        "--mount type=secret,id=x",
+        "--secret id=x,src=y",
+        r#""token":{"type":"x"}"#,
+        r#""token":["#,
+        "private subnet",
+        "private key file: x",
+        "api=1",
+        "signature mismatch",
+        "secret",
+        "token:",
+        "Token::new",
+        "is not authorized to perform: x",
+    ]);
+}
+
+#[test]
+fn headers_go() {
+    // Authorization with any scheme; bearer and basic credentials wherever they stand.
+    goes(
+        "authorization",
+        &[
+            "Authorization: «Bearer eyJhbGciOiJIUzI1NiJ9.e30.example»",
+            "authorization: «Basic dXNlcjpwYXNz»",
+            "Authorization: «abc123» next",
+            "Authorization: «Token abc» next",
+            "Proxy-Authorization: «NTLM TlRM»",
+            r#"curl -H "Authorization: «Bearer x»" https://h/"#,
+            r#"'Authorization': '«Bearer x y»'"#,
+            "Authorization: «AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/x, SignedHeaders=host, Signature=abc»",
+            r#"-H "Authorization: «Digest username=x, response=y»" z"#,
+            r#"{"headers":{"authorization":"«Basic x»","accept":"y"}}"#,
+            "{Authorization: «Bearer x», Accept: y}",
+            r#"\"Authorization\":\"«Bearer x»\""#,
+        ],
+    );
+    goes(
+        "bearer-token",
+        &[
+            "sent bearer «abcdef123456»",
+            "Bearer «abc.def-ghi_jkl12~+/=»",
+            r#"["authorization",["Bearer «abcdef123»"]]"#,
+            "Bearer «abcdef123».",
+        ],
+    );
+    goes(
+        "basic-auth",
+        &["using Basic «dXNlcjpwYXNz»", "Basic «dXNlcjpwYXNzdw==» x"],
+    );
+    stays(&[
+        "Authorization:",
+        "Authorization failed",
+        "authorization=none",
+        "bearer token",
+        "Bearer authentication",
+        "bearer of news",
+        r#"WWW-Authenticate: Bearer realm="example""#,
+        "Basic authentication failed",
+        "basic setup",
+        "Basic ABCDEFGH",
+    ]);
+}
+
+#[test]
+fn passwords_in_urls_go() {
+    // Only the password of the user information; ports, mail addresses and paths stay.
+    goes(
+        "url-password",
+        &[
+            "postgres://user:«hunter2»@db:5432/x",
+            "redis://:«p»@h",
+            "https://bob:«a:b@c»@h/x?y=1@z",
+            "https://«0123456789abcdef0123»@github.com/x.git",
+            r"postgres:\/\/u:«p»@h\/x",
+            "amqp://u:«p/w»@h/",
+            "x://u:«p»@h,y://v:«q»@i",
+            "jdbc:mysql://u:«p»@h",
+        ],
+    );
+    stays(&[
+        "http://host:8080/a@b",
+        "https://git@github.com/x",
+        "https://h/x?mail=a@b",
+        "http://h/",
+        "mailto:a@b",
+        "://",
+        "http://u:@h",
+        "http://user:****@h",
+        "http://[::1]:80/",
+        "ssh://user@h:22",
+        "see http://h:x/y",
+    ]);
+}
+
+#[test]
+fn tokens_known_by_shape_go() {
+    // GitHub, Slack and JSON web tokens without any key.
+    goes(
+        "github-token",
+        &[
+            "«ghp_0123456789abcdefghijABCDEFGHIJ012345»",
+            "x «github_pat_11ABCDEFG0123456789_abcdefgh» y",
+            "https://x:«ghs_0123456789abcdefghijABCDEFGHIJ012345» z",
+        ],
+    );
+    goes(
+        "slack-token",
+        &[
+            "hook «xoxb-123456789012-abcdefGHIJ» end",
+            "«xoxe.xoxp-1-Mi0yLTEyMzQ1»",
+        ],
+    );
+    goes(
+        "jwt",
+        &[
+            "got «eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_» ok",
+            "«eyJhbGciOiJIUzI1NiJ9.e30.example»",
+            "id='«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.»'",
+        ],
+    );
+    stays(&[
+        "ghp_short",
+        "aghp_0123456789abcdefghijABCDEFGHIJ012345",
+        "xoxo",
+        "xoxb",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9 alone",
+        "eyJhbGciOiJIUzI1NiJ9.x",
+    ]);
+}
+
+#[test]
+fn private_keys_in_one_text_go() {
+    // Whole, cut off at either end, and with newlines written out; certificates stay.
+    goes(
+        "private-key",
+        &[
+            "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----\n«-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\nabc=\n-----END RSA PRIVATE KEY-----»\nafter",
+            r"key: «-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----»\n next",
+            r#"\\n[stdout]«-----BEGIN EC PRIVATE KEY-----\\n[stdout]MIIEabcd\\n[stdout]abc=\\n»\"}"},host:"x""#,
+            r#"log\":\"«MIIEabcdefghijklmn0\\n[stdout]abcdefghijklmnopqrst\\n[stdout]abc=\\n[stdout]-----END RSA PRIVATE KEY-----»\\n\"}"#,
+            "«-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nabc\n-----END PGP PRIVATE KEY BLOCK-----»",
+        ],
+    );
+    goes(
+        "private-key",
+        &[r#"{"private_key": "«-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n»"}"#],
+    );
+    stays(&[
+        "-----BEGIN PUBLIC KEY-----",
+        "BEGIN PRIVATE KEY",
+        "private key",
+        "-----END RSA PRIVATE KEY-----",
+        "no PRIVATE KEY-----",
+    ]);
+}
+
+/// Redacts line after line of one file.
+fn lines(text: &str) -> Vec<String> {
+    let mut redactor = builtin();
+    let mut state = RedactState::default();
+    text.lines()
+        .map(|line| {
+            let may = state.is_active() || redactor.suspicious(line.as_bytes());
+            let result = redactor.redact(&mut state, line);
+            assert!(may || result.is_none(), "the prefilter missed {line}");
+            result.unwrap_or_else(|| line.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn private_keys_printed_line_by_line_go() {
+    // Each line of base64 between the markers goes, also behind the prefixes of CodeDeploy's logs;
+    // lines between and after stay, and the next key begins again.
+    let head = "2026-11-21 01:53:20 [stdout]";
+    let body = "MIIEpAIBAAKCAQEA0123456789abcdefghijklmnopqrstuvwxyz+/ABCDEFGHIJ";
+    for head in [
+        "",
+        head,
+        "[2026-11-21 01:53:20.025] [d-X][stdout]",
+        "Nov 21 01:53:20 host app[1]: ",
+    ] {
+        let text = format!(
+            "{head}-----BEGIN RSA PRIVATE KEY-----\n{head}{body}\n{head}between two streams\n{head}{body}\n{head}ab==\n\
+             {head}-----END RSA PRIVATE KEY-----\n{head}{body}\n{head}done\n"
+        );
+        let gone = "[redacted:private-key]";
+        let want = [
+            gone,
+            gone,
+            "between two streams",
+            gone,
+            gone,
+            "-----END RSA PRIVATE KEY-----",
+            body,
+            "done",
+        ];
+        let want = want.map(|line| format!("{head}{line}"));
+        assert_eq!(lines(&text), want);
+    }
+}
+
+#[test]
+fn a_key_without_end_is_over_after_its_longest() {
+    // 200 lines on, base64 is only base64 again.
+    let body = "MIIEpAIBAAKCAQEA0123456789abcdefghijklmnopqrstuvwxyz+/ABCDEFGHIJ";
+    let text = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}",
+        format!("{body}\n").repeat(210)
+    );
+    let result = lines(&text);
+    assert!(
+        result[..=200]
+            .iter()
+            .all(|line| line == "[redacted:private-key]")
+    );
+    assert!(result[201..].iter().all(|line| line == body));
+}
+
+#[test]
+fn a_record_of_many_lines_continues_a_key() {
+    // A joined record inside a key loses its key lines up to the end marker, not what follows.
+    let mut redactor = builtin();
+    let mut state = RedactState::default();
+    assert!(
+        redactor
+            .redact(
+                &mut state,
+                "x -----BEGIN PRIVATE KEY-----\nMIIEabcdefghijklmn0\n"
+            )
+            .is_some()
+    );
+    assert!(state.is_active());
+    let result = redactor.redact(
+        &mut state,
+        "abcdefghijklmnopqrst\n-----END PRIVATE KEY-----\nabcdefghijklmnopqrst",
+    );
+    assert_eq!(
+        result.unwrap(),
+        "[redacted:private-key]\nabcdefghijklmnopqrst"
+    );
+    assert!(!state.is_active());
+}
+
+#[test]
+fn user_rules_take_their_group_or_everything() {
+    // The group `secret` where there is one, else the whole match; with the built-in rules off
+    // nothing else goes; counts are by name and only once.
+    let rules = Redact {
+        builtin: false,
+        rules: vec![
+            (
+                "card".to_owned(),
+                Regex::new(r"card=(?<secret>\d+)").unwrap(),
+            ),
+            ("id".to_owned(), Regex::new(r"ID-\d+|").unwrap()),
+        ],
+    };
+    let mut redactor = Redactor::new(&rules);
+    assert!(redactor.suspicious(b"anything"));
+    let mut state = RedactState::default();
+    let result = redactor.redact(&mut state, "card=42 ID-7 ID-8 password=x");
+    assert_eq!(
+        result.unwrap(),
+        "card=[redacted:card] [redacted:id] [redacted:id] password=x"
+    );
+    assert_eq!(
+        redactor.redact(&mut state, "-----BEGIN PRIVATE KEY-----"),
+        None
+    );
+    let counts = redactor.take_counts();
+    assert_eq!(
+        counts,
+        BTreeMap::from([("card".to_owned(), 1), ("id".to_owned(), 2)])
+    );
+    assert!(redactor.take_counts().is_empty());
+    let off = Redactor::new(&Redact {
+        builtin: false,
+        rules: Vec::new(),
+    });
+    assert!(!off.suspicious(b"password=x"));
+}
+
+#[test]
+fn overlapping_rules_make_one_replacement() {
+    // A user rule that reaches over a built-in one joins it; the union goes, counted once.
+    let rules = Redact {
+        builtin: true,
+        rules: vec![("pair".to_owned(), Regex::new(r"ter2 \w+").unwrap())],
+    };
+    let mut redactor = Redactor::new(&rules);
+    let result = redactor.redact(&mut RedactState::default(), "a password=hunter2 next one");
+    assert_eq!(result.unwrap(), "a password=[redacted:password] one");
+    assert_eq!(
+        redactor.take_counts(),
+        BTreeMap::from([("password".to_owned(), 1)])
+    );
+}
+
+/// Fragments of secrets and of what is around them, in any order.
+fn fragments() -> impl Strategy<Value = String> {
+    let fragment = prop::sample::select(vec![
+        "password",
+        "PASS",
+        "_",
+        "token",
+        "secret",
+        "access",
+        "key",
+        "api",
+        "=",
+        ":",
+        " ",
+        "\"",
+        "'",
+        "\\",
+        "\\n",
+        "n",
+        "://",
+        "@",
+        "a",
+        "hunter2",
+        "AKIAIOSFODNN7EXAMPLE",
+        "Authorization",
+        "Bearer",
+        "Basic ",
+        "dXNlcjpwYXNz",
+        "-----BEGIN ",
+        "-----END ",
+        "PRIVATE KEY",
+        "-----",
+        "\n",
+        ",",
+        "&",
+        "é",
+        "eyJhbGciOiJIUzI1NiJ9",
+        ".",
+        "[",
+        "]",
+        "{",
+        "<",
+        ">",
+        "--",
+        "\u{1b}[0m",
+        "[stdout]",
+        "xoxb-",
+        "/",
+        "%3D",
+        "digest ",
+        "pwd",
+        "signature",
+        "MIIEpAIBAAKCAQEA0123",
+    ]);
+    prop::collection::vec(fragment, 0..24).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_redacted_soundly(texts in prop::collection::vec(fragments(), 1..4)) {
+        // Whatever the text: no panic, the prefilter never says no where a rule says yes, counts
+        // and replacements agree, what stays stays in order.
+        let mut redactor = builtin();
+        let mut state = RedactState::default();
+        for text in &texts {
+            let may = state.is_active() || redactor.suspicious(text.as_bytes());
+            let Some(result) = redactor.redact(&mut state, text) else {
+                continue;
+            };
+            prop_assert!(may);
+            let replaced = result.matches("[redacted:").count() as u64;
+            prop_assert_eq!(redactor.take_counts().values().sum::<u64>(), replaced);
+            let mut rest = text.as_str();
+            for piece in result.split("[redacted:").enumerate().map(|(n, piece)| match n {
+                0 => piece,
+                _ => piece.split_once(']').unwrap().1,
+            }) {
+                let at = rest.find(piece);
+                prop_assert!(at.is_some());
+                rest = &rest[at.unwrap() + piece.len()..];
+            }
+        }
+    }
+
+    #[test]
+    fn a_planted_secret_never_survives(
+        before in "[ -~]{0,40}", after in "[ -~]{0,40}", plant in 0usize..10,
+    ) {
+        // Among any other text, a secret in an unmistakable place is gone.
+        let secret = "q7ZpX9vK2mB4nT6w";
+        let text = [
+            format!("password={secret}"), format!("\"token\":\"{secret}\""), format!("--api-key {secret}"),
+            format!("postgres://u:{secret}@h/"), format!("Authorization: Bearer {secret}"), format!("\\\"secret\\\":\\\"{secret}\\\""),
+            format!("CLIENT_SECRET = {secret}"), format!("bearer {secret}"), format!("-----BEGIN PRIVATE KEY-----\\n{secret}"),
+            format!("<password>{secret}</password>"),
+        ][plant].clone();
+        let text = format!("{before} {text} {after}");
+        let result = redacted(&text);
+        prop_assert!(!result.contains(secret), "{} -> {}", text, result);
+    }
+}

@@ -1,0 +1,364 @@
+//! What must survive a restart, as one small file: how far each log file is done, the counts, the
+//! losses still to be told.
+//!
+//! Format, version 1: a first line `{"deploywatch":"checkpoint","version":1,"crc32":N,"bytes":N}`,
+//! then JSON with one file a line, made to be read by people too. The sum covers the version and
+//! all that follows the first line. First line and sum stay as they are in every later version,
+//! so any version of the agent can tell a damaged file from one that is newer than itself.
+//!
+//! A damaged checkpoint is set aside, said, and everything still on disk is read again:
+//! duplicates, never a gap. A newer one is refused, since starting without it would send
+//! everything twice and then overwrite it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{FileRecord, Loss};
+use crate::ports::Store;
+use crate::status::SourceCounts;
+
+/// Its name in the state directory.
+pub const NAME: &str = "checkpoints";
+/// The name of the one that is written more often, without waiting for the disk. It counts at the
+/// next start if it is whole and newer; after a power cut it may be neither.
+pub const NOTED: &str = "checkpoints.recent";
+/// What the first line says it is.
+const KIND: &str = "checkpoint";
+/// The version written; older ones are read.
+const VERSION: u32 = 1;
+/// So many damaged checkpoints are kept; the last place is then used again.
+const DAMAGED_MAX: u32 = 9;
+
+/// All that is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checkpoint {
+    /// Grows by one with every checkpoint written: of two, the greater is the newer.
+    pub sequence: u64,
+    /// The number of the next loss, so that no two markers share one.
+    pub next_loss: u64,
+    /// Losses whose markers have not been answered for.
+    pub losses: Vec<Loss>,
+    /// Totals by source.
+    pub counts: BTreeMap<String, SourceCounts>,
+    /// The files.
+    pub files: Vec<FileRecord>,
+}
+
+/// Why bytes are no checkpoint for this agent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Torn, flipped or something else altogether.
+    #[error("damaged checkpoint: {0}")]
+    Damaged(String),
+    /// Written by a newer agent.
+    #[error("checkpoint of version {version}, newer than this agent knows")]
+    TooNew {
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    deploywatch: String,
+    version: u32,
+    crc32: u32,
+    bytes: usize,
+}
+
+impl Checkpoint {
+    /// The file's content.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let body = self.body();
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: VERSION,
+            crc32: sum(VERSION, &body),
+            bytes: body.len(),
+        };
+        let mut content = json(&header);
+        content.push(b'\n');
+        content.extend_from_slice(&body);
+        content
+    }
+
+    /// Reads a file's content.
+    ///
+    /// # Errors
+    /// When it is damaged or too new.
+    pub fn decode(content: &[u8]) -> Result<Self, DecodeError> {
+        let damaged = |why: &str| DecodeError::Damaged(why.to_owned());
+        let line_end = content.iter().position(|byte| *byte == b'\n');
+        let (line, body) = content.split_at(line_end.ok_or_else(|| damaged("no first line"))?);
+        let body = &body[1..];
+        let header: Header = serde_json::from_slice(line)
+            .map_err(|error| DecodeError::Damaged(format!("first line: {error}")))?;
+        if header.deploywatch != KIND {
+            return Err(damaged("something else"));
+        }
+        if header.bytes != body.len() {
+            return Err(damaged("wrong length"));
+        }
+        if header.crc32 != sum(header.version, body) {
+            return Err(damaged("wrong checksum"));
+        }
+        if header.version > VERSION {
+            let version = header.version;
+            return Err(DecodeError::TooNew { version });
+        }
+        serde_json::from_slice(body).map_err(|error| DecodeError::Damaged(error.to_string()))
+    }
+
+    /// One object, one file a line.
+    fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(256 + self.files.len() * 512);
+        for (key, value) in [
+            ("{\n\"sequence\":", json(&self.sequence)),
+            (",\n\"next_loss\":", json(&self.next_loss)),
+            (",\n\"losses\":", json(&self.losses)),
+            (",\n\"counts\":", json(&self.counts)),
+        ] {
+            body.extend_from_slice(key.as_bytes());
+            body.extend_from_slice(&value);
+        }
+        body.extend_from_slice(b",\n\"files\":[");
+        for (nth, file) in self.files.iter().enumerate() {
+            body.extend_from_slice(if nth == 0 { b"\n" } else { b",\n" });
+            body.extend_from_slice(&json(file));
+        }
+        body.extend_from_slice(b"\n]}\n");
+        body
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data with text keys is always JSON")
+}
+
+fn sum(version: u32, body: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&version.to_le_bytes());
+    sum.update(body);
+    sum.finalize()
+}
+
+/// What was found at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// No checkpoint: this is the first start.
+    Fresh,
+    /// What the run before knew.
+    Known(Checkpoint),
+    /// It was damaged and now lies under another name, for people to look at.
+    SetAside {
+        /// That name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Why the agent must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Written by a newer agent.
+    #[error(
+        "read {NAME}: it has version {version}, this agent knows {VERSION}; install the newer \
+         deploywatch again, or move the file away to have all logs still on disk sent again"
+    )]
+    TooNew {
+        /// Its version.
+        version: u32,
+    },
+    /// It cannot be read, or not be set aside.
+    #[error("read {NAME}")]
+    Io(#[from] io::Error),
+}
+
+/// Loads the checkpoint, and sets a damaged one aside.
+///
+/// # Errors
+/// When it is newer than this agent or the state directory fails.
+pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
+    let noted = store
+        .load(NOTED)?
+        .map(|content| Checkpoint::decode(&content));
+    let noted = match noted {
+        Some(Err(DecodeError::TooNew { version })) => return Err(LoadError::TooNew { version }),
+        // Torn by a power cut: that is what the durable one is for.
+        Some(Err(DecodeError::Damaged(_))) | None => None,
+        Some(Ok(noted)) => Some(noted),
+    };
+    let Some(content) = store.load(NAME)? else {
+        return Ok(noted.map_or(Loaded::Fresh, Loaded::Known));
+    };
+    match Checkpoint::decode(&content) {
+        Ok(saved) => Ok(Loaded::Known(match noted {
+            Some(noted) if noted.sequence > saved.sequence => noted,
+            _ => saved,
+        })),
+        Err(DecodeError::TooNew { version }) => Err(LoadError::TooNew { version }),
+        Err(DecodeError::Damaged(why)) => {
+            let name = set_aside(store)?;
+            if let Some(noted) = noted {
+                tracing::error!(%name, %why, "damaged checkpoint set aside, using the one noted last");
+                return Ok(Loaded::Known(noted));
+            }
+            tracing::error!(%name, %why, "damaged checkpoint set aside, reading all files again");
+            Ok(Loaded::SetAside { name, why })
+        }
+    }
+}
+
+/// Gives the damaged file the first free name.
+fn set_aside(store: &mut dyn Store) -> io::Result<String> {
+    let mut name = String::new();
+    for nth in 1..=DAMAGED_MAX {
+        name = format!("{NAME}.damaged-{nth}");
+        if store.load(&name)?.is_none() {
+            break;
+        }
+    }
+    store.rename(NAME, &name)?;
+    Ok(name)
+}
+
+/// Stores the checkpoint, atomically.
+///
+/// # Errors
+/// As the state directory says; the one before is then still there.
+pub fn save(store: &mut dyn Store, checkpoint: &Checkpoint) -> io::Result<()> {
+    store.save(NAME, &checkpoint.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::event::{FileKey, Fingerprint, Offset};
+    use crate::ship::testing::MemoryStore;
+
+    fn example() -> Checkpoint {
+        let path = PathBuf::from(OsString::from_vec(b"/var/log/\xff\\x.log".to_vec()));
+        let file = FileRecord {
+            source: "app".to_owned(),
+            path: path.clone(),
+            family: path.clone(),
+            root: "/var/log".into(),
+            key: FileKey {
+                device: u64::MAX,
+                inode: 3,
+            },
+            head: Fingerprint {
+                bytes: 1024,
+                hash: u64::MAX,
+            },
+            settled: Offset(12),
+            size: 90,
+            modified_ms: 1_700_000_000_000,
+            lead: Fingerprint { bytes: 64, hash: 8 },
+            tail: Fingerprint { bytes: 64, hash: 9 },
+        };
+        Checkpoint {
+            sequence: 77,
+            next_loss: 3,
+            losses: vec![Loss {
+                id: 2,
+                source: "app".to_owned(),
+                path: path.clone(),
+                bytes: 9,
+                reason: "truncated".to_owned(),
+                at_ms: 8,
+                family: path,
+            }],
+            counts: BTreeMap::from([("app".to_owned(), SourceCounts::default())]),
+            files: vec![file.clone(), file],
+        }
+    }
+
+    /// What is stored comes back, names that are not UTF-8 included, and a person can read it: a
+    /// file a line.
+    #[test]
+    fn it_comes_back() {
+        for checkpoint in [example(), Checkpoint::default()] {
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+        }
+        let lines = String::from_utf8(example().encode()).unwrap();
+        assert_eq!(
+            lines
+                .lines()
+                .filter(|line| line.contains("\"settled\":12"))
+                .count(),
+            2
+        );
+    }
+
+    /// Any cut and any flipped bit is found: each is tried.
+    #[test]
+    fn any_damage_is_found() {
+        let content = example().encode();
+        for cut in 0..content.len() {
+            assert!(matches!(
+                Checkpoint::decode(&content[..cut]),
+                Err(DecodeError::Damaged(_))
+            ));
+        }
+        let mut flipped = content.clone();
+        for at in 0..content.len() {
+            for bit in 0..8 {
+                flipped[at] ^= 1 << bit;
+                let read = Checkpoint::decode(&flipped);
+                assert!(
+                    matches!(read, Err(DecodeError::Damaged(_))),
+                    "bit {bit} of byte {at}"
+                );
+                flipped[at] ^= 1 << bit;
+            }
+        }
+        assert!(Checkpoint::decode(&flipped).is_ok());
+    }
+
+    /// A damaged checkpoint gets out of the way under a name of its own, each time, and never
+    /// under more than nine.
+    #[test]
+    fn a_damaged_one_is_set_aside() {
+        let mut store = MemoryStore::default();
+        assert_eq!(load(&mut store).unwrap(), Loaded::Fresh);
+        for nth in 1..12 {
+            store.save(NAME, b"{}").unwrap();
+            let Loaded::SetAside { name, .. } = load(&mut store).unwrap() else {
+                panic!()
+            };
+            assert_eq!(name, format!("checkpoints.damaged-{}", nth.min(9)));
+        }
+        assert_eq!(load(&mut store).unwrap(), Loaded::Fresh);
+        save(&mut store, &example()).unwrap();
+        assert_eq!(load(&mut store).unwrap(), Loaded::Known(example()));
+    }
+
+    /// A newer agent's checkpoint is refused with a remedy and stays where it is.
+    #[test]
+    fn a_newer_one_is_refused() {
+        let mut store = MemoryStore::default();
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: 2,
+            crc32: sum(2, b"later"),
+            bytes: 5,
+        };
+        let content = [&json(&header)[..], b"\nlater"].concat();
+        store.save(NAME, &content).unwrap();
+        let error = load(&mut store).unwrap_err();
+        assert!(matches!(error, LoadError::TooNew { version: 2 }));
+        assert!(error.to_string().contains("move the file away"));
+        assert_eq!(store.load(NAME).unwrap(), Some(content));
+    }
+}

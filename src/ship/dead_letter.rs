@@ -1,0 +1,138 @@
+//! Events the service refuses even alone, kept for people to look at.
+//!
+//! `dead-letter/events.ndjson`, one object a line: `time_ms`, `group`, `stream`, `source`, `path`,
+//! `error`, `message`. When it is full it becomes `events.ndjson.1` and what was there before goes;
+//! so much is kept and no more (an event longer than the bound stands alone). Redaction happened
+//! long before: what is here is what would have been sent.
+
+use std::io;
+
+use crate::ports::Store;
+
+use super::Poison;
+use super::encode::{push_escaped, push_integer};
+
+/// Most bytes of each of the two files.
+pub const DEAD_LETTER_BYTES_MAX: u64 = 4 << 20;
+
+const FOLDER: &str = "dead-letter";
+const NAME: &str = "dead-letter/events.ndjson";
+const OLD_NAME: &str = "dead-letter/events.ndjson.1";
+
+/// The file, and how full it is.
+#[derive(Debug)]
+pub struct DeadLetter {
+    bytes: u64,
+}
+
+impl DeadLetter {
+    /// Looks at what is there.
+    ///
+    /// # Errors
+    /// As the state directory says.
+    pub fn open(store: &mut dyn Store) -> io::Result<Self> {
+        let names = store.names(FOLDER)?;
+        let file = names
+            .iter()
+            .find(|(name, _)| NAME.ends_with(name.as_str()) || name == NAME);
+        Ok(Self {
+            bytes: file.map_or(0, |(_, bytes)| *bytes),
+        })
+    }
+
+    /// Adds events.
+    ///
+    /// # Errors
+    /// As the state directory says; the events are then missing from the file, though counted.
+    pub fn add(&mut self, store: &mut dyn Store, poisons: &[Poison]) -> io::Result<()> {
+        for poison in poisons {
+            let line = line(poison);
+            let bytes = line.len() as u64;
+            if self.bytes > 0 && self.bytes + bytes > DEAD_LETTER_BYTES_MAX {
+                store.rename(NAME, OLD_NAME)?;
+                self.bytes = 0;
+            }
+            store.append(NAME, &line)?;
+            self.bytes += bytes;
+        }
+        Ok(())
+    }
+}
+
+fn line(poison: &Poison) -> Vec<u8> {
+    let mut line = b"{\"time_ms\":".to_vec();
+    push_integer(&mut line, poison.time_ms);
+    let path = poison.file.path.to_string_lossy();
+    for (key, text) in [
+        (",\"group\":\"", poison.target.group.as_str()),
+        ("\",\"stream\":\"", &poison.target.stream),
+        ("\",\"source\":\"", &poison.file.source),
+        ("\",\"path\":\"", &path),
+        ("\",\"error\":\"", &poison.error),
+    ] {
+        line.extend_from_slice(key.as_bytes());
+        push_escaped(&mut line, text);
+    }
+    line.extend_from_slice(b"\",\"message\":\"");
+    line.extend_from_slice(poison.message.as_bytes());
+    line.extend_from_slice(b"\"}\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{FileOrigin, Target};
+    use crate::ship::testing::MemoryStore;
+
+    fn poison(message: &str) -> Poison {
+        Poison {
+            target: Arc::new(Target {
+                group: "/a".to_owned(),
+                stream: "s\"".to_owned(),
+            }),
+            file: Arc::new(FileOrigin {
+                source: "app".into(),
+                path: "/var/log/a\n.log".into(),
+            }),
+            time_ms: 7,
+            message: message.to_owned(),
+            error: "InvalidParameterException: \"no\"".to_owned(),
+        }
+    }
+
+    /// A line is one JSON object with everything a person needs, the message as it was.
+    #[test]
+    fn a_line_is_json() {
+        let mut store = MemoryStore::default();
+        let mut letter = DeadLetter::open(&mut store).unwrap();
+        letter.add(&mut store, &[poison("a \\\"b\\\"\\n")]).unwrap();
+        let content = store.load(NAME).unwrap().unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&content).unwrap();
+        let wanted = serde_json::json!({
+            "time_ms": 7, "group": "/a", "stream": "s\"", "source": "app",
+            "path": "/var/log/a\n.log", "error": "InvalidParameterException: \"no\"",
+            "message": "a \"b\"\n",
+        });
+        assert_eq!(read, wanted);
+    }
+
+    /// Two files of bounded size hold the newest events, whatever is added, over restarts too.
+    #[test]
+    fn it_is_bounded() {
+        let mut store = MemoryStore::default();
+        for nth in 0..40 {
+            let mut letter = DeadLetter::open(&mut store).unwrap();
+            let message = format!("{nth:04}{}", "x".repeat(500_000));
+            letter.add(&mut store, &[poison(&message)]).unwrap();
+            for (_, bytes) in store.names(FOLDER).unwrap() {
+                assert!(bytes <= DEAD_LETTER_BYTES_MAX);
+            }
+        }
+        let newest = store.load(NAME).unwrap().unwrap();
+        assert!(String::from_utf8(newest).unwrap().contains("\"0039x"));
+        assert_eq!(store.names(FOLDER).unwrap().len(), 2);
+    }
+}

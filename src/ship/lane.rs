@@ -1,0 +1,314 @@
+//! One target's events on their way: the open batch → full batches → the one being sent.
+//!
+//! A [`Lane`] is a pure state machine: events are put into its open batch, it says when it is
+//! due, makes its next call and takes the answer (`send.rs`). At most one call is under way, and
+//! batches go in the order in which they were filled, so a target's events keep their order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::event::{Batch, Now, Origin, Target};
+use crate::ports::GroupOptions;
+use crate::status::TargetStatus;
+
+use super::Limits;
+use super::batch::{Begin, Builder};
+use super::bisect::{Refusal, Undecided};
+use super::buffers::weight_of;
+use super::pace::Pace;
+use super::send::SUSPICION_FIRST;
+
+/// One target's queue and state.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) target: Arc<Target>,
+    /// What its group is created with, if we must create it.
+    pub(super) options: GroupOptions,
+    /// Shared with every [`TargetId`](super::TargetId): alone here, nobody can push any more.
+    pub(super) handle: Arc<()>,
+    /// Being filled.
+    pub(super) open: Option<Builder>,
+    /// Whether the open batch waits for its time like any other.
+    pub(super) haste: Haste,
+    /// Since when the open batch could not grow for want of memory.
+    starved_since_ms: Option<u64>,
+    /// Closed because nothing more went in, oldest first.
+    pub(super) full: VecDeque<Batch>,
+    /// The batch being sent.
+    pub(super) head: Option<Head>,
+    /// Memory of all of them.
+    pub(super) weight: usize,
+    /// How the next batch begins: large while the one before was full.
+    pub(super) begin: Begin,
+    /// What the next call does.
+    pub(super) step: Step,
+    pub(super) flight: Flight,
+    /// Whether a creation succeeded since events were last taken: if they then still miss their
+    /// target, it is not the first thing to try again at once.
+    pub(super) created: Created,
+    pub(super) pace: Pace,
+    /// Events refused alone in earlier batches since events were last taken.
+    pub(super) guilty_in_row: usize,
+    pub(super) suspicion_at: usize,
+    /// Listed among the lanes with something to do.
+    pub(super) is_listed: bool,
+}
+
+/// The batch being sent; it is away while its call is under way.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) batch: Option<Batch>,
+    pub(super) weight: usize,
+    pub(super) counted_bytes: usize,
+    pub(super) undecided: Undecided,
+}
+
+/// Whether what is open waits for more events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    Usual,
+    Now,
+}
+
+/// What the next call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Put,
+    CreateStream,
+    CreateGroup,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    Landed,
+    UnderWay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    No,
+    Yes,
+}
+
+/// What an answer means beyond its lane.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Nothing: the lane goes on, or waits.
+    GoOn,
+    /// Every event of the batch has its answer.
+    Decided {
+        batch: Batch,
+        /// What was not delivered of it.
+        refused: Vec<(std::ops::Range<usize>, Refusal)>,
+        /// Memory to give back.
+        weight: usize,
+    },
+    /// The group exists from now on.
+    GroupExists,
+}
+
+impl Lane {
+    pub(super) fn new(target: Arc<Target>, options: GroupOptions, limits: &Limits) -> Self {
+        Self {
+            target,
+            options,
+            handle: Arc::new(()),
+            open: None,
+            haste: Haste::Usual,
+            starved_since_ms: None,
+            full: VecDeque::new(),
+            head: None,
+            weight: 0,
+            begin: Begin::Small,
+            step: Step::Put,
+            flight: Flight::Landed,
+            created: Created::No,
+            pace: Pace::new(limits.flush_interval_ms),
+            guilty_in_row: 0,
+            suspicion_at: SUSPICION_FIRST,
+            is_listed: false,
+        }
+    }
+
+    /// Whether it holds nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.full.is_empty() && self.head.is_none()
+    }
+
+    /// Whether it takes more events. After a failure it does not before that is mended: they
+    /// would only lie in memory that others can use, and the file keeps them as well. When it had
+    /// to give up what it held, it takes one to try with when the next try is due.
+    pub(super) fn takes_events(&self, now: Now) -> bool {
+        self.pace
+            .retry_at_ms()
+            .is_none_or(|at_ms| self.is_empty() && at_ms <= now.mono_ms)
+    }
+
+    /// Whether it needs no attention before somebody pushes.
+    pub(super) fn is_resting(&self, now: Now) -> bool {
+        self.is_empty()
+            && self
+                .pace
+                .retry_at_ms()
+                .is_none_or(|at_ms| at_ms <= now.mono_ms)
+    }
+
+    /// Whether a call is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.flight == Flight::UnderWay
+    }
+
+    /// Message bytes (as the service counts them) without an answer.
+    pub(super) fn pending_bytes(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, Builder::counted_bytes);
+        let full: usize = self.full.iter().map(|batch| batch.counted_bytes).sum();
+        open + full + self.head.as_ref().map_or(0, |head| head.counted_bytes)
+    }
+
+    /// The open batch could not grow. It waits a little longer than usual for memory, since a
+    /// full batch later is better than a small one now.
+    pub(super) fn starve(&mut self, now: Now) {
+        if self.open.is_some() {
+            self.starved_since_ms.get_or_insert(now.mono_ms);
+        }
+    }
+
+    /// It could.
+    pub(super) fn feed(&mut self) {
+        self.starved_since_ms = None;
+    }
+
+    /// Nothing more goes into the open batch: it leaves as soon as the one before is answered.
+    pub(super) fn close_full(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.begin = open.begin_of_next();
+            self.full.push_back(open.close());
+            self.haste = Haste::Usual;
+            self.feed();
+        }
+    }
+
+    /// What is open is due now.
+    pub(super) fn hurry(&mut self) {
+        if self.open.is_some() {
+            self.haste = Haste::Now;
+        }
+    }
+
+    /// When it wants attention: its next call may be made, or it takes events again. `None` while
+    /// a call is under way or nothing is held.
+    pub(super) fn due_ms(&self, limits: &Limits) -> Option<u64> {
+        if self.is_under_way() {
+            return None;
+        }
+        let retry_at_ms = self.pace.retry_at_ms().unwrap_or(0);
+        if self.head.is_some() || !self.full.is_empty() {
+            return Some(retry_at_ms);
+        }
+        let Some(open) = &self.open else {
+            return self.pace.retry_at_ms();
+        };
+        if self.haste == Haste::Now {
+            return Some(retry_at_ms);
+        }
+        let wait_ms = match self.begin {
+            Begin::Small => limits.linger_ms,
+            Begin::Large => limits.linger_ms.max(limits.flush_interval_ms),
+        };
+        let starved_ms = self.starved_since_ms.map_or(0, |since_ms| {
+            since_ms.saturating_add(limits.flush_interval_ms)
+        });
+        let due_ms = open
+            .opened_ms
+            .saturating_add(wait_ms)
+            .max(self.pace.interval_over_ms())
+            .max(starved_ms);
+        Some(due_ms.max(retry_at_ms))
+    }
+
+    /// Until when it cannot send, if that is long: it failed, or throttling slowed it down.
+    pub(super) fn waits_until_ms(&self, limits: &Limits, now: Now) -> Option<u64> {
+        if let Some(retry_at_ms) = self.pace.retry_at_ms() {
+            return Some(retry_at_ms);
+        }
+        let usual_ms = now.mono_ms.saturating_add(2 * limits.flush_interval_ms);
+        self.due_ms(limits).filter(|due_ms| *due_ms > usual_ms)
+    }
+
+    /// Whether [`Lane::dissolve_newest`] would find anything.
+    pub(super) fn can_dissolve(&self) -> bool {
+        self.open.is_some() || !self.full.is_empty() || self.is_head_untouched()
+    }
+
+    /// Whether the head is here and nothing of it has been answered for.
+    fn is_head_untouched(&self) -> bool {
+        self.head
+            .as_ref()
+            .is_some_and(|head| head.batch.is_some() && head.undecided.is_untouched())
+    }
+
+    /// Gives up its newest batch: what it was made of, and the memory it held.
+    pub(super) fn dissolve_newest(&mut self) -> Option<(Vec<Origin>, usize)> {
+        self.begin = Begin::Small;
+        let (pieces, weight) = if let Some(open) = self.open.take() {
+            self.feed();
+            self.haste = Haste::Usual;
+            let weight = open.weight();
+            (open.dissolve(), weight)
+        } else if let Some(batch) = self.full.pop_back() {
+            let weight = weight_of(&batch);
+            (batch.pieces, weight)
+        } else if self.is_head_untouched() {
+            let head = self.head.take()?;
+            (head.batch?.pieces, head.weight)
+        } else {
+            return None;
+        };
+        self.weight -= weight;
+        Some((
+            pieces.into_iter().map(|piece| piece.origin).collect(),
+            weight,
+        ))
+    }
+
+    /// Whether nothing would change if it were made anew when somebody needs it.
+    pub(super) fn is_forgettable(&self, now: Now) -> bool {
+        Arc::strong_count(&self.handle) == 1
+            && self.is_empty()
+            && !self.is_under_way()
+            && !self.is_listed
+            && !self.pace.is_recent(now)
+    }
+
+    /// What `deploywatch status` shows of it, if anything happened yet.
+    pub(super) fn status(&self, now: Now) -> Option<TargetStatus> {
+        if self.is_empty() && self.pace.last_answer.is_none() {
+            return None;
+        }
+        let (last_answer, last_answer_ms) = self.pace.last_answer.clone().unwrap_or_default();
+        let retry_ms = self.pace.retry_at_ms().map(|at_ms| {
+            let wait_ms = at_ms.saturating_sub(now.mono_ms);
+            now.wall_ms.saturating_add_unsigned(wait_ms)
+        });
+        Some(TargetStatus {
+            group: self.target.group.clone(),
+            stream: self.target.stream.clone(),
+            last_answer,
+            last_answer_ms,
+            pending_bytes: self.pending_bytes() as u64,
+            retry_ms,
+        })
+    }
+
+    /// What a person should know of it.
+    pub(super) fn problem(&self, now: Now) -> Option<String> {
+        let (answer, _) = self.pace.last_answer.as_ref()?;
+        if !self.pace.is_loud(now) {
+            return None;
+        }
+        Some(match self.suspicion_at {
+            SUSPICION_FIRST => answer.clone(),
+            _ => format!("every event is refused, so the group's settings are suspected: {answer}"),
+        })
+    }
+}

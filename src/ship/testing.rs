@@ -1,0 +1,46 @@
+//! Stand-ins for this folder's tests.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::ports::Store;
+
+/// A state directory in memory.
+#[derive(Debug, Default)]
+pub(super) struct MemoryStore(BTreeMap<String, Vec<u8>>);
+
+impl Store for MemoryStore {
+    fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.0.insert(name.to_owned(), content.to_vec());
+        Ok(())
+    }
+
+    fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        let file = self.0.entry(name.to_owned()).or_default();
+        file.extend_from_slice(content);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let content = self.0.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.0.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.0.remove(name);
+        Ok(())
+    }
+
+    fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let files = self.0.iter().filter_map(|(name, content)| {
+            let name = name.strip_prefix(folder)?.strip_prefix('/')?;
+            Some((name.to_owned(), content.len() as u64))
+        });
+        Ok(files.collect())
+    }
+}

@@ -1,0 +1,131 @@
+//! One tailed content: where it is now, how far it was read, and what is known against mistaking
+//! another file for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::Source;
+use crate::event::{FileId, FileKey, FileRecord, Fingerprint, Offset};
+use crate::ports::{Handle, Meta};
+
+use super::fingerprint::Anchor;
+
+/// One content. It keeps its [`FileId`] when it is renamed, and also when it is copied away and
+/// its old inode truncated: then it moves to the copy, and the inode begins another content.
+#[derive(Debug)]
+pub struct File {
+    pub(crate) id: FileId,
+    pub(crate) source: Arc<Source>,
+    pub(crate) root: PathBuf,
+    /// Its present name, or its last.
+    pub(crate) path: PathBuf,
+    /// The name it was live under: what groups it with its predecessors and successors, and what
+    /// names its stream.
+    pub(crate) family: PathBuf,
+    /// `None` while its inode holds another content and the copy is still being looked for.
+    pub(crate) key: Option<FileKey>,
+    pub(crate) head: Fingerprint,
+    /// A shorter head, for copies that are shorter than the head.
+    pub(crate) lead: Fingerprint,
+    /// The same bytes as they are, for copies that are shorter even than that. Only in memory.
+    pub(crate) first: Anchor,
+    pub(crate) anchor: Anchor,
+    /// Evidence restored from disk, to be checked when the file is opened for the first time.
+    pub(crate) unverified: Option<Fingerprint>,
+    pub(crate) handle: Option<Handle>,
+    pub(crate) read: Offset,
+    /// Largest size seen.
+    pub(crate) size: u64,
+    pub(crate) modified_ms: i64,
+    /// When it last grew, on the monotonic clock: quiet is measured from here.
+    pub(crate) grown_mono_ms: u64,
+    pub(crate) place: Place,
+    /// Files whose bytes come before this one's.
+    pub(crate) after: Vec<FileId>,
+    /// Once it is rotated away: how far its successors wait for it.
+    pub(crate) gate_bytes: u64,
+    /// Why it cannot be opened, if so.
+    pub(crate) unreadable: Option<String>,
+    /// The number of the scan that last saw it.
+    pub(crate) seen_in_scan: u64,
+    pub(crate) queued: bool,
+    /// When a record held back for want of its end shall be looked at again.
+    pub(crate) due_mono_ms: Option<u64>,
+}
+
+/// Where a content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Under a name that its source's patterns match.
+    Listed,
+    /// Renamed to a name outside the patterns; still there.
+    Rotated,
+    /// No name leads to it any more; it lives as long as it is open.
+    Deleted,
+    /// Its inode was truncated or reused since this time (monotonic ms); a copy is looked for.
+    Displaced {
+        /// When.
+        since_mono_ms: u64,
+    },
+    /// Saved from a deleted file, as the rescue segment of this number.
+    Rescued(u64),
+}
+
+/// Whether a file's target has a name yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// It has.
+    Named,
+    /// Something it is named after is not known yet.
+    Waiting,
+}
+
+impl File {
+    /// Whether everything known to be there has been handed on.
+    pub(crate) fn is_read(&self) -> bool {
+        self.read.0 >= self.size
+    }
+
+    /// What it is at, in a word or two.
+    #[must_use]
+    pub(crate) fn state(&self, naming: Naming) -> String {
+        let word = match (&self.unreadable, &self.place) {
+            (Some(why), _) => return format!("unreadable: {why}"),
+            (_, Place::Deleted) => "deleted",
+            (_, Place::Displaced { .. }) => "truncated",
+            (_, Place::Rescued(_)) => "rescued",
+            _ if naming == Naming::Waiting => "waiting",
+            _ if self.is_read() => "idle",
+            _ => "reading",
+        };
+        word.to_owned()
+    }
+
+    /// Takes over what a scan saw.
+    pub(crate) fn saw(&mut self, path: &std::path::Path, meta: &Meta) {
+        if self.path != path {
+            self.path = path.to_path_buf();
+        }
+        self.size = meta.size.max(self.read.0);
+        self.modified_ms = meta.modified_ms;
+        self.unreadable = None;
+    }
+
+    /// What a checkpoint keeps, given how far the service has answered.
+    pub(crate) fn record(&self, settled: Offset, tail: Fingerprint) -> Option<FileRecord> {
+        Some(FileRecord {
+            source: self.source.name.to_string(),
+            path: self.path.clone(),
+            family: self.family.clone(),
+            root: self.root.clone(),
+            key: self.key?,
+            head: self.head,
+            lead: self.lead,
+            tail,
+            // Behind the end of a copy that stands for it, there is nothing any more.
+            settled: settled.min(Offset(self.size)),
+            size: self.size,
+            modified_ms: self.modified_ms,
+        })
+    }
+}

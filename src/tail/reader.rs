@@ -1,0 +1,117 @@
+//! One file: a position → the bytes that follow it.
+//!
+//! There is one read buffer for all files and nothing is kept in it between turns: what a turn
+//! could not use is read again from the page cache by the next. Every read begins a few bytes
+//! before the position and compares them with what stood there ([`Anchor`]), so that a
+//! truncation or a rewrite is noticed by the read itself, without another system call.
+
+use std::io;
+
+use crate::event::{Fingerprint, Offset};
+use crate::ports::Files;
+
+use super::file::File;
+use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor, HEAD_BYTES_MAX};
+
+/// The buffer all files are read through. Its first bytes repeat what was read before.
+#[derive(Debug, Default)]
+pub struct ReadBuffer {
+    bytes: Vec<u8>,
+    anchor_len: usize,
+    filled: usize,
+}
+
+/// What a read found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Bytes, and the file may hold more behind them.
+    More,
+    /// Bytes up to the present end of the file; none at all if nothing is new.
+    ToEnd,
+    /// The bytes before the position are not what they were: this is another content.
+    OtherContent,
+}
+
+impl ReadBuffer {
+    /// The bytes behind the position.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.anchor_len..self.filled]
+    }
+
+    /// The byte before the position, if there is one.
+    #[must_use]
+    pub fn previous_byte(&self) -> Option<u8> {
+        self.bytes[..self.anchor_len].last().copied()
+    }
+
+    /// Reads up to `want` bytes of an open file behind its position.
+    pub(crate) fn fill(
+        &mut self,
+        files: &mut dyn Files,
+        file: &mut File,
+        want: usize,
+    ) -> io::Result<Found> {
+        let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
+        if file.anchor.len() == 0 && file.read > Offset(0) {
+            // The position was set back; what stood before it then is not known any more.
+            file.anchor = fingerprint::anchor_at(files, handle, file.read, ANCHOR_BYTES_MAX)?;
+        }
+        let anchor = file.anchor;
+        self.anchor_len = anchor.len();
+        let wanted = self.anchor_len + want;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        let from = Offset(file.read.0 - self.anchor_len as u64);
+        self.filled = fingerprint::read_full(files, handle, from, &mut self.bytes[..wanted])?;
+        if self.bytes[..self.filled.min(self.anchor_len)] != *anchor.bytes()
+            || self.filled < self.anchor_len
+        {
+            self.filled = self.anchor_len;
+            return Ok(Found::OtherContent);
+        }
+        if file.read == Offset(0) && !self.begins_with(file.head) {
+            // Nothing was read yet, so only the head can tell that the file was begun anew.
+            self.filled = 0;
+            return Ok(Found::OtherContent);
+        }
+        let end = from.plus(self.filled).0;
+        self.learn_head(files, file, end)?;
+        Ok(if self.filled < wanted {
+            Found::ToEnd
+        } else {
+            Found::More
+        })
+    }
+
+    /// Serves a content that is held in memory.
+    pub(crate) fn serve(&mut self, content: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(content);
+        self.anchor_len = 0;
+        self.filled = content.len();
+    }
+
+    /// The anchor of the position `consumed` bytes further on.
+    pub(crate) fn anchor_after(&self, consumed: usize) -> Anchor {
+        Anchor::before(&self.bytes[..self.anchor_len + consumed])
+    }
+
+    fn begins_with(&self, head: Fingerprint) -> bool {
+        let bytes = head.bytes as usize;
+        self.filled >= bytes && fingerprint::fingerprint(&self.bytes[..bytes]) == head
+    }
+
+    fn learn_head(&self, files: &mut dyn Files, file: &mut File, end: u64) -> io::Result<()> {
+        let known = file.head.bytes as usize;
+        let possible = usize::try_from(end)
+            .unwrap_or(usize::MAX)
+            .min(HEAD_BYTES_MAX);
+        if known < possible {
+            let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
+            fingerprint::learn(file, files, handle, possible)?;
+        }
+        Ok(())
+    }
+}

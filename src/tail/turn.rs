@@ -1,0 +1,144 @@
+//! One turn of a file: its next bytes into the buffer, and its position behind what was used.
+
+use std::io;
+
+use crate::event::{FileId, Now, Offset};
+use crate::ports::Files;
+
+use super::Tail;
+use super::file::Place;
+use super::fingerprint::{self, Anchor};
+use super::reader::{Found, ReadBuffer};
+
+/// Pause between two looks at the end of a deleted file.
+const DELETED_LOOK_MS: u64 = 1_000;
+
+/// What one turn of a file gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Bytes, and more behind them.
+    More,
+    /// Bytes up to the end; the file has been quiet for so many milliseconds.
+    ToEnd {
+        /// Time since it last grew.
+        quiet_ms: u64,
+    },
+    /// Nothing to read now.
+    Nothing,
+}
+
+impl Tail {
+    /// Reads up to `want` bytes behind a file's position into the buffer. `segment` fetches a
+    /// rescue segment's content.
+    pub fn read(
+        &mut self,
+        id: FileId,
+        files: &mut dyn Files,
+        segment: &mut dyn FnMut(u64) -> Option<(Offset, Vec<u8>)>,
+        buffer: &mut ReadBuffer,
+        want: usize,
+        now: Now,
+    ) -> Turn {
+        let Some(file) = self.files.get_mut(&id) else {
+            return Turn::Nothing;
+        };
+        if let Place::Rescued(number) = file.place {
+            return serve_segment(file.read, file.size, segment(number), buffer);
+        }
+        if !self.ensure_open(id, files, now) {
+            return Turn::Nothing;
+        }
+        let Some(file) = self.files.get_mut(&id) else {
+            return Turn::Nothing;
+        };
+        match buffer.fill(files, file, want) {
+            Ok(Found::OtherContent) => {
+                self.displace(id, files, now);
+                Turn::Nothing
+            }
+            Ok(found) => {
+                let end = file.read.plus(buffer.bytes().len()).0;
+                if end > file.size {
+                    file.size = end;
+                    file.grown_mono_ms = now.mono_ms;
+                }
+                let is_deleted = file.place == Place::Deleted;
+                match found {
+                    Found::More => Turn::More,
+                    _ if buffer.bytes().is_empty() => {
+                        if is_deleted {
+                            // No hint tells of it any more, but it may still be written.
+                            self.look_again_at(id, now.mono_ms + DELETED_LOOK_MS);
+                        }
+                        Turn::Nothing
+                    }
+                    _ => Turn::ToEnd {
+                        quiet_ms: now.mono_ms.saturating_sub(file.grown_mono_ms),
+                    },
+                }
+            }
+            Err(error) => {
+                self.unreadable(id, &error, now);
+                Turn::Nothing
+            }
+        }
+    }
+
+    /// Moves a file's position behind bytes of the buffer that have been handed on.
+    pub fn consumed(&mut self, id: FileId, buffer: &ReadBuffer, bytes: usize) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.anchor = buffer.anchor_after(bytes);
+            file.read = file.read.plus(bytes);
+        }
+    }
+
+    /// Reads bytes of an open file anywhere, leaving its position alone.
+    ///
+    /// # Errors
+    /// As the system says; `NotConnected` for a file that is not open.
+    pub fn read_at(
+        &self,
+        id: FileId,
+        files: &mut dyn Files,
+        from: Offset,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let handle = self.files.get(&id).and_then(|file| file.handle);
+        fingerprint::read_full(
+            files,
+            handle.ok_or(io::ErrorKind::NotConnected)?,
+            from,
+            into,
+        )
+    }
+
+    /// Goes back: bytes that were handed on came back and must be read again.
+    pub fn rewind(&mut self, id: FileId, to: Offset) {
+        if let Some(file) = self.files.get_mut(&id)
+            && to < file.read
+        {
+            file.read = to;
+            file.anchor = Anchor::NONE;
+            self.requeue(id);
+        }
+    }
+}
+
+fn serve_segment(
+    position: Offset,
+    end: u64,
+    content: Option<(Offset, Vec<u8>)>,
+    buffer: &mut ReadBuffer,
+) -> Turn {
+    let Some((start, content)) = content else {
+        return Turn::Nothing;
+    };
+    let skip = usize::try_from(position.since(start))
+        .unwrap_or(usize::MAX)
+        .min(content.len());
+    buffer.serve(&content[skip..]);
+    if position.0 >= end || buffer.bytes().is_empty() {
+        return Turn::Nothing;
+    }
+    Turn::ToEnd { quiet_ms: u64::MAX }
+}
