@@ -1,0 +1,76 @@
+//! Configuration: good, bad, and changed while running.
+
+#![cfg(test)]
+
+use crate::LIMIT;
+use crate::support::cloud::Cloud;
+use crate::support::lines::Writer;
+use crate::support::world::World;
+
+/// The exit code of a configuration with mistakes (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIG: i32 = 78;
+
+/// A bad configuration is told with file, line, key and what was probably meant, all mistakes at
+/// once, by `run` as by `check`; the exit code is its own.
+#[test]
+fn a_bad_configuration_is_told_at_once() {
+    let cloud = Cloud::start();
+    let world = World::new(&cloud);
+    world.write_raw_config("[agent]\nstate_dri = \"/x\"\n\n[logs]\nflush_interval = \"soon\"\n");
+    for command in [&["run"][..], &["check"]] {
+        let finished = world.run(command);
+        assert_eq!(finished.code, Some(BAD_CONFIG), "{finished:?}");
+        let said = finished.stdout + &finished.stderr;
+        for wanted in [
+            "deploywatch.toml:2",
+            "state_dri",
+            "state_dir",
+            "deploywatch.toml:5",
+            "soon",
+        ] {
+            assert!(
+                said.contains(wanted),
+                "{command:?} does not name {wanted}: {said}"
+            );
+        }
+    }
+    assert_eq!(cloud.state().calls.values().sum::<u64>(), 0);
+}
+
+/// SIGHUP with a bad configuration changes nothing but says so; with a good one it is followed,
+/// without a line lost or doubled.
+#[test]
+fn sighup_takes_a_good_configuration_and_refuses_a_bad_one() {
+    let cloud = Cloud::start();
+    let mut world = World::new(&cloud);
+    world.app_source("*.log");
+    let mut writer = Writer::open(&world.log("app.log"), "app");
+    writer.write(10);
+    let mut agent = world.start();
+    cloud.wait(LIMIT, "the first lines arrive", |state| state.total() == 10);
+
+    world.write_raw_config("[agent]\nstate_dri = \"/x\"\n");
+    agent.hup();
+    agent.wait_said(LIMIT, "state_dri");
+    agent.assert_runs();
+    writer.write(10);
+    cloud.wait(LIMIT, "it goes on as before", |state| state.total() == 20);
+
+    let more = world.path("more/other.txt");
+    let mut other = Writer::open(&more, "other");
+    other.write(5);
+    world.source(&format!(
+        "name = \"other\"\npaths = [\"{}\"]\ngroup = \"/other\"\nstream = \"s\"",
+        more.display()
+    ));
+    world.write_config();
+    agent.hup();
+    cloud.wait(LIMIT, "the new source is read", |state| {
+        state.events("/other", "s").len() == 5
+    });
+    writer.write(10);
+    cloud.wait(LIMIT, "the old one still is", |state| state.total() == 35);
+    agent.stop(LIMIT);
+    assert_eq!(cloud.events("/app", "app.log").len(), 30);
+    cloud.assert_no_violations();
+}

@@ -1,0 +1,246 @@
+//! What the agent owes for each content: births, names, copies, power cuts, ends of processes.
+
+use std::path::PathBuf;
+
+use deploywatch::ports::FileKey;
+
+use super::{Breach, Life, Oracle, Place, Presence, Told};
+use crate::subject::Record;
+use crate::world::files::LifeId;
+
+/// How the agent's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It saved and rescued, and everything it wrote was taken.
+    Orderly,
+    /// It was killed, or could not save.
+    Abrupt,
+}
+
+impl Oracle {
+    /// The agent started. `ready_ms`: from when on it can work on everything.
+    pub(crate) fn process_started(&mut self, ready_ms: u64) {
+        self.up_since_ms = Some(ready_ms);
+        self.saves_fail_until_ms = self.saves_fail_until_ms.max(self.now_ms);
+    }
+
+    /// The disk is full just now.
+    pub(crate) fn saves_fail(&mut self) {
+        self.saves_fail_until_ms = self.now_ms;
+    }
+
+    /// The agent's process is gone; `records` is what it left on disk.
+    pub(crate) fn process_ended(
+        &mut self,
+        ending: Ending,
+        records: &[Record],
+    ) -> Result<(), Breach> {
+        self.check_freshness(records)?;
+        self.allow_repetition(records);
+        self.up_since_ms = None;
+        self.unanswered.clear();
+        let last_save_ms = self.last_save_ms;
+        let known: Vec<LifeId> = self
+            .lives
+            .iter()
+            .filter(|(_, life)| self.stays_known(life, records, last_save_ms))
+            .map(|(id, _)| *id)
+            .collect();
+        for (id, life) in &mut self.lives {
+            if life.presence == Presence::Held {
+                life.presence = Presence::Gone;
+                life.rescued = ending == Ending::Orderly;
+                for place in &mut life.places {
+                    place.owed = ending == Ending::Orderly;
+                }
+            }
+            life.known = known.contains(id);
+            life.seen_ms = None;
+        }
+        if ending == Ending::Abrupt {
+            self.loss_to_count.clear();
+        }
+        Ok(())
+    }
+
+    /// A power cut tore what was kept of nameless files: it need not arrive any more.
+    pub(crate) fn rescue_torn(&mut self) {
+        for life in self.lives.values_mut() {
+            if life.presence == Presence::Gone {
+                for place in &mut life.places {
+                    place.owed = false;
+                }
+            }
+        }
+    }
+
+    /// Whether a place has to arrive.
+    pub(super) fn is_owed(&self, life: &Life, place: &Place) -> bool {
+        match life.presence {
+            Presence::Gone => place.owed,
+            Presence::Held => life.known,
+            Presence::Linked => match (self.told)(&life.path) {
+                Told::Named => true,
+                Told::Sibling => life.known,
+                Told::No => false,
+            },
+        }
+    }
+
+    pub(super) fn born(&mut self, id: LifeId, key: FileKey, path: PathBuf) {
+        self.lives.insert(
+            id,
+            Life {
+                key,
+                path,
+                presence: Presence::Linked,
+                places: Vec::new(),
+                origin: None,
+                known: false,
+                seen_ms: None,
+                offered_ms: None,
+                readable: true,
+                rescued: false,
+                verified: 0,
+                length: 0,
+            },
+        );
+        self.by_key.entry(key).or_default().push(id);
+        self.offer(id);
+    }
+
+    /// The name or the permission changed: since when is it offered to the agent?
+    pub(super) fn offer(&mut self, id: LifeId) {
+        let (readable, known) = (self.lives[&id].readable, self.lives[&id].known);
+        let told = match (self.told)(&self.lives[&id].path) {
+            Told::Named => true,
+            Told::Sibling => known,
+            Told::No => false,
+        };
+        let now_ms = self.now_ms;
+        let life = self.life(id);
+        life.offered_ms = match (told && readable, life.offered_ms) {
+            (false, _) => None,
+            (true, None) => Some(now_ms),
+            (true, since) => since,
+        };
+    }
+
+    pub(super) fn seen(&mut self, id: LifeId) {
+        let now_ms = self.now_ms;
+        let named = (self.told)(&self.lives[&id].path) == Told::Named;
+        let life = self.life(id);
+        life.known |= named && life.presence == Presence::Linked;
+        life.seen_ms.get_or_insert(now_ms);
+    }
+
+    pub(super) fn copied(&mut self, from: LifeId, to: LifeId, bytes: u64) {
+        let places: Vec<Place> = self.lives[&from]
+            .places
+            .iter()
+            .filter(|place| place.end <= bytes)
+            .copied()
+            .collect();
+        let known = self.lives[&from].known;
+        let life = self.life(to);
+        life.places = places;
+        life.length = bytes;
+        life.known = known;
+        life.origin = Some(from);
+        self.offer(to);
+    }
+
+    /// A power cut left `keep` bytes: the rest of the places is gone, and where less than the
+    /// agent had settled is left, it may begin again.
+    pub(super) fn damaged(&mut self, id: LifeId, next: LifeId, keep: u64) {
+        let life = self.life(id);
+        let (key, path) = (life.key, life.path.clone());
+        let (known, readable) = (life.known, life.readable);
+        let mut kept: Vec<Place> = Vec::new();
+        let mut torn = Vec::new();
+        for place in &life.places {
+            if place.end <= keep {
+                kept.push(*place);
+            } else {
+                torn.push(place.line);
+            }
+        }
+        let repeated: Vec<_> = life.places.iter().map(|place| place.line).collect();
+        self.gone(id, |_| false);
+        for line in torn {
+            self.lines.tear(line);
+        }
+        self.born(next, key, path);
+        let life = self.life(next);
+        life.places = kept;
+        life.length = keep;
+        (life.known, life.readable) = (known, readable);
+        self.offer(next);
+        for line in repeated {
+            let fame = &mut self.fame[line.0 as usize];
+            fame.allowed = fame.allowed.max(fame.times + 1);
+        }
+    }
+
+    /// Whether the next process will know this content.
+    fn stays_known(&self, life: &Life, records: &[Record], last_save_ms: u64) -> bool {
+        let has = |key: FileKey| records.iter().any(|record| record.key == key);
+        let saved_since = life.seen_ms.is_none_or(|seen| seen < last_save_ms);
+        let origin = life.origin.map(|origin| self.lives[&origin].key);
+        life.known && saved_since && (has(life.key) || origin.is_some_and(has))
+    }
+
+    /// What arrived and is not in the checkpoint may arrive once more.
+    fn allow_repetition(&mut self, records: &[Record]) {
+        let settled = |key: FileKey| {
+            let of_key = records.iter().filter(|record| record.key == key);
+            of_key.map(|record| record.settled).max()
+        };
+        for life in self.lives.values() {
+            let settled = settled(life.key).unwrap_or(0);
+            for place in &life.places {
+                let again = life.presence != Presence::Gone && place.end > settled;
+                if again || life.rescued {
+                    let fame = &mut self.fame[place.line.0 as usize];
+                    fame.allowed = fame.allowed.max(fame.times + 1);
+                }
+            }
+        }
+    }
+
+    /// What was answered long ago is in the checkpoint.
+    fn check_freshness(&self, records: &[Record]) -> Result<(), Breach> {
+        let Some(limit) = self.now_ms.checked_sub(self.expect.saved_ms) else {
+            return Ok(());
+        };
+        if self.saves_fail_until_ms > limit {
+            return Ok(());
+        }
+        for life in self.lives.values() {
+            if life.presence != Presence::Linked || (self.told)(&life.path) != Told::Named {
+                continue;
+            }
+            // What was answered for in another content says nothing of this one.
+            let since_ms = life.offered_ms.unwrap_or(u64::MAX);
+            let old = life.places.iter().take_while(|place| {
+                let fame = &self.fame[place.line.0 as usize];
+                let is_old = |ms: u64| since_ms < ms && ms < limit;
+                self.is_settled(place) && fame.answered_ms.is_some_and(is_old)
+            });
+            let Some(last) = old.last() else {
+                continue;
+            };
+            let mut of_key = records.iter().filter(|record| record.key == life.key);
+            if !of_key.any(|record| record.settled >= last.end) {
+                return Err(Breach(format!(
+                    "checkpoint is stale: {} is answered up to {} since {} ms, records {:?}",
+                    life.path.display(),
+                    last.end,
+                    self.expect.saved_ms,
+                    records.iter().find(|record| record.key == life.key),
+                )));
+            }
+        }
+        Ok(())
+    }
+}

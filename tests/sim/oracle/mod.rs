@@ -1,0 +1,381 @@
+//! What must hold, whatever happened.
+//!
+//! The oracle knows every line, every place in every content where it stands ([`Place`]), and what
+//! became of that content. From this it derives what must arrive, what may arrive twice, in which
+//! order, and how far a checkpoint may have moved. It never asks the agent what it did.
+
+mod arrive;
+pub(crate) mod duty;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use deploywatch::ports::{CallId, FileKey};
+
+use crate::subject::Record;
+use crate::text::{LineId, Lines, clip};
+use crate::world::files::{Fate, FreedBy, LifeId};
+
+/// Whether the agent was told to read a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Its configuration names it.
+    Named,
+    /// Where a named file goes when it is rotated: to be followed when the content was known.
+    Sibling,
+    /// None of its business.
+    No,
+}
+
+/// What is expected beyond the promises' letter, in virtual milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expect {
+    /// A running agent has found and opened a file with unread bytes after so long.
+    pub(crate) found_ms: u64,
+    /// An answer is in the checkpoint after so long, when the disk is not full.
+    pub(crate) saved_ms: u64,
+    /// Whether the machine's date may go back.
+    pub(crate) clock: Clockwork,
+}
+
+/// How the machine's date behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clockwork {
+    /// It goes on.
+    Steady,
+    /// It is set now and then.
+    Jumping,
+}
+
+/// How a line is seen by who reads the stream.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    /// Its event's time, and which arrival it was.
+    seen: (i64, u64),
+    /// The date it bears.
+    date_ms: Option<i64>,
+    line: LineId,
+}
+
+/// Bytes of a line at a place in a content.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// In the content, line end included.
+    start: u64,
+    end: u64,
+    line: LineId,
+    /// Which part of the line's text.
+    from: u32,
+    to: u32,
+    written_ms: u64,
+    /// Decided when the content went away: whether it has to arrive nevertheless.
+    owed: bool,
+}
+
+/// Whether a content is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// A name leads to it.
+    Linked,
+    /// Only the agent's handle leads to it.
+    Held,
+    /// It is gone.
+    Gone,
+}
+
+/// One content of one inode.
+#[derive(Debug)]
+struct Life {
+    key: FileKey,
+    path: PathBuf,
+    presence: Presence,
+    places: Vec<Place>,
+    /// Copied from this one.
+    origin: Option<LifeId>,
+    /// The agent knows this content, so that it has to follow it under a rotated name.
+    known: bool,
+    /// When the running process looked at it first.
+    seen_ms: Option<u64>,
+    /// Since when it may be read under a name the agent is told to read.
+    offered_ms: Option<u64>,
+    readable: bool,
+    /// The agent let go of it unread and has to have kept the rest in its own directory.
+    rescued: bool,
+    /// So far into the content every checkpoint was found right.
+    verified: usize,
+    length: u64,
+}
+
+/// What is known of a line's arrival.
+#[derive(Debug, Default)]
+struct Fame {
+    /// Runs of its text the service has, merged.
+    runs: Vec<(u32, u32)>,
+    /// The service refused it for what it is.
+    refused: bool,
+    /// How often its beginning arrived.
+    times: u32,
+    /// How often it may arrive.
+    allowed: u32,
+    /// When the agent was answered for it first.
+    answered_ms: Option<u64>,
+    /// Where it was written first.
+    home: Option<(LifeId, u64)>,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub(crate) struct Breach(pub(crate) String);
+
+/// See the module.
+pub(crate) struct Oracle {
+    /// Every line there is.
+    pub(crate) lines: Lines,
+    expect: Expect,
+    told: Box<dyn Fn(&Path) -> Told>,
+    lives: HashMap<LifeId, Life>,
+    by_key: HashMap<FileKey, Vec<LifeId>>,
+    fame: Vec<Fame>,
+    /// Ends of pieces per target, which the next piece may continue.
+    open: HashMap<usize, Vec<(LineId, u32)>>,
+    /// First arrivals per target, home content and kind (dated or not), by place in the content.
+    views: HashMap<(usize, LifeId, bool), BTreeMap<u64, View>>,
+    unanswered: HashMap<CallId, Vec<LineId>>,
+    /// Since when the running process could work on everything (started, identity known).
+    up_since_ms: Option<u64>,
+    /// Before this the disk was full, or the process not there.
+    saves_fail_until_ms: u64,
+    last_save_ms: u64,
+    /// Content was destroyed which the agent had seen and could see destroyed.
+    loss_to_count: Vec<(LifeId, u64)>,
+    /// Events the service refused.
+    pub(crate) refused: u64,
+    /// Events that arrived, duplicates included.
+    pub(crate) arrived: u64,
+    /// Arrivals beyond the first.
+    pub(crate) duplicates: u64,
+    now_ms: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(expect: Expect, told: Box<dyn Fn(&Path) -> Told>) -> Self {
+        Self {
+            lines: Lines::default(),
+            expect,
+            told,
+            lives: HashMap::new(),
+            by_key: HashMap::new(),
+            fame: Vec::new(),
+            open: HashMap::new(),
+            views: HashMap::new(),
+            unanswered: HashMap::new(),
+            up_since_ms: None,
+            saves_fail_until_ms: 0,
+            last_save_ms: 0,
+            loss_to_count: Vec::new(),
+            refused: 0,
+            arrived: 0,
+            duplicates: 0,
+            now_ms: 0,
+        }
+    }
+
+    /// Time goes on.
+    pub(crate) fn advance_to(&mut self, ms: u64) {
+        self.now_ms = ms;
+    }
+
+    /// A writer wrote a line, or the part `from..to` of its text, with whatever ends it.
+    pub(crate) fn written(
+        &mut self,
+        (life, offset): (LifeId, u64),
+        bytes: u64,
+        line: LineId,
+        (from, to): (u32, u32),
+    ) {
+        if self.fame.len() < self.lines.count() {
+            self.fame.resize_with(self.lines.count(), Fame::default);
+        }
+        let fame = &mut self.fame[line.0 as usize];
+        fame.home.get_or_insert((life, offset));
+        fame.allowed = fame.allowed.max(1);
+        if from != 0 || (to as usize) < self.lines.get(line).text.len() {
+            self.lines.tear(line);
+        }
+        let now_ms = self.now_ms;
+        let life = self.life(life);
+        life.places.push(Place {
+            start: offset,
+            end: offset + bytes,
+            line,
+            from,
+            to,
+            written_ms: now_ms,
+            owed: false,
+        });
+    }
+
+    /// Follows the contents.
+    pub(crate) fn files_changed(&mut self, fates: Vec<Fate>) {
+        for fate in fates {
+            match fate {
+                Fate::Born { life, key, path } => self.born(life, key, path),
+                Fate::Copied { from, to, bytes } => self.copied(from, to, bytes),
+                Fate::Grown { life, bytes } => self.life(life).length = bytes,
+                Fate::Cut(life) => self.gone(life, |_| false),
+                Fate::CutSeen { life, shown } => self.loss_to_count.push((life, shown)),
+                Fate::Seen(life) => self.seen(life),
+                Fate::Renamed { life, path } => {
+                    self.life(life).path = path;
+                    self.offer(life);
+                }
+                Fate::Readable { life, readable } => {
+                    self.life(life).readable = readable;
+                    self.offer(life);
+                }
+                Fate::Held(life) => self.life(life).presence = Presence::Held,
+                Fate::Freed { life, by } => self.freed(life, by),
+                Fate::Damaged { life, next, keep } => self.damaged(life, next, keep),
+            }
+        }
+    }
+
+    /// Nothing may be missing any more. Says what is.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        let mut lives: Vec<_> = self.lives.iter().collect();
+        lives.sort_by_key(|(id, _)| **id);
+        for (id, life) in lives {
+            for place in &life.places {
+                if !self.is_settled(place) && self.is_owed(life, place) {
+                    let line = self.lines.get(place.line);
+                    missing.push(format!(
+                        "stream {} line {} text {}..{} of {} at {}..{} of {} (life {}, {:?}, known {}), has {:?}: {}",
+                        line.stream, line.number, place.from, place.to, line.text.len(), place.start,
+                        place.end, life.path.display(), id.0, life.presence, life.known,
+                        self.fame[place.line.0 as usize].runs, clip(&line.text),
+                    ));
+                }
+            }
+        }
+        missing
+    }
+
+    /// Content that was destroyed and that the agent must have counted as lost by now.
+    pub(crate) fn countable_loss(&self) -> Option<String> {
+        self.loss_to_count.iter().find_map(|(id, shown)| {
+            let life = &self.lives[id];
+            let mut seen = life.places.iter().take_while(|place| place.end <= *shown);
+            let place = seen.find(|place| !self.is_settled(place))?;
+            let line = self.lines.get(place.line);
+            Some(format!(
+                "stream {} line {} at {}..{} of {} (life {})",
+                line.stream,
+                line.number,
+                place.start,
+                place.end,
+                life.path.display(),
+                id.0
+            ))
+        })
+    }
+
+    /// The persisted checkpoint never passes a byte the service has not answered for.
+    pub(crate) fn check_checkpoint(&mut self, records: &[Record]) -> Result<(), Breach> {
+        self.last_save_ms = self.now_ms;
+        for record in records {
+            let Some(lives) = self.by_key.get(&record.key).cloned() else {
+                return Err(Breach(format!(
+                    "checkpoint of a file that never was: {record:?}"
+                )));
+            };
+            let mut wrong = None;
+            let fits = lives.iter().rev().any(|life| {
+                let found = self.first_unsettled(*life, record.settled);
+                wrong = wrong.take().or(found.clone());
+                found.is_none()
+            });
+            if !fits && !record.rescued {
+                return Err(Breach(format!(
+                    "checkpoint passes an unsettled line: {} is at {} but {}",
+                    record.path.display(),
+                    record.settled,
+                    wrong.unwrap_or_default()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a checkpoint of this content at `settled` is wrong, if it is.
+    fn first_unsettled(&mut self, id: LifeId, settled: u64) -> Option<String> {
+        let life = &self.lives[&id];
+        if settled > life.length && settled > 0 {
+            return Some(format!("life {} has only {} bytes", id.0, life.length));
+        }
+        let mut at = life.verified;
+        while let Some(place) = life.places.get(at)
+            && place.end <= settled
+        {
+            if !self.is_settled(place) {
+                let line = self.lines.get(place.line);
+                return Some(format!(
+                    "stream {} line {} at {}..{} has not arrived (life {})",
+                    line.stream, line.number, place.start, place.end, id.0
+                ));
+            }
+            at += 1;
+        }
+        self.life(id).verified = at;
+        None
+    }
+
+    fn is_settled(&self, place: &Place) -> bool {
+        let fame = &self.fame[place.line.0 as usize];
+        let text = &self.lines.get(place.line).text.as_bytes();
+        // A line of blanks is as good as an empty one.
+        let blank = text[place.from as usize..place.to as usize]
+            .trim_ascii()
+            .is_empty();
+        fame.refused
+            || blank
+            || fame
+                .runs
+                .iter()
+                .any(|(from, to)| *from <= place.from && place.to <= *to)
+    }
+
+    fn life(&mut self, life: LifeId) -> &mut Life {
+        self.lives.get_mut(&life).expect("the files told its birth")
+    }
+
+    fn freed(&mut self, life: LifeId, by: FreedBy) {
+        match by {
+            FreedBy::Unlink => {
+                let (now_ms, found_ms) = (self.now_ms, self.expect.found_ms);
+                let since = self.up_since_ms.zip(self.life(life).offered_ms);
+                self.gone(life, |place| {
+                    since.is_some_and(|(up, offered)| {
+                        up.max(offered).max(place.written_ms) + found_ms <= now_ms
+                    })
+                });
+            }
+            FreedBy::Agent => {
+                let known = self.life(life).known;
+                self.gone(life, |_| known);
+                self.life(life).rescued = true;
+            }
+            // Decided in `process_ended`, which knows how it ended.
+            FreedBy::Exit => {}
+        }
+    }
+
+    fn gone(&mut self, id: LifeId, owed: impl Fn(&Place) -> bool) {
+        let life = self.life(id);
+        let told = life.offered_ms.is_some();
+        life.presence = Presence::Gone;
+        for place in &mut life.places {
+            place.owed = told && owed(place);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What is simulated: the agent, or a toy that stands in for it in the simulation's own tests.
+
+use std::path::PathBuf;
+
+use deploywatch::config::Identity;
+use deploywatch::event::Now;
+use deploywatch::ports::{FileKey, Files, LogService, Store, Watch};
+
+use crate::plan::Plan;
+use crate::world::store::MemStore;
+
+/// The edges a step works on.
+pub(crate) struct Edges<'a> {
+    pub(crate) files: &'a mut dyn Files,
+    pub(crate) store: &'a mut dyn Store,
+    pub(crate) watch: &'a mut dyn Watch,
+    pub(crate) logs: &'a mut dyn LogService,
+}
+
+/// When the subject wants to be stepped again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// There is more to do.
+    Now,
+    /// At this monotonic time, or when something happens.
+    At(u64),
+}
+
+/// How far a file is done with, as the state directory says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) path: PathBuf,
+    pub(crate) key: FileKey,
+    pub(crate) settled: u64,
+    /// The rest of the file lies in the state directory, so the file itself counts as done with.
+    pub(crate) rescued: bool,
+}
+
+/// What the subject says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gauge {
+    /// Memory of all batches, and its limit.
+    pub(crate) batch_bytes: (u64, u64),
+    /// Bytes counted as lost, all sources and reasons.
+    pub(crate) lost: u64,
+    /// Events counted as refused.
+    pub(crate) refused: u64,
+}
+
+/// Something that ships files.
+pub(crate) trait Subject: Sized {
+    fn start(plan: &Plan, seed: u64, edges: &mut Edges<'_>, now: Now) -> Result<Self, String>;
+    fn learn(&mut self, identity: Identity);
+    fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake;
+    fn stop(&mut self, now: Now);
+    fn is_done(&self, now: Now) -> bool;
+    fn finish(self, edges: &mut Edges<'_>, now: Now);
+    fn gauge(&self, now: Now) -> Gauge;
+    /// What the checkpoint on disk says; none where there is none.
+    fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String>;
+}

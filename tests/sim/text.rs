@@ -1,0 +1,383 @@
+//! Lines that can be recognised wherever they turn up, whole or in pieces.
+//!
+//! The text of a line is a head (a time, a level) and then *units* with junk between them. A unit
+//! `f3#17@120;` says: stream 3, line 17, and that this very byte is byte 120 of the line's text.
+//! So any piece that holds a unit can be compared with what was written, byte for byte.
+
+use std::collections::HashSet;
+
+/// Index of a line in [`Lines`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LineId(pub(crate) u32);
+
+/// What kind of line to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// About so many bytes of plain text with quotes, colours and foreign letters.
+    Text(usize),
+    /// The same with bytes that are not UTF-8.
+    Broken(usize),
+    /// A line the service will not take.
+    Poisoned,
+}
+
+/// One line ever written.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) stream: u32,
+    pub(crate) number: u32,
+    /// As it should arrive: UTF-8, no line end.
+    pub(crate) text: String,
+    pub(crate) dating: Dating,
+}
+
+/// Which date a line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dating {
+    /// It bears one.
+    Own(i64),
+    /// It goes on with a record, whose date it has if they are read together.
+    OfRecord,
+    /// None, nor has any line of its file: each is dated by when it was read.
+    OfReading,
+}
+
+/// A run of a message that was recognised: bytes `from..to` of a line's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) line: LineId,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) proof: Proof,
+}
+
+/// How sure it is which line a run belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// A unit says so.
+    Certain,
+    /// A head or an end of a torn line, too short to hold a unit: every line it fits gets it.
+    Vague,
+}
+
+/// All lines ever written.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    all: Vec<Line>,
+    streams: Vec<Vec<LineId>>,
+    /// Text without units that may arrive, such as a logger's header.
+    free: HashSet<String>,
+    /// Lines of which less than the whole stands (or stood) at some place in some file.
+    torn: Vec<LineId>,
+}
+
+impl Lines {
+    pub(crate) fn get(&self, line: LineId) -> &Line {
+        &self.all[line.0 as usize]
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn new_stream(&mut self) -> u32 {
+        self.streams.push(Vec::new());
+        u32::try_from(self.streams.len() - 1).expect("few streams")
+    }
+
+    pub(crate) fn allow(&mut self, text: &str) {
+        self.free.insert(text.to_owned());
+    }
+
+    pub(crate) fn tear(&mut self, line: LineId) {
+        if !self.torn.contains(&line) {
+            self.torn.push(line);
+        }
+    }
+
+    /// Makes a line. Returns its id and its bytes, without a line end.
+    pub(crate) fn make(
+        &mut self,
+        stream: u32,
+        (head, dating): (&str, Dating),
+        shape: Shape,
+        rng: &mut fastrand::Rng,
+    ) -> (LineId, Vec<u8>) {
+        let id = LineId(u32::try_from(self.all.len()).expect("few lines"));
+        let numbers = &mut self.streams[stream as usize];
+        let number = u32::try_from(numbers.len()).expect("few lines");
+        numbers.push(id);
+        let mut text = head.to_owned();
+        let mut raw = head.as_bytes().to_vec();
+        let (bytes, broken) = match shape {
+            Shape::Text(bytes) => (bytes, false),
+            Shape::Broken(bytes) => (bytes, true),
+            Shape::Poisoned => (40, false),
+        };
+        let junk_bytes = if bytes > 4096 { 1024 } else { 12 };
+        loop {
+            let unit = format!("f{stream}#{number}@{};", text.len());
+            text.push_str(&unit);
+            raw.extend_from_slice(unit.as_bytes());
+            if shape == Shape::Poisoned && text.len() < head.len() + 16 {
+                text.push_str(super::world::service::POISON);
+                raw.extend_from_slice(super::world::service::POISON.as_bytes());
+            }
+            if text.len() >= bytes {
+                break;
+            }
+            junk(rng.usize(0..junk_bytes), broken, rng, &mut text, &mut raw);
+        }
+        self.all.push(Line {
+            stream,
+            number,
+            text,
+            dating,
+        });
+        (id, raw)
+    }
+
+    /// Explains one line of a message as runs of lines that were written. `open` are the ends of
+    /// pieces that arrived before in the same stream of the service and may go on here.
+    pub(crate) fn explain(
+        &self,
+        message: &str,
+        open: &[(LineId, u32)],
+    ) -> Result<Vec<Run>, String> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut at = 0;
+        let mut floor = 0;
+        let mut next = self.find_unit(message, 0);
+        while let Some((start, line, pos)) = next {
+            let text = self.get(line).text.as_bytes();
+            let mut back = common_end(&message.as_bytes()[at..start], &text[..pos]);
+            if back == start - at && back < pos && runs.last().is_some_and(|run| run.line != line) {
+                // Where a torn line and the next one lie glued together, letters between them may
+                // fit both: they count for both.
+                back = common_end(&message.as_bytes()[floor..start], &text[..pos]);
+            }
+            let loose = message.get(at..start - back).unwrap_or_default();
+            self.explain_loose(loose, open, &mut runs)?;
+            next = self.find_unit(message, start + 1);
+            let end = next.map_or(message.len(), |(start, ..)| start);
+            let here = &message.as_bytes()[start..end];
+            let length = common_start(here, &text[pos..]);
+            push_run(&mut runs, line, pos - back, pos + length);
+            at = start + length;
+            floor = start + 1;
+        }
+        self.explain_loose(&message[at..], open, &mut runs)?;
+        Ok(runs)
+    }
+
+    /// Text without a unit: nothing, a known text, the rest of a piece, or the head of a torn line.
+    fn explain_loose(
+        &self,
+        text: &str,
+        open: &[(LineId, u32)],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), String> {
+        // A power cut may leave the head of a known text.
+        if text.is_empty() || text == "\r" || self.free.iter().any(|free| free.starts_with(text)) {
+            return Ok(());
+        }
+        // A torn line may end within a letter.
+        let cut = text
+            .chars()
+            .all(|letter| letter == char::REPLACEMENT_CHARACTER);
+        if cut && runs.last().is_some_and(|run| self.torn.contains(&run.line)) {
+            return Ok(());
+        }
+        let bare = text.trim_end_matches('\r');
+        let before = runs.len();
+        for (line, from) in open {
+            let from = *from as usize;
+            let rest = &self.get(*line).text.as_bytes()[from..];
+            if rest.starts_with(bare.as_bytes()) {
+                runs.push(Run::vague(*line, from, from + bare.len()));
+            }
+        }
+        for line in &self.torn {
+            let whole = &self.get(*line).text;
+            if whole.starts_with(bare) {
+                runs.push(Run::vague(*line, 0, bare.len()));
+            }
+            if whole.ends_with(bare) {
+                runs.push(Run::vague(*line, whole.len() - bare.len(), whole.len()));
+            }
+        }
+        if runs.len() > before {
+            return Ok(());
+        }
+        self.explain_shreds(bare, runs)
+    }
+
+    /// Several power cuts leave several heads of torn lines glued together.
+    fn explain_shreds(&self, text: &str, runs: &mut Vec<Run>) -> Result<(), String> {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let fit = |line: &LineId| common_start(rest, self.get(*line).text.as_bytes());
+            let best = self.torn.iter().max_by_key(|line| fit(line));
+            let Some((line, length)) = best.map(|line| (*line, fit(line))).filter(|b| b.1 > 0)
+            else {
+                return Err(format!("alien text {:?}", clip(text)));
+            };
+            runs.push(Run::vague(line, 0, length));
+            rest = &rest[length..];
+        }
+        Ok(())
+    }
+
+    /// The first unit at or behind `from`: where it begins, its line, its position in the line.
+    fn find_unit(&self, message: &str, from: usize) -> Option<(usize, LineId, usize)> {
+        let bytes = message.as_bytes();
+        let mut at = from;
+        while at < bytes.len() {
+            at += bytes[at..].iter().position(|byte| *byte == b'f')?;
+            if let Some((stream, number, pos)) = parse_unit(&bytes[at + 1..])
+                && let Some(numbers) = self.streams.get(stream)
+                && let Some(line) = numbers.get(number)
+                && pos < self.get(*line).text.len()
+            {
+                return Some((at, *line, pos));
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+/// At most so much of a text as is good to read in a failure.
+pub(crate) fn clip(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+fn push_run(runs: &mut Vec<Run>, line: LineId, from: usize, to: usize) {
+    let from = u32::try_from(from).expect("lines are short");
+    let to = u32::try_from(to).expect("lines are short");
+    match runs.last_mut() {
+        Some(last) if last.line == line && last.to == from && last.proof == Proof::Certain => {
+            last.to = to;
+        }
+        _ => runs.push(Run {
+            line,
+            from,
+            to,
+            proof: Proof::Certain,
+        }),
+    }
+}
+
+impl Run {
+    fn vague(line: LineId, from: usize, to: usize) -> Self {
+        Self {
+            line,
+            from: u32::try_from(from).expect("lines are short"),
+            to: u32::try_from(to).expect("lines are short"),
+            proof: Proof::Vague,
+        }
+    }
+}
+
+fn parse_unit(bytes: &[u8]) -> Option<(usize, usize, usize)> {
+    let (stream, bytes) = parse_number(bytes, b'#')?;
+    let (number, bytes) = parse_number(bytes, b'@')?;
+    let (pos, _) = parse_number(bytes, b';')?;
+    Some((stream, number, pos))
+}
+
+fn parse_number(bytes: &[u8], end: u8) -> Option<(usize, &[u8])> {
+    let length = bytes.iter().take(10).position(|byte| *byte == end)?;
+    let digits = std::str::from_utf8(&bytes[..length]).ok()?;
+    Some((digits.parse().ok()?, &bytes[length + 1..]))
+}
+
+fn common_start(one: &[u8], two: &[u8]) -> usize {
+    one.iter().zip(two).take_while(|(a, b)| a == b).count()
+}
+
+fn common_end(one: &[u8], two: &[u8]) -> usize {
+    let pairs = one.iter().rev().zip(two.iter().rev());
+    pairs.take_while(|(a, b)| a == b).count()
+}
+
+const WORDS: [&str; 16] = [
+    "a",
+    "z",
+    "\"",
+    "\\",
+    "\t",
+    "é",
+    "日本",
+    "🦀",
+    "\u{1b}[31m",
+    "\u{2028}",
+    "{}",
+    " ",
+    "</",
+    "0",
+    "-",
+    "\u{7f}",
+];
+
+fn junk(bytes: usize, broken: bool, rng: &mut fastrand::Rng, text: &mut String, raw: &mut Vec<u8>) {
+    let end = text.len() + bytes;
+    while text.len() < end {
+        if broken && rng.u8(0..4) == 0 {
+            // Each is invalid by itself, and ASCII follows.
+            let bad: &[u8] =
+                [b"\xff-".as_slice(), b"\xc3(", b"\xe2\x82-", b"\x80-"][rng.usize(0..4)];
+            raw.extend_from_slice(bad);
+            text.push_str(&String::from_utf8_lossy(bad));
+        } else {
+            let word = WORDS[rng.usize(0..WORDS.len())];
+            raw.extend_from_slice(word.as_bytes());
+            text.push_str(word);
+        }
+    }
+    // What follows a piece of junk is ASCII, and no junk ends a line in a blank.
+    raw.push(b'.');
+    text.push('.');
+}
+
+/// Any piece of any line is recognised, and a changed byte is not.
+#[test]
+fn pieces_are_recognised() {
+    let mut lines = Lines::default();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let stream = lines.new_stream();
+    for shape in [Shape::Text(300), Shape::Broken(200), Shape::Text(9000)] {
+        let (line, raw) = lines.make(
+            stream,
+            ("2026-11-21 head ", Dating::OfReading),
+            shape,
+            &mut rng,
+        );
+        let text = lines.get(line).text.clone();
+        assert_eq!(String::from_utf8_lossy(&raw), text);
+        let whole = lines.explain(&text, &[]);
+        let to = u32::try_from(text.len()).expect("short");
+        let proof = Proof::Certain;
+        assert_eq!(
+            whole,
+            Ok(vec![Run {
+                line,
+                from: 0,
+                to,
+                proof
+            }])
+        );
+        let cut = (1..text.len())
+            .rev()
+            .find(|at| text.is_char_boundary(*at) && *at < text.len() / 2)
+            .expect("a boundary");
+        let (head, tail) = text.split_at(cut);
+        let runs = lines.explain(head, &[]).expect("a head");
+        let open = (line, runs.last().expect("a run").to);
+        assert_eq!(open.1 as usize, cut);
+        let runs = lines.explain(tail, &[open]).expect("a tail");
+        assert_eq!(runs.last().expect("a run").to, to);
+        let changed = text.replacen(';', "!", 3);
+        assert!(lines.explain(&changed, &[]).is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! One simulated machine and the service it talks to.
+
+pub(crate) mod clock;
+pub(crate) mod files;
+pub(crate) mod fuse;
+pub(crate) mod legal;
+pub(crate) mod service;
+pub(crate) mod store;
+pub(crate) mod watch;
+
+use clock::Clock;
+use files::MemFiles;
+use fuse::Fuse;
+use service::MemService;
+use store::MemStore;
+use watch::{Hearing, MemWatch};
+
+/// All edges, and the hands that move them.
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) fuse: Fuse,
+    pub(crate) files: MemFiles,
+    pub(crate) store: MemStore,
+    pub(crate) watch: MemWatch,
+    pub(crate) service: MemService,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, hearing: Hearing) -> Self {
+        let fuse = Fuse::default();
+        let mut world = Self {
+            clock: Clock::default(),
+            files: MemFiles::new(seed ^ 0xf11e, fuse.clone()),
+            store: MemStore::new(seed ^ 0x570e, fuse.clone()),
+            watch: MemWatch::new(seed ^ 0x3a7c, hearing),
+            service: MemService::new(seed ^ 0x5e21, fuse.clone()),
+            fuse,
+        };
+        world.advance_to(0);
+        world
+    }
+
+    /// Time goes on.
+    pub(crate) fn advance_to(&mut self, ms: u64) {
+        self.clock.advance_to(ms);
+        self.files.wall_ms = self.clock.now().wall_ms;
+        self.service.ms = self.clock.ms;
+        self.service.true_ms = self.clock.true_ms();
+    }
+
+    /// Lets the watch hear of what happened to the files.
+    pub(crate) fn pass_hints(&mut self) {
+        for touch in self.files.touched.drain(..) {
+            self.watch.note(touch);
+        }
+    }
+
+    /// The agent's process ends, however it came.
+    pub(crate) fn process_ends(&mut self) {
+        self.files.exit();
+        self.service.forget();
+        self.watch.forget();
+        self.fuse.reset();
+    }
+}
