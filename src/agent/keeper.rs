@@ -70,10 +70,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Reads what an earlier run left: itself, and what it knew of files.
-    pub(super) fn restore(
-        store: &mut dyn Store,
-        _now: Now,
-    ) -> Result<(Self, Vec<FileRecord>), StartError> {
+    pub(super) fn restore(store: &mut dyn Store) -> Result<(Self, Vec<FileRecord>), StartError> {
         let known = match checkpoint::load(store)? {
             Loaded::Fresh => Checkpoint::default(),
             Loaded::Known(known) => known,

@@ -119,8 +119,12 @@ impl Agent {
         edges: &mut Edges<'_>,
         now: Now,
     ) -> Result<Self, StartError> {
-        let (keeper, records) = Keeper::restore(edges.store, now)?;
-        let shipper = Shipper::new(limits(&config), seed);
+        let (keeper, records) = Keeper::restore(edges.store)?;
+        let limits = Limits {
+            flush_interval_ms: flush_ms(&config),
+            ..Limits::default()
+        };
+        let shipper = Shipper::new(limits, seed);
         let discovery = Discovery::default();
         let mut agent = Self {
             tail: Tail::new(records, host.boot_ms),
@@ -156,7 +160,7 @@ impl Agent {
     /// Takes another configuration between two steps.
     pub fn reload(&mut self, config: Config, edges: &mut Edges<'_>) {
         self.config = config;
-        self.shipper.set_limits(limits(&self.config));
+        self.shipper.set_flush_interval_ms(flush_ms(&self.config));
         self.discovery = Discovery::default();
         self.discovery_due_ms = 0;
         self.parsers.clear();
@@ -395,10 +399,6 @@ impl Agent {
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    let flush = config.logs.flush_interval.as_millis();
-    Limits {
-        flush_interval_ms: u64::try_from(flush).unwrap_or(u64::MAX),
-        ..Limits::default()
-    }
+fn flush_ms(config: &Config) -> u64 {
+    u64::try_from(config.logs.flush_interval.as_millis()).unwrap_or(u64::MAX)
 }

@@ -165,9 +165,10 @@ impl Shipper {
         self.limits
     }
 
-    /// Other limits, from now on.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+    /// Another shortest time between two requests of a target, from now on: the one limit that a
+    /// reload may change.
+    pub fn set_flush_interval_ms(&mut self, flush_interval_ms: u64) {
+        self.limits.flush_interval_ms = flush_interval_ms;
     }
 
     /// The id of a target. The first to name it decides what its group would be created with.
