@@ -303,6 +303,9 @@ pub struct FileRecord {
     pub tail: Fingerprint,
     /// The end of its settled prefix: where reading goes on after a restart.
     pub settled: Offset,
+    /// How far its records were counted: never twice, however often they are read.
+    #[serde(default)]
+    pub heard: Offset,
     /// The largest size seen. A content never shrinks; a smaller file is another one.
     pub size: u64,
     /// Its last write, as far as seen.

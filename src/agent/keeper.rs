@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::event::{FileOrigin, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
 use crate::ports::Store;
@@ -22,6 +24,7 @@ use crate::status::SourceCounts;
 use crate::tail::{Lost, Tail};
 
 use super::Edges;
+use super::insight::Insight;
 
 /// Longest time between a settled byte and the durable checkpoint that knows of it.
 const SAVE_MS: u64 = 1_000;
@@ -47,6 +50,13 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
+/// What a checkpoint is made of besides the keeper's own.
+pub(super) struct Known<'a> {
+    pub(super) tail: &'a Tail,
+    pub(super) ledger: &'a Ledger,
+    pub(super) insight: &'a Insight,
+}
+
 /// Keeps it.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -69,8 +79,10 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Reads what an earlier run left: itself, and what it knew of files.
-    pub(super) fn restore(store: &mut dyn Store) -> Result<(Self, Vec<FileRecord>), StartError> {
+    /// Reads what an earlier run left: itself, what it knew of files, what it made of records.
+    pub(super) fn restore(
+        store: &mut dyn Store,
+    ) -> Result<(Self, Vec<FileRecord>, Value), StartError> {
         let known = match checkpoint::load(store)? {
             Loaded::Fresh => Checkpoint::default(),
             Loaded::Known(known) => known,
@@ -93,7 +105,7 @@ impl Keeper {
             noted_bytes: 0,
             trouble: None,
         };
-        Ok((keeper, known.files))
+        Ok((keeper, known.files, known.insight))
     }
 
     /// Whether an earlier run, or this one, has scanned a source.
@@ -252,17 +264,11 @@ impl Keeper {
     }
 
     /// Notes and saves, if there is reason to.
-    pub(super) fn save_if_due(
-        &mut self,
-        tail: &Tail,
-        ledger: &Ledger,
-        edges: &mut Edges<'_>,
-        now: Now,
-    ) {
+    pub(super) fn save_if_due(&mut self, known: &Known<'_>, edges: &mut Edges<'_>, now: Now) {
         if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
-            self.save(tail, ledger, edges, now);
+            self.save(known, edges, now);
         } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
-            let content = self.encode(tail, ledger, edges);
+            let content = self.encode(known, edges);
             self.noted_bytes = content.len() as u64;
             self.unnoted_bytes = 0;
             if let Err(error) = edges.store.note(checkpoint::NOTED, &content) {
@@ -272,8 +278,8 @@ impl Keeper {
     }
 
     /// Saves durably.
-    pub(super) fn save(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>, now: Now) {
-        let content = self.encode(tail, ledger, edges);
+    pub(super) fn save(&mut self, known: &Known<'_>, edges: &mut Edges<'_>, now: Now) {
+        let content = self.encode(known, edges);
         match edges.store.save(checkpoint::NAME, &content) {
             Ok(()) => {
                 self.save_due_ms = None;
@@ -293,10 +299,16 @@ impl Keeper {
         }
     }
 
-    fn encode(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>) -> Vec<u8> {
+    fn encode(&mut self, known: &Known<'_>, edges: &mut Edges<'_>) -> Vec<u8> {
+        let Known {
+            tail,
+            ledger,
+            insight,
+        } = known;
         self.sequence += 1;
         Checkpoint {
             sequence: self.sequence,
+            insight: insight.saved(),
             files: tail.records(edges.files, &|id| ledger.settled(id).unwrap_or_default()),
             counts: self.counts.clone(),
             losses: self.losses.iter().cloned().collect(),

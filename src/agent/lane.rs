@@ -1,13 +1,15 @@
 //! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
 //! in which its records are read, parsed and batched.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::event::{Ack, FileId, FileOrigin, Now, Offset, Skip, Span, Target};
+use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span, Target};
 use crate::parse::{Chunk, Ending, Memory, Next, Parser, Taken};
 use crate::ship::{Push, Shipper, TargetId};
 use crate::tail::{File, Turn};
 
+use super::insight::{Ear, Insight};
 use super::{Agent, Edges, Mode, names};
 
 /// What is read of a file at once.
@@ -31,12 +33,14 @@ pub(super) struct Lane {
     /// What its next record depends on; `None` until its position is looked at.
     memory: Option<Memory>,
     origin: Arc<FileOrigin>,
+    /// Who listens to its records.
+    ear: Ear,
     /// When bytes were first seen that are not settled yet.
     pub(super) behind_since_ms: Option<i64>,
 }
 
 impl Lane {
-    pub(super) fn new(file: &File) -> Self {
+    pub(super) fn new(file: &File, ear: Ear) -> Self {
         let origin = FileOrigin {
             source: Arc::clone(&file.source.name),
             path: file.path.clone(),
@@ -45,13 +49,15 @@ impl Lane {
             target: None,
             memory: None,
             origin: Arc::new(origin),
+            ear,
             behind_since_ms: None,
         }
     }
 
-    /// After a reload the names may be others.
-    pub(super) fn forget_target(&mut self) {
+    /// After a reload the names may be others, and others may listen.
+    pub(super) fn reload(&mut self, ear: Ear) {
         self.target = None;
+        self.ear = ear;
     }
 
     /// After the position was set back.
@@ -188,10 +194,17 @@ impl Agent {
             shipper: &mut self.shipper,
             target,
             origin: &lane.origin,
+            listener: Listener {
+                insight: &mut self.insight,
+                ear: lane.ear,
+                family: &file.family,
+                heard: file.heard,
+            },
             now,
         };
         let mut skipped = Vec::new();
         let (consumed, pass) = take(&mut taker, parser, memory, &chunk, &mut skipped);
+        let heard = taker.listener.heard;
         if self.ledger.read(id) != Some(file.read) {
             // The content was cut back to a shorter copy.
             self.ledger.open(id, file.read);
@@ -207,6 +220,7 @@ impl Agent {
             // A skipped span holds no marker, so there is nothing more to do with the answer.
             let _span = self.ledger.settle(ack);
         }
+        self.tail.heard(id, heard);
         (consumed, pass)
     }
 
@@ -263,7 +277,28 @@ struct Taker<'a> {
     shipper: &'a mut Shipper,
     target: &'a TargetId,
     origin: &'a Arc<FileOrigin>,
+    listener: Listener<'a>,
     now: Now,
+}
+
+/// What listens to the records of one file, and how far it has.
+struct Listener<'a> {
+    insight: &'a mut Insight,
+    ear: Ear,
+    family: &'a Path,
+    heard: Offset,
+}
+
+impl Listener<'_> {
+    /// Hears a record that was not heard before.
+    fn hear(&mut self, event: &Event<'_>, now: Now) {
+        if let Origin::File(span) = event.origin
+            && span.end > self.heard
+        {
+            self.heard = span.end;
+            self.insight.hear(self.ear, self.family, event, now);
+        }
+    }
 }
 
 /// Takes one record after the other until the chunk, or the room, is used up.
@@ -278,12 +313,19 @@ fn take(
     loop {
         let taken: Taken = match parser.next(memory, chunk, at, taker.now) {
             Next::Event(event, taken) => {
+                taker.listener.hear(&event, taker.now);
                 let push = taker
                     .shipper
                     .push(taker.target, event, taker.origin, taker.now);
                 if let Push::Full(_event) = push {
                     return (at, Pass::Full);
                 }
+                taken
+            }
+            Next::Unwanted(event, taken) => {
+                taker.listener.hear(&event, taker.now);
+                let (ack, reason) = event.skip(Skip::Filtered);
+                skipped.push((ack, reason, taken.bytes as u64));
                 taken
             }
             Next::Skipped(ack, reason, taken) => {

@@ -12,6 +12,7 @@
 //! - Stopping settles nothing: what has no answer is read again after the next start.
 //! - Same inputs, same clock, same seed: same calls.
 
+mod insight;
 mod keeper;
 mod lane;
 mod names;
@@ -32,8 +33,9 @@ use crate::ship::ledger::{Ledger, Noted};
 use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
 
-use keeper::Keeper;
+use insight::Insight;
 pub use keeper::StartError;
+use keeper::{Keeper, Known};
 use lane::Lane;
 
 /// Raw bytes one step reads at most before it looks at answers again.
@@ -82,6 +84,7 @@ pub struct Agent {
     ledger: Ledger,
     shipper: Shipper,
     keeper: Keeper,
+    insight: Insight,
     parsers: BTreeMap<Arc<str>, Parser>,
     lanes: BTreeMap<FileId, Lane>,
     /// Files whose turn ended for want of room; tried again in the next step.
@@ -119,7 +122,7 @@ impl Agent {
         edges: &mut Edges<'_>,
         now: Now,
     ) -> Result<Self, StartError> {
-        let (keeper, records) = Keeper::restore(edges.store)?;
+        let (keeper, records, insight) = Keeper::restore(edges.store)?;
         let limits = Limits {
             flush_interval_ms: flush_ms(&config),
             ..Limits::default()
@@ -128,6 +131,7 @@ impl Agent {
         let discovery = Discovery::default();
         let mut agent = Self {
             tail: Tail::new(records, host.boot_ms),
+            insight: Insight::restore(&config, insight, now),
             config,
             host,
             identity: Arc::new(Identity::default()),
@@ -164,8 +168,11 @@ impl Agent {
         self.discovery = Discovery::default();
         self.discovery_due_ms = 0;
         self.parsers.clear();
-        for lane in self.lanes.values_mut() {
-            lane.forget_target();
+        self.insight.reload(&self.config);
+        for (id, lane) in &mut self.lanes {
+            if let Some(file) = self.tail.file(*id) {
+                lane.reload(self.insight.ear(&file.source.name));
+            }
         }
         self.set_sources(edges);
     }
@@ -182,8 +189,12 @@ impl Agent {
         self.news(edges, now);
         self.read(edges, now);
         self.shipper.step(now, edges.logs);
-        self.keeper
-            .save_if_due(&self.tail, &self.ledger, edges, now);
+        let known = Known {
+            tail: &self.tail,
+            ledger: &self.ledger,
+            insight: &self.insight,
+        };
+        self.keeper.save_if_due(&known, edges, now);
         self.next(now)
     }
 
@@ -224,7 +235,12 @@ impl Agent {
         self.shipper.step(now, edges.logs);
         self.settle(edges, now);
         self.rescue_deleted(edges, now);
-        self.keeper.save(&self.tail, &self.ledger, edges, now);
+        let known = Known {
+            tail: &self.tail,
+            ledger: &self.ledger,
+            insight: &self.insight,
+        };
+        self.keeper.save(&known, edges, now);
     }
 
     /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
@@ -331,7 +347,8 @@ impl Agent {
         for id in news.joined {
             if let Some(file) = self.tail.file(id) {
                 self.ledger.open(id, file.read);
-                self.lanes.insert(id, Lane::new(file));
+                let ear = self.insight.ear(&file.source.name);
+                self.lanes.insert(id, Lane::new(file, ear));
                 self.keeper.note_scanned(&file.source.name, now);
             }
         }

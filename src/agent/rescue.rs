@@ -39,6 +39,7 @@ impl Agent {
             lead: Fingerprint::default(),
             tail: Fingerprint::default(),
             settled: segment.start,
+            heard: segment.heard,
             size: segment.start.0 + segment.length,
             modified_ms: segment.at_ms,
         };
@@ -99,6 +100,7 @@ impl Agent {
                 family: file.family.clone(),
                 root: file.root.clone(),
                 start: at,
+                heard: file.heard,
                 length: 0,
                 at_ms: now.wall_ms,
             };

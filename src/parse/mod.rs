@@ -86,6 +86,9 @@ pub struct Memory {
 pub enum Next<'a> {
     /// An event and how many bytes it took.
     Event(Event<'a>, Taken),
+    /// An event that the source's rules keep from being sent: to be skipped as
+    /// [`Skip::Filtered`] by who has looked at it.
+    Unwanted(Event<'a>, Taken),
     /// Bytes that make no event.
     Skipped(Ack, Skip, Taken),
     /// The record's end is not there yet. With a number: look again once the file has been quiet
@@ -240,7 +243,11 @@ impl Parser {
             memory: next,
             counts,
         };
-        if let Some(reason) = self.skip(&cleaned) {
+        if cleaned.text.is_empty() {
+            let reason = match cleaned.nul_bytes {
+                0 => Skip::Empty,
+                _ => Skip::Nul,
+            };
             let (ack, reason) = Event {
                 time_ms,
                 text: cleaned.text,
@@ -249,6 +256,7 @@ impl Parser {
             .skip(reason);
             return Next::Skipped(ack, reason, taken(next, counts));
         }
+        let is_wanted = self.is_wanted(&cleaned.text);
         let mut text = cleaned.text;
         if (!chunk.purity.is_innocent || next.redact.is_active())
             && let Some(redacted) = self.redactor.redact(&mut next.redact, &text)
@@ -260,25 +268,16 @@ impl Parser {
             let less = Record::part(cut_point(raw, raw.len() / 2));
             return self.event(memory, chunk, at, less, now);
         }
-        counts.split += u64::from(memory.inside == Inside::Line);
-        Next::Event(
-            Event {
-                time_ms,
-                text,
-                origin,
-            },
-            taken(next, counts),
-        )
-    }
-
-    /// Why a record is not sent, if it is not.
-    fn skip(&self, cleaned: &Cleaned<'_>) -> Option<Skip> {
-        match cleaned.text.as_ref() {
-            "" if cleaned.nul_bytes > 0 => Some(Skip::Nul),
-            "" => Some(Skip::Empty),
-            text if !self.is_wanted(text) => Some(Skip::Filtered),
-            _ => None,
+        let event = Event {
+            time_ms,
+            text,
+            origin,
+        };
+        if !is_wanted {
+            return Next::Unwanted(event, taken(next, counts));
         }
+        counts.split += u64::from(memory.inside == Inside::Line);
+        Next::Event(event, taken(next, counts))
     }
 
     fn clean<'a>(&self, chunk: &Chunk<'a>, at: usize, body: &'a [u8]) -> Cleaned<'a> {

@@ -1,7 +1,7 @@
 //! What must survive a restart, as one small file: how far each log file is done, the counts, the
-//! losses still to be told.
+//! losses still to be told, and what was made of the records heard.
 //!
-//! Format, version 1: a first line `{"deploywatch":"checkpoint","version":1,"crc32":N,"bytes":N}`,
+//! Format, version 2: a first line `{"deploywatch":"checkpoint","version":2,"crc32":N,"bytes":N}`,
 //! then JSON with one file a line, made to be read by people too. The sum covers the version and
 //! all that follows the first line. First line and sum stay as they are in every later version,
 //! so any version of the agent can tell a damaged file from one that is newer than itself.
@@ -27,7 +27,7 @@ pub const NOTED: &str = "checkpoints.recent";
 /// What the first line says it is.
 const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// So many damaged checkpoints are kept; the last place is then used again.
 const DAMAGED_MAX: u32 = 9;
 
@@ -43,6 +43,9 @@ pub struct Checkpoint {
     pub losses: Vec<Loss>,
     /// Totals by source.
     pub counts: BTreeMap<String, SourceCounts>,
+    /// What was made of the records up to each file's `heard`; in one file with those, so that
+    /// no record is ever counted twice or not at all. Nothing to this module but JSON.
+    pub insight: serde_json::Value,
     /// The files.
     pub files: Vec<FileRecord>,
 }
@@ -122,6 +125,7 @@ impl Checkpoint {
             (",\n\"next_loss\":", json(&self.next_loss)),
             (",\n\"losses\":", json(&self.losses)),
             (",\n\"counts\":", json(&self.counts)),
+            (",\n\"insight\":", json(&self.insight)),
         ] {
             body.extend_from_slice(key.as_bytes());
             body.extend_from_slice(&value);
@@ -262,6 +266,7 @@ mod tests {
                 hash: u64::MAX,
             },
             settled: Offset(12),
+            heard: Offset(14),
             size: 90,
             modified_ms: 1_700_000_000_000,
             lead: Fingerprint { bytes: 64, hash: 8 },
@@ -280,6 +285,7 @@ mod tests {
                 family: path,
             }],
             counts: BTreeMap::from([("app".to_owned(), SourceCounts::default())]),
+            insight: serde_json::json!({"since_ms": 5}),
             files: vec![file.clone(), file],
         }
     }
@@ -350,15 +356,40 @@ mod tests {
         let mut store = MemoryStore::default();
         let header = Header {
             deploywatch: KIND.to_owned(),
-            version: 2,
-            crc32: sum(2, b"later"),
+            version: VERSION + 1,
+            crc32: sum(VERSION + 1, b"later"),
             bytes: 5,
         };
         let content = [&json(&header)[..], b"\nlater"].concat();
         store.save(NAME, &content).unwrap();
         let error = load(&mut store).unwrap_err();
-        assert!(matches!(error, LoadError::TooNew { version: 2 }));
+        assert!(matches!(error, LoadError::TooNew { version } if version == VERSION + 1));
         assert!(error.to_string().contains("move the file away"));
         assert_eq!(store.load(NAME).unwrap(), Some(content));
+    }
+
+    /// What version 1 wrote, which did not count records, is read: shown by taking from a
+    /// checkpoint what is new in version 2.
+    #[test]
+    fn an_older_one_is_read() {
+        let now = example();
+        let text = String::from_utf8(now.body()).unwrap();
+        let body = text
+            .replace("\"insight\":{\"since_ms\":5},\n", "")
+            .replace("\"heard\":14,", "");
+        assert!(!body.contains("heard") && !body.contains("insight"));
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: 1,
+            crc32: sum(1, body.as_bytes()),
+            bytes: body.len(),
+        };
+        let content = [&json(&header)[..], b"\n", body.as_bytes()].concat();
+        let mut then = now;
+        then.insight = serde_json::Value::Null;
+        for file in &mut then.files {
+            file.heard = Offset(0);
+        }
+        assert_eq!(Checkpoint::decode(&content), Ok(then));
     }
 }

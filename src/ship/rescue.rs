@@ -46,6 +46,9 @@ pub struct Segment {
     pub root: PathBuf,
     /// Where in the file the bytes stood.
     pub start: Offset,
+    /// How far the file's records were counted.
+    #[serde(default)]
+    pub heard: Offset,
     /// How many bytes.
     pub length: u64,
     /// When they were rescued.
@@ -319,6 +322,7 @@ mod tests {
             family: "/var/log/app.log".into(),
             root: "/var/log".into(),
             start: Offset(5),
+            heard: Offset(5),
             length: data.len() as u64,
             at_ms: 9,
         }

@@ -277,6 +277,7 @@ impl Tail {
         let bytes = file.size.saturating_sub(size.max(file.read.0));
         if file.read > Offset(size) {
             file.read = Offset(size);
+            file.heard = file.heard.min(file.read);
             file.anchor = Anchor::NONE;
         }
         if bytes > 0 {

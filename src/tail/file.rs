@@ -34,6 +34,8 @@ pub struct File {
     pub(crate) unverified: Option<Fingerprint>,
     pub(crate) handle: Option<Handle>,
     pub(crate) read: Offset,
+    /// How far its records were counted; what is read again is not counted again.
+    pub(crate) heard: Offset,
     /// Largest size seen.
     pub(crate) size: u64,
     pub(crate) modified_ms: i64,
@@ -124,6 +126,7 @@ impl File {
             tail,
             // Behind the end of a copy that stands for it, there is nothing any more.
             settled: settled.min(Offset(self.size)),
+            heard: self.heard,
             size: self.size,
             modified_ms: self.modified_ms,
         })

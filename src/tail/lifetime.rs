@@ -78,6 +78,7 @@ impl Tail {
             Ok(Checked::Shrunk) => {
                 tracing::warn!(path = %file.path.display(), "file lost its end while we were away; it is read again from its beginning");
                 file.size = meta.size;
+                file.heard = file.heard.min(Offset(meta.size));
                 self.news.reset.push((id, file.read));
                 true
             }
@@ -278,6 +279,7 @@ impl Tail {
             file.lead = record.lead;
             file.unverified = Some(record.tail);
             file.read = record.settled;
+            file.heard = record.heard;
             file.size = record.size;
             file.modified_ms = record.modified_ms;
             file.gate_bytes = record.size;

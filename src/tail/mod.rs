@@ -209,6 +209,7 @@ impl Tail {
         let mut file = self.blank(id, source, record.root.clone(), record.path.clone());
         file.family.clone_from(&record.family);
         file.read = record.settled;
+        file.heard = record.heard;
         file.size = record.size;
         file.place = Place::Rescued(segment);
         file.after = self.rescued_before(&record.path, record.settled);
@@ -311,6 +312,13 @@ impl Tail {
         self.files.get(&id)
     }
 
+    /// Notes how far a file's records were counted.
+    pub fn heard(&mut self, id: FileId, until: Offset) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.heard = file.heard.max(until);
+        }
+    }
+
     /// All files, in the order in which they were met.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.files.values()
@@ -364,6 +372,7 @@ impl Tail {
             unverified: None,
             handle: None,
             read: Offset(0),
+            heard: Offset(0),
             size: 0,
             modified_ms: 0,
             grown_mono_ms: 0,
