@@ -117,11 +117,8 @@ impl Agent {
                 want,
                 now,
             );
-            let ending = match (turn, &self.mode) {
-                (Turn::Nothing, _) => return self.reached_end(id),
-                (Turn::More, _) => Ending::More,
-                (Turn::ToEnd { .. }, Mode::Stopping { .. }) => Ending::Final,
-                (Turn::ToEnd { quiet_ms }, Mode::Running) => Ending::Quiet(quiet_ms),
+            let Some(ending) = self.ending(&turn) else {
+                return self.reached_end(id);
             };
             self.remember(id, edges, now);
             let (consumed, pass) = self.pass(id, &target, ending, now);
@@ -144,6 +141,16 @@ impl Agent {
                 Pass::Taken => want = CHUNK_BYTES,
             }
         }
+    }
+
+    /// What comes behind the bytes of a turn; `None`: there were none.
+    fn ending(&self, turn: &Turn) -> Option<Ending> {
+        Some(match (turn, &self.mode) {
+            (Turn::Nothing, _) => return None,
+            (Turn::More, _) => Ending::More,
+            (Turn::ToEnd { .. }, Mode::Stopping { .. }) => Ending::Final,
+            (Turn::ToEnd { quiet_ms }, Mode::Running) => Ending::Quiet(*quiet_ms),
+        })
     }
 
     /// Finds out what the next record of a file depends on, after a start or a step back.

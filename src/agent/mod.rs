@@ -18,14 +18,15 @@ mod lane;
 mod names;
 mod report;
 mod rescue;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use crate::codedeploy::layout::{Change, Discovery};
-use crate::config::{Config, Identity, Source};
+use crate::codedeploy::layout::Discovery;
+use crate::config::{Config, Identity};
 use crate::event::{EpochMs, FileId, Now, Origin};
 use crate::parse::Parser;
 use crate::ports::{Files, LogService, Store, Watch};
@@ -37,12 +38,10 @@ use insight::Insight;
 pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
+use sources::DISCOVERY_MS;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
-
-/// How often the CodeDeploy agent's configuration is looked at.
-const DISCOVERY_MS: u64 = 5_000;
 
 /// Everything the agent may touch.
 pub struct Edges<'a> {
@@ -241,54 +240,6 @@ impl Agent {
             insight: &self.insight,
         };
         self.keeper.save(&known, edges, now);
-    }
-
-    /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
-    fn discover(&mut self, edges: &mut Edges<'_>, now: Now) {
-        if now.mono_ms < self.discovery_due_ms {
-            return;
-        }
-        // On the same beat as the scans.
-        self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
-        match self.discovery.look(edges.files, &self.config.codedeploy) {
-            Change::Same => {}
-            Change::Found(_) => {
-                tracing::info!(found = %self.discovery.words(), "looked for the CodeDeploy agent");
-                self.set_sources(edges);
-            }
-            Change::Lost(why) => tracing::warn!(%why, "the CodeDeploy agent's configuration"),
-        }
-    }
-
-    fn set_sources(&mut self, edges: &mut Edges<'_>) {
-        let mut sources: Vec<Arc<Source>> = match self.config.codedeploy.enabled {
-            true => self.discovery.layout().sources(&self.config.codedeploy),
-            false => Vec::new(),
-        };
-        sources.extend(self.config.sources.iter().cloned());
-        for source in &sources {
-            match Parser::new(Arc::clone(source), self.host.zone.clone()) {
-                Ok(parser) => drop(self.parsers.insert(Arc::clone(&source.name), parser)),
-                Err(error) => {
-                    tracing::error!(source = %source.name, %error, "source cannot be read")
-                }
-            }
-        }
-        let keeper = &self.keeper;
-        let ledger = &self.ledger;
-        self.tail.set_sources(
-            sources,
-            &|name| keeper.has_scanned(name),
-            edges.files,
-            &|id| ledger.settled(id).unwrap_or_default(),
-        );
-        self.news(
-            edges,
-            Now {
-                mono_ms: 0,
-                wall_ms: self.started_ms,
-            },
-        );
     }
 
     /// Settles what was answered for, takes back what was given back.

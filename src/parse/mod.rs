@@ -244,10 +244,8 @@ impl Parser {
             counts,
         };
         if cleaned.text.is_empty() {
-            let reason = match cleaned.nul_bytes {
-                0 => Skip::Empty,
-                _ => Skip::Nul,
-            };
+            let is_nul = cleaned.nul_bytes > 0;
+            let reason = if is_nul { Skip::Nul } else { Skip::Empty };
             let (ack, reason) = Event {
                 time_ms,
                 text: cleaned.text,
