@@ -3,6 +3,8 @@
 //! Needs no AWS and no running agent. Which files match right now is asked of the caller, who
 //! has the real scanner.
 
+mod metrics;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -105,8 +107,10 @@ impl Checked {
         }
         writeln!(out)?;
         writeln!(out, "All of it goes to {}.", self.sink())?;
-        writeln!(out, "{NOTHING_ELSE}")?;
-        writeln!(out, "Cost: {}", self.cost())
+        writeln!(out, "Cost: {}", self.cost())?;
+        writeln!(out)?;
+        metrics::write(&self.config.metrics, &self.config.logs.sink, out)?;
+        writeln!(out, "{NOTHING_ELSE}")
     }
 
     fn sink(&self) -> String {
@@ -156,15 +160,14 @@ impl Checked {
                 }),
                 Sink::Directory(path) => json!({ "kind": "directory", "path": path }),
             },
-            "also_sent": [],
             "cost": self.cost(),
+            "metrics": metrics::to_json(&self.config.metrics),
         })
     }
 }
 
 /// What a user who worries about data wants to read.
-const NOTHING_ELSE: &str =
-    "Nothing else leaves this machine: this version publishes no metrics and makes no alarms.";
+const NOTHING_ELSE: &str = "Nothing else leaves this machine.";
 
 /// Prices differ between Regions and years, the rule does not.
 const CLOUDWATCH_COST: &str = "CloudWatch Logs charges for what it takes in, before compression \
@@ -408,10 +411,10 @@ app
 
 All of it goes to CloudWatch Logs, the instance's Region, compressed, at most one request per \
 stream in 1s unless it is full.
-Nothing else leaves this machine: this version publishes no metrics and makes no alarms.
 Cost: ";
         assert!(said.starts_with(expected), "{said}");
-        assert!(said.ends_with("cannot be known here.\n"));
+        assert!(said.contains("cannot be known here.\n\nMetrics go to CloudWatch"));
+        assert!(said.ends_with("Nothing else leaves this machine.\n"));
     }
 
     /// Without a word the four logs of the CodeDeploy agent are watched: shown by the names and

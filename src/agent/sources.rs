@@ -1,0 +1,64 @@
+//! Which files are watched: the CodeDeploy agent's, wherever its configuration says they are, and
+//! the user's own.
+
+use std::sync::Arc;
+
+use crate::codedeploy::layout::Change;
+use crate::config::Source;
+use crate::event::Now;
+use crate::parse::Parser;
+
+use super::{Agent, Edges};
+
+/// How often the CodeDeploy agent's configuration is looked at.
+pub(super) const DISCOVERY_MS: u64 = 5_000;
+
+impl Agent {
+    /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
+    pub(super) fn discover(&mut self, edges: &mut Edges<'_>, now: Now) {
+        if now.mono_ms < self.discovery_due_ms {
+            return;
+        }
+        // On the same beat as the scans.
+        self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
+        match self.discovery.look(edges.files, &self.config.codedeploy) {
+            Change::Same => {}
+            Change::Found(_) => {
+                tracing::info!(found = %self.discovery.words(), "looked for the CodeDeploy agent");
+                self.set_sources(edges);
+            }
+            Change::Lost(why) => tracing::warn!(%why, "the CodeDeploy agent's configuration"),
+        }
+    }
+
+    pub(super) fn set_sources(&mut self, edges: &mut Edges<'_>) {
+        let mut sources: Vec<Arc<Source>> = match self.config.codedeploy.enabled {
+            true => self.discovery.layout().sources(&self.config.codedeploy),
+            false => Vec::new(),
+        };
+        sources.extend(self.config.sources.iter().cloned());
+        for source in &sources {
+            match Parser::new(Arc::clone(source), self.host.zone.clone()) {
+                Ok(parser) => drop(self.parsers.insert(Arc::clone(&source.name), parser)),
+                Err(error) => {
+                    tracing::error!(source = %source.name, %error, "source cannot be read")
+                }
+            }
+        }
+        let keeper = &self.keeper;
+        let ledger = &self.ledger;
+        self.tail.set_sources(
+            sources,
+            &|name| keeper.has_scanned(name),
+            edges.files,
+            &|id| ledger.settled(id).unwrap_or_default(),
+        );
+        self.news(
+            edges,
+            Now {
+                mono_ms: 0,
+                wall_ms: self.started_ms,
+            },
+        );
+    }
+}
