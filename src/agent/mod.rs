@@ -38,6 +38,7 @@ use insight::Insight;
 pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
+use report::Announcer;
 use sources::DISCOVERY_MS;
 
 /// Raw bytes one step reads at most before it looks at answers again.
@@ -84,6 +85,7 @@ pub struct Agent {
     shipper: Shipper,
     keeper: Keeper,
     insight: Insight,
+    announcer: Announcer,
     parsers: BTreeMap<Arc<str>, Parser>,
     lanes: BTreeMap<FileId, Lane>,
     /// Files whose turn ended for want of room; tried again in the next step.
@@ -135,6 +137,7 @@ impl Agent {
             host,
             identity: Arc::new(Identity::default()),
             ledger: Ledger::default(),
+            announcer: Announcer::default(),
             shipper,
             keeper,
             parsers: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! The snapshot people see: what each file, target and source is at, in plain data.
 
+use std::collections::BTreeMap;
+
 use crate::event::Now;
 use crate::status::{FileStatus, Status};
 use crate::tail::{File, Naming};
@@ -86,6 +88,35 @@ impl Agent {
                 true => Naming::Waiting,
                 false => Naming::Named,
             }),
+        }
+    }
+}
+
+/// Says in the own log when a problem begins and when it is over, once each.
+#[derive(Debug, Default)]
+pub(super) struct Announcer {
+    /// What was said, without its numbers: those change while the problem stays.
+    said: BTreeMap<String, String>,
+}
+
+impl Announcer {
+    /// Compares the problems there are with those that were said.
+    pub(super) fn announce(&mut self, problems: Vec<String>) {
+        let before = std::mem::take(&mut self.said);
+        for problem in problems {
+            let without_numbers: String = problem
+                .chars()
+                .filter(|letter| !letter.is_ascii_digit())
+                .collect();
+            if !before.contains_key(&without_numbers) {
+                tracing::warn!("{problem}");
+            }
+            self.said.insert(without_numbers, problem);
+        }
+        for (key, problem) in before {
+            if !self.said.contains_key(&key) {
+                tracing::info!(problem, "over");
+            }
         }
     }
 }

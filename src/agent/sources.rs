@@ -21,6 +21,8 @@ impl Agent {
         }
         // On the same beat as the scans.
         self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
+        // Other problems are said where they are noticed.
+        self.announcer.announce(self.shipper.problems());
         match self.discovery.look(edges.files, &self.config.codedeploy) {
             Change::Same => {}
             Change::Found(_) => {

@@ -210,14 +210,14 @@ fn one_poisoned_event_harms_only_itself() {
 }
 
 /// Two streams, one forbidden: the other is as fast as ever, and when the permission comes so
-/// does the first.
+/// does the first. The own log says what is wrong.
 #[test]
 fn a_forbidden_stream_delays_no_other() {
     let (cloud, world, mut writer) = scene();
     let mut forbidden = Writer::open(&world.log("forbidden.log"), "forbidden");
     forbidden.write(3_000);
     cloud.fault(Fault::new(Trouble::DENIED).at("/app", "forbidden.log"));
-    let _agent = world.start();
+    let agent = world.start();
     cloud.wait(LIMIT, "the first is forbidden", |state| {
         state.answered("AccessDeniedException") > 0
     });
@@ -233,6 +233,7 @@ fn a_forbidden_stream_delays_no_other() {
             .iter()
             .any(|target| target.last_answer.contains("AccessDenied"))
     });
+    agent.wait_said(SLOWLY, "stream forbidden.log: AccessDenied");
     cloud.clear_faults();
     cloud.wait(SLOWLY, "the first comes too", |state| {
         complete(
