@@ -18,6 +18,10 @@ use deploywatch::tail;
 fn main() -> process::ExitCode {
     let code = match Cli::try_parse() {
         Ok(cli) => run(cli.command).unwrap_or_else(|error| {
+            if is_broken_pipe(&error) {
+                // `deploywatch check | head`: the reader has seen enough.
+                return ExitCode::Ok;
+            }
             eprintln!("deploywatch: {error:#}");
             ExitCode::Failure
         }),
@@ -28,6 +32,11 @@ fn main() -> process::ExitCode {
         }
     };
     code.into()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -74,3 +74,19 @@ fn sighup_takes_a_good_configuration_and_refuses_a_bad_one() {
     assert_eq!(cloud.events("/app", "app.log").len(), 30);
     cloud.assert_no_violations();
 }
+
+/// A reader that has seen enough (`deploywatch check | head`) is no failure: shown by a pipe whose
+/// other end is closed before anything is written.
+#[test]
+fn a_reader_may_leave_early() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let left = std::process::Command::new(env!("CARGO_BIN_EXE_deploywatch"))
+        .arg("check")
+        .env_clear()
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stderr), "");
+    assert!(left.status.success(), "{:?}", left.status);
+}
