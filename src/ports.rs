@@ -77,6 +77,27 @@ pub trait Files {
     fn close(&mut self, handle: Handle);
 }
 
+/// The processes of this machine, as far as anybody may see them.
+pub trait Processes {
+    /// What the system says of a process and of its youngest child; `None` where there is no such
+    /// process.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    fn process(&mut self, id: u32) -> io::Result<Option<Process>>;
+}
+
+/// What the system says of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The command line, arguments separated by blanks, at most 256 bytes.
+    pub command: String,
+    /// When it started, in milliseconds of the monotonic clock.
+    pub started_mono_ms: u64,
+    /// When its youngest child started; `None` without children.
+    pub child_started_mono_ms: Option<u64>,
+}
+
 /// The agent's own directory of state. Names are relative, `/` allowed for one folder level.
 pub trait Store {
     /// The whole content, `None` where there is no such name.

@@ -102,3 +102,96 @@ pub struct SourceCounts {
     /// Redactions by rule.
     pub redacted: BTreeMap<String, u64>,
 }
+
+/// The deployments of this instance, as far as they are remembered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentsStatus {
+    /// For how long the oldest running deployment has been running, in seconds; 0 when none is.
+    pub running_seconds: f64,
+    /// Whether the newest deployment that ended since the boot failed.
+    pub last_failed: bool,
+    /// All that are remembered (at most 100), the newest first.
+    pub deployments: Vec<DeploymentStatus>,
+}
+
+/// One deployment as a timeline of lifecycle events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// Its id.
+    pub id: String,
+    /// Name of the deployment group, or its id where only that is known.
+    pub group: Option<String>,
+    /// Name of the application (2.x tells).
+    pub application: Option<String>,
+    /// `running`, `waiting` (for the next command), `hanging`, `succeeded`, `failed`, `aborted`,
+    /// `superseded`, `unknown`.
+    pub state: String,
+    /// Whether the state is no record's word but what follows from the records.
+    pub inferred: bool,
+    /// The time of the first record about it.
+    pub began_ms: EpochMs,
+    /// When it ended.
+    pub ended_ms: Option<EpochMs>,
+    /// Its lifecycle events in the order in which they came.
+    pub events: Vec<LifecycleEventStatus>,
+    /// The last lines that the failed event's scripts printed, redacted; at most 20 and 2 KiB.
+    pub output: Vec<String>,
+}
+
+/// One lifecycle event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LifecycleEventStatus {
+    /// Its name.
+    pub name: String,
+    /// `received`, `running`, `succeeded`, `noop`, `failed`, `refused`, `unknown`.
+    pub state: String,
+    /// When its command came.
+    pub received_ms: Option<EpochMs>,
+    /// When its work began.
+    pub started_ms: Option<EpochMs>,
+    /// When it ended.
+    pub finished_ms: Option<EpochMs>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// The service did not take the report of how it ended.
+    pub unreported: bool,
+    /// Its scripts, in the order in which they were started.
+    pub scripts: Vec<ScriptStatus>,
+    /// Why it failed.
+    pub failure: Option<FailureStatus>,
+}
+
+/// One script of a lifecycle event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScriptStatus {
+    /// As appspec.yml names it.
+    pub location: String,
+    /// When it was started.
+    pub started_ms: EpochMs,
+    /// `running`, `finished`, `failed`, `unknown`.
+    pub state: String,
+}
+
+/// Why a lifecycle event failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FailureStatus {
+    /// CodeDeploy's error code, where it gave one.
+    pub error_code: Option<u8>,
+    /// The script at fault; empty where none is.
+    pub script: String,
+    /// What happened, in a few words (`exit code 3`, `timed out after 60 s`).
+    pub cause: String,
+    /// CodeDeploy's own words, redacted.
+    pub message: String,
+}
+
+/// The CodeDeploy agent's health.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentHealth {
+    /// `None` while nothing can be said: none is installed, or it is too early.
+    pub healthy: Option<bool>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// When the service last answered it, as far as the log says.
+    pub answered_ms: Option<EpochMs>,
+}

@@ -37,6 +37,9 @@ pub const CONFIG_PATHS: [&str; 2] = [
 /// Its installer (1.x) and itself (2.x) note the version here.
 pub const VERSION_PATH: &str = "/opt/codedeploy-agent/.version";
 
+/// Where the main process notes its id unless configured otherwise.
+const PID_DIR: &str = "/opt/codedeploy-agent/state/.pid";
+
 /// Where the 1.x installer logs, whatever is configured.
 const UPDATE_LOG_DIR: &str = "/tmp";
 
@@ -51,6 +54,8 @@ pub struct Layout {
     pub program_name: String,
     /// One file per deployment with a command under way.
     pub ongoing_deployment: PathBuf,
+    /// Holds the id of the agent's main process.
+    pub pid_file: PathBuf,
 }
 
 impl Default for Layout {
@@ -61,6 +66,7 @@ impl Default for Layout {
             ongoing_deployment: root_dir.join("ongoing-deployment"),
             root_dir,
             program_name: "codedeploy-agent".to_owned(),
+            pid_file: PathBuf::from(PID_DIR).join("codedeploy-agent.pid"),
         }
     }
 }
@@ -96,10 +102,12 @@ pub fn parse(bytes: &[u8]) -> Result<Layout, LayoutError> {
     let text = std::str::from_utf8(bytes).map_err(|_| LayoutError::NotUtf8)?;
     let mut layout = Layout::default();
     let mut tracking = "ongoing-deployment".to_owned();
+    let mut pid_dir = PathBuf::from(PID_DIR);
     for (key, value) in settings(text.trim_start_matches('\u{feff}'))? {
         match key.strip_prefix(':').unwrap_or(&key) {
             "log_dir" => directory("log_dir", value, &mut layout.log_dir)?,
             "root_dir" => directory("root_dir", value, &mut layout.root_dir)?,
+            "pid_dir" => directory("pid_dir", value, &mut pid_dir)?,
             "program_name" => name("program_name", value, &mut layout.program_name)?,
             "ongoing_deployment_tracking" => {
                 name("ongoing_deployment_tracking", value, &mut tracking)?;
@@ -108,6 +116,7 @@ pub fn parse(bytes: &[u8]) -> Result<Layout, LayoutError> {
         }
     }
     layout.ongoing_deployment = layout.root_dir.join(tracking);
+    layout.pid_file = pid_dir.join(format!("{}.pid", layout.program_name));
     Ok(layout)
 }
 
@@ -363,6 +372,7 @@ mod tests {
             root_dir: "/data/root".into(),
             program_name: "cd".to_owned(),
             ongoing_deployment: "/data/root/ongoing-deployment".into(),
+            pid_file: "/opt/codedeploy-agent/state/.pid/cd.pid".into(),
         };
         let texts = [
             ":log_dir: /data/log\n:root_dir: /data/root\n:program_name: cd\n",

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod files;
 pub mod host;
 pub mod log;
+pub mod processes;
 pub mod signal;
 pub mod status_socket;
 pub mod store;

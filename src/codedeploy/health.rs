@@ -1,0 +1,356 @@
+//! Whether the CodeDeploy agent is alive, and why not.
+//!
+//! ```text
+//! 1.x  alive: the service answered it within three minutes (it asks at least every 90 s, also
+//!      while a hook runs); a process that is there proves nothing, its child may fail for ever
+//! 2.x  alive: main process and worker are there, no starting again and again, no run of errors;
+//!      when idle it logs nothing
+//! both a stop somebody asked for in this boot is no fault; nor is an agent that is not installed
+//! ```
+//!
+//! All limits are monotonic and begin anew with our own start, so neither a jump of the wall clock
+//! nor a restart of ours makes a verdict. What is read late makes none either: while the log has
+//! been written to since its last record that we heard, silence means nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::bounded;
+use super::fact::Sign;
+use super::roster::{Moment, mono};
+use crate::event::{EpochMs, Now};
+
+/// Without an answer, with errors alone, for so long: dead.
+pub const SILENCE_MS: i64 = 180_000;
+/// A process may be missing for so long (a restart, an update).
+const GONE_MS: i64 = 60_000;
+/// A worker that is not ready so long after its first start of several is in a loop.
+const LOOP_MS: i64 = 60_000;
+/// Starts of the worker without getting ready that make a loop.
+const LOOP_STARTS: u32 = 2;
+/// An error of 2.x is over after so long without another; it tries again within 90 s.
+const ERROR_OVER_MS: i64 = 150_000;
+/// The log may have been written so long after its last record that we heard; more means that we
+/// have not read it all.
+const BEHIND_MS: i64 = 30_000;
+/// Longest reason kept, in bytes.
+const REASON_BYTES_MAX: usize = 200;
+
+/// The CodeDeploy agent's health, with the reason in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It does its work.
+    Healthy(String),
+    /// It cannot do any.
+    Unhealthy(String),
+    /// Nothing can be said, and nobody is to be called: none is installed, it was stopped on
+    /// purpose, it is too early.
+    Waiting(String),
+}
+
+impl Verdict {
+    /// Healthy or not; `None` while waiting.
+    #[must_use]
+    pub fn is_healthy(&self) -> Option<bool> {
+        match self {
+            Self::Healthy(_) => Some(true),
+            Self::Unhealthy(_) => Some(false),
+            Self::Waiting(_) => None,
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Healthy(reason) | Self::Unhealthy(reason) | Self::Waiting(reason) => reason,
+        }
+    }
+}
+
+/// Which of the two agents writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Generation {
+    /// Ruby, 1.x.
+    First,
+    /// Rust, 2.x.
+    Second,
+}
+
+/// What is known of the main process, with the monotonic time since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum MainProcess {
+    /// The system does not say.
+    #[default]
+    Unknown,
+    /// It is there, and has a child.
+    Alive,
+    /// It is there alone.
+    Alone(i64),
+    /// There is none.
+    Gone(i64),
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug)]
+struct Trouble {
+    text: String,
+    first: i64,
+    last: i64,
+}
+
+/// The health as it develops.
+#[derive(Debug)]
+pub(super) struct Health {
+    memory: SavedHealth,
+    /// When this machine was booted.
+    boot_ms: EpochMs,
+    /// When we began to look.
+    began: Option<i64>,
+    /// When the service last answered.
+    answered: Option<i64>,
+    trouble: Option<Trouble>,
+    /// Starts of the worker that did not get ready yet: the first, and how many.
+    starts: Option<(i64, u32)>,
+    /// The time of the last record of the agent log.
+    heard_ms: Option<EpochMs>,
+    pub(super) process: MainProcess,
+    pub(super) presence: Presence,
+    is_behind: bool,
+}
+
+/// Whether there is an agent at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// Its files are there.
+    Installed,
+    /// They are not.
+    Missing,
+}
+
+/// The health on disk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedHealth {
+    generation: Option<Generation>,
+    answered_ms: Option<EpochMs>,
+    stopped_ms: Option<EpochMs>,
+    told: Option<Verdict>,
+}
+
+impl Health {
+    pub(super) fn new(memory: SavedHealth, boot_ms: Option<EpochMs>) -> Self {
+        Self {
+            memory,
+            boot_ms: boot_ms.unwrap_or(EpochMs::MIN),
+            began: None,
+            answered: None,
+            trouble: None,
+            starts: None,
+            heard_ms: None,
+            process: MainProcess::default(),
+            presence: Presence::default(),
+            is_behind: false,
+        }
+    }
+
+    pub(super) fn saved(&self) -> SavedHealth {
+        self.memory.clone()
+    }
+
+    pub(super) fn answered_ms(&self) -> Option<EpochMs> {
+        self.memory.answered_ms
+    }
+
+    /// A record of the agent log was heard, whatever it says.
+    pub(super) fn heard(&mut self, generation: Generation, at_ms: EpochMs) {
+        if self.memory.generation != Some(generation) {
+            // An upgrade in place: what one generation lacked says nothing of the other.
+            self.memory.generation = Some(generation);
+            self.trouble = None;
+            self.starts = None;
+        }
+        self.heard_ms = self.heard_ms.max(Some(at_ms));
+    }
+
+    /// What a record says of the agent itself.
+    pub(super) fn take(&mut self, sign: Sign<'_>, moment: Moment) {
+        let at = moment.mono();
+        match sign {
+            Sign::Answered => {
+                self.memory.answered_ms = self.memory.answered_ms.max(Some(moment.at_ms));
+                self.answered = self.answered.max(Some(at));
+                self.trouble = None;
+                self.starts = None;
+                self.running_since(moment.at_ms);
+            }
+            Sign::Ready => {
+                self.starts = None;
+                self.running_since(moment.at_ms);
+            }
+            Sign::Trouble(text) | Sign::CannotStart(text) => self.trouble_with(text, at),
+            Sign::Starting => {
+                self.running_since(moment.at_ms);
+                let (first, count) = self.starts.unwrap_or((at, 0));
+                self.starts = Some((first, count.saturating_add(1)));
+            }
+            Sign::Stopped => {
+                self.memory.stopped_ms = Some(moment.at_ms);
+                self.starts = None;
+                self.trouble = None;
+            }
+        }
+    }
+
+    /// It runs since then at least, so an earlier stop is over.
+    fn running_since(&mut self, at_ms: EpochMs) {
+        if self.memory.stopped_ms.is_some_and(|stopped_ms| stopped_ms <= at_ms) {
+            self.memory.stopped_ms = None;
+        }
+    }
+
+    fn trouble_with(&mut self, text: &str, at: i64) {
+        if text.is_empty() {
+            return;
+        }
+        let first = match &self.trouble {
+            Some(trouble) if at.saturating_sub(trouble.last) < ERROR_OVER_MS => trouble.first,
+            _ => at,
+        };
+        let text = bounded(text, REASON_BYTES_MAX);
+        self.trouble = Some(Trouble { text, first, last: at });
+    }
+
+    /// The agent log was last written at that time.
+    pub(super) fn written(&mut self, at_ms: EpochMs) {
+        self.is_behind = self.heard_ms.is_none_or(|heard_ms| at_ms.saturating_sub(heard_ms) > BEHIND_MS);
+    }
+
+    /// The verdict of now, when it is another than the last.
+    pub(super) fn change(&mut self, now: Now) -> Option<Verdict> {
+        let verdict = self.verdict(now);
+        let kind = |verdict: &Verdict| verdict.is_healthy();
+        let is_same = match &self.memory.told {
+            Some(told) => kind(told) == kind(&verdict),
+            // At first, waiting is nothing new.
+            None => kind(&verdict).is_none(),
+        };
+        self.memory.told = Some(verdict.clone());
+        (!is_same).then_some(verdict)
+    }
+
+    /// The health as last judged.
+    pub(super) fn last(&self) -> Verdict {
+        let waiting = || Verdict::Waiting("nothing is known of the CodeDeploy agent yet".to_owned());
+        self.memory.told.clone().unwrap_or_else(waiting)
+    }
+
+    fn verdict(&mut self, now: Now) -> Verdict {
+        let began = *self.began.get_or_insert_with(|| mono(now));
+        let age = |since: i64| mono(now).saturating_sub(since);
+        if self.presence == Presence::Missing && !matches!(self.process, MainProcess::Alive) {
+            return Verdict::Waiting("no CodeDeploy agent is installed".to_owned());
+        }
+        if let Some(stopped_ms) = self.memory.stopped_ms
+            && stopped_ms >= self.boot_ms
+            && !matches!(self.process, MainProcess::Alive)
+        {
+            return Verdict::Waiting(format!("stopped on purpose at {}", clock(stopped_ms)));
+        }
+        if let MainProcess::Gone(since) = self.process
+            && age(since) >= GONE_MS
+        {
+            let since_ms = now.wall_ms.saturating_sub(age(since));
+            return Verdict::Unhealthy(format!("its process is gone since {}", clock(since_ms)));
+        }
+        let verdict = match self.memory.generation {
+            Some(Generation::First) => self.first(began, now),
+            Some(Generation::Second) => self.second(now),
+            None => None,
+        };
+        verdict.unwrap_or_else(|| match &self.memory.told {
+            // Until there is evidence against it, the last verdict stands.
+            Some(told) if told.is_healthy().is_some() => told.clone(),
+            _ => Verdict::Waiting("it has not said anything yet".to_owned()),
+        })
+    }
+
+    fn first(&self, began: i64, now: Now) -> Option<Verdict> {
+        let age = |since: i64| mono(now).saturating_sub(since);
+        if self.answered.is_some_and(|answered| age(answered) < SILENCE_MS) {
+            return Some(Verdict::Healthy("the service answers it".to_owned()));
+        }
+        let since = self.answered.unwrap_or(began).max(began);
+        if age(since) < SILENCE_MS || self.is_behind {
+            return None;
+        }
+        let reason = match (&self.trouble, self.memory.answered_ms) {
+            (Some(trouble), _) => format!("the service does not answer it: {}", trouble.text),
+            (None, Some(at_ms)) => format!("no answered poll since {}", clock(at_ms)),
+            (None, None) => "no answered poll yet".to_owned(),
+        };
+        Some(Verdict::Unhealthy(reason))
+    }
+
+    fn second(&self, now: Now) -> Option<Verdict> {
+        let age = |since: i64| mono(now).saturating_sub(since);
+        let trouble = self.trouble.as_ref();
+        if let Some((first, count)) = self.starts
+            && count >= LOOP_STARTS
+            && age(first) >= LOOP_MS
+            && !self.is_behind
+        {
+            let why = trouble.map_or(String::new(), |trouble| format!(": {}", trouble.text));
+            return Some(Verdict::Unhealthy(format!("its worker starts again and again{why}")));
+        }
+        if let MainProcess::Alone(since) = self.process
+            && age(since) >= GONE_MS
+        {
+            return Some(Verdict::Unhealthy("its worker is gone".to_owned()));
+        }
+        if let Some(trouble) = trouble
+            && age(trouble.last) < ERROR_OVER_MS
+        {
+            // A run of errors is judged once it is long enough; until then nothing changes.
+            return (age(trouble.first) >= SILENCE_MS && !self.is_behind).then(|| {
+                Verdict::Unhealthy(format!("the service does not answer it: {}", trouble.text))
+            });
+        }
+        let answers = self.answered.is_some_and(|answered| age(answered) < SILENCE_MS);
+        match self.process {
+            MainProcess::Alive if self.starts.is_none() => {
+                Some(Verdict::Healthy("its worker runs, and logs no errors".to_owned()))
+            }
+            _ if answers => Some(Verdict::Healthy("the service answers it".to_owned())),
+            _ => None,
+        }
+    }
+
+    /// When time alone may change the verdict next, behind a monotonic time in milliseconds.
+    pub(super) fn next_due(&self, behind: i64) -> Option<i64> {
+        let process = match self.process {
+            MainProcess::Alone(since) | MainProcess::Gone(since) => Some(since + GONE_MS),
+            MainProcess::Unknown | MainProcess::Alive => None,
+        };
+        let is_first = self.memory.generation == Some(Generation::First);
+        let silent_since = self.answered.max(self.began).filter(|_| is_first);
+        let trouble = self.trouble.as_ref();
+        let dues = [
+            process,
+            silent_since.map(|since| since + SILENCE_MS),
+            trouble.map(|trouble| trouble.first + SILENCE_MS),
+            trouble.map(|trouble| trouble.last + ERROR_OVER_MS),
+            self.starts.map(|(first, _)| first + LOOP_MS),
+        ];
+        dues.into_iter().flatten().filter(|due| *due > behind).min()
+    }
+}
+
+/// A time in words, in UTC.
+fn clock(at_ms: EpochMs) -> String {
+    let time = jiff::Timestamp::from_millisecond(at_ms / 1_000 * 1_000);
+    time.map_or_else(|_| at_ms.to_string(), |time| time.to_string())
+}
