@@ -156,15 +156,7 @@ fn custom_metric(
         .as_ref()
         .is_some_and(|p| groups(p).any(|g| g == VALUE_GROUP));
     let unit = section.read("unit", unit);
-    let statistic = section.read("statistic", |node| {
-        value::choice(
-            node,
-            &[
-                ("sum", Statistic::Sum),
-                ("distribution", Statistic::Distribution),
-            ],
-        )
-    });
+    let statistic = section.read("statistic", statistic);
     // Which names are groups only the pattern can tell.
     let readable = section.place_of("dimensions").and(pattern.as_ref());
     let dimensions = readable.and_then(|pattern| {
@@ -263,6 +255,16 @@ fn builtin(node: &Node) -> Result<BuiltinMetric, Problem> {
 
 fn unit(node: &Node) -> Result<&'static str, Problem> {
     value::choice(node, &UNITS.map(|unit| (unit, unit)))
+}
+
+fn statistic(node: &Node) -> Result<Statistic, Problem> {
+    value::choice(
+        node,
+        &[
+            ("sum", Statistic::Sum),
+            ("distribution", Statistic::Distribution),
+        ],
+    )
 }
 
 fn metric_name(node: &Node, taken: &mut BTreeSet<String>) -> Result<String, Problem> {
