@@ -19,11 +19,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use super::failure::{Failure, SCRIPT_BYTES_MAX};
 use super::news::{Outbox, Outcome, What};
-use super::tail::Tail;
-use super::bounded;
 use super::roster::{Moment, mono};
+use super::tail::Tail;
 use crate::event::{EpochMs, Now};
 
 /// Lifecycle events remembered of one deployment; a whole one has 13.
@@ -222,7 +222,8 @@ impl Deployment {
         let life = &mut self.life;
         life.sign.get_or_insert_with(|| mono(now));
         let age_ms = now.wall_ms.saturating_sub(self.began_ms).max(0);
-        life.began.get_or_insert_with(|| mono(now).saturating_sub(age_ms));
+        life.began
+            .get_or_insert_with(|| mono(now).saturating_sub(age_ms));
     }
 
     /// The lifecycle event that is being run, if any: the one that began last.
@@ -245,7 +246,12 @@ impl Deployment {
     }
 
     /// A command came.
-    pub(super) fn receive(&mut self, name: &str, identifier: Option<u64>, telling: &mut Telling<'_>) {
+    pub(super) fn receive(
+        &mut self,
+        name: &str,
+        identifier: Option<u64>,
+        telling: &mut Telling<'_>,
+    ) {
         let id = self.id.clone();
         let at_ms = telling.at_ms;
         let event = self.command(name, identifier, at_ms);
@@ -253,7 +259,13 @@ impl Deployment {
             return;
         }
         event.received_ms = Some(at_ms);
-        telling.outbox.tell(at_ms, What::CommandReceived { deployment: id, event: name.to_owned() });
+        telling.outbox.tell(
+            at_ms,
+            What::CommandReceived {
+                deployment: id,
+                event: name.to_owned(),
+            },
+        );
         let is_over = event.outcome.is_some();
         if !is_over && self.end.as_ref().is_some_and(|end| at_ms >= end.at_ms) {
             self.end = None;
@@ -270,7 +282,10 @@ impl Deployment {
         }
         event.started_ms = Some(at_ms);
         self.told.hanging = false;
-        let what = What::LifecycleEventStarted { deployment: id, event: name.to_owned() };
+        let what = What::LifecycleEventStarted {
+            deployment: id,
+            event: name.to_owned(),
+        };
         telling.outbox.tell(at_ms, what);
     }
 
@@ -326,30 +341,61 @@ impl Deployment {
 
     fn succeed(&mut self, telling: &mut Telling<'_>) {
         let at_ms = telling.at_ms;
-        self.end = Some(End { state: Ending::Succeeded, at_ms, began_ms: at_ms });
+        self.end = Some(End {
+            state: Ending::Succeeded,
+            at_ms,
+            began_ms: at_ms,
+        });
         self.tail.forget();
         if !std::mem::replace(&mut self.told.succeeded, true) {
             let deployment = self.id.clone();
-            telling.outbox.tell(at_ms, What::DeploymentSucceeded { deployment, inferred: true });
+            telling.outbox.tell(
+                at_ms,
+                What::DeploymentSucceeded {
+                    deployment,
+                    inferred: true,
+                },
+            );
         }
     }
 
-    fn fail(&mut self, name: &str, failure: &Failure, began_ms: EpochMs, telling: &mut Telling<'_>) {
+    fn fail(
+        &mut self,
+        name: &str,
+        failure: &Failure,
+        began_ms: EpochMs,
+        telling: &mut Telling<'_>,
+    ) {
         let at_ms = telling.at_ms;
         let (deployment, event) = (self.id.clone(), name.to_owned());
         let is_first = !std::mem::replace(&mut self.told.failed, true);
         if failure.is_restart() {
-            self.end = Some(End { state: Ending::Aborted, at_ms, began_ms });
+            self.end = Some(End {
+                state: Ending::Aborted,
+                at_ms,
+                began_ms,
+            });
             if is_first {
                 let what = What::DeploymentAborted { deployment, event };
                 telling.outbox.tell_of(began_ms, at_ms, what);
             }
             return;
         }
-        self.end = Some(End { state: Ending::Failed, at_ms, began_ms: at_ms });
+        self.end = Some(End {
+            state: Ending::Failed,
+            at_ms,
+            began_ms: at_ms,
+        });
         if is_first {
             let failure = failure.clone();
-            telling.outbox.tell(at_ms, What::DeploymentFailed { deployment, event, failure });
+            telling.outbox.tell(
+                at_ms,
+                What::DeploymentFailed {
+                    deployment,
+                    event,
+                    failure,
+                },
+            );
         }
     }
 
@@ -380,19 +426,38 @@ impl Deployment {
         if event.scripts.len() >= SCRIPTS_MAX {
             return;
         }
-        event.scripts.push(Script { location: location.clone(), started_ms: at_ms, heard_from: bit });
+        event.scripts.push(Script {
+            location: location.clone(),
+            started_ms: at_ms,
+            heard_from: bit,
+        });
         let (deployment, event, script) = (id, name.to_owned(), location);
-        telling.outbox.tell(at_ms, What::ScriptStarted { deployment, event, script });
+        telling.outbox.tell(
+            at_ms,
+            What::ScriptStarted {
+                deployment,
+                event,
+                script,
+            },
+        );
     }
 
     /// No command came any more.
     pub(super) fn abandon(&mut self, by: Option<(&str, EpochMs)>, outbox: &mut Outbox) {
         let Some((by, at_ms)) = by else {
             let at_ms = self.last_ms;
-            self.end = Some(End { state: Ending::Unknown, at_ms, began_ms: at_ms });
+            self.end = Some(End {
+                state: Ending::Unknown,
+                at_ms,
+                began_ms: at_ms,
+            });
             return;
         };
-        self.end = Some(End { state: Ending::Superseded, at_ms, began_ms: at_ms });
+        self.end = Some(End {
+            state: Ending::Superseded,
+            at_ms,
+            began_ms: at_ms,
+        });
         if !std::mem::replace(&mut self.told.superseded, true) {
             let (deployment, by) = (self.id.clone(), by.to_owned());
             outbox.tell(at_ms, What::DeploymentSuperseded { deployment, by });
@@ -406,7 +471,11 @@ impl Deployment {
         };
         if !std::mem::replace(&mut self.told.hanging, true) {
             let deployment = self.id.clone();
-            let what = What::DeploymentHanging { deployment, event, silent_ms };
+            let what = What::DeploymentHanging {
+                deployment,
+                event,
+                silent_ms,
+            };
             telling.outbox.tell_of(self.last_ms, telling.at_ms, what);
         }
     }
@@ -425,23 +494,38 @@ impl Deployment {
         };
         self.give_up();
         let began_ms = self.last_ms.min(boot_ms);
-        self.end = Some(End { state: Ending::Aborted, at_ms: boot_ms, began_ms });
+        self.end = Some(End {
+            state: Ending::Aborted,
+            at_ms: boot_ms,
+            began_ms,
+        });
         if !std::mem::replace(&mut self.told.failed, true) {
             let deployment = self.id.clone();
-            outbox.tell_of(began_ms, boot_ms, What::DeploymentAborted { deployment, event });
+            outbox.tell_of(
+                began_ms,
+                boot_ms,
+                What::DeploymentAborted { deployment, event },
+            );
         }
     }
 
     /// The lifecycle event a command is for. One that ended already is only meant where the
     /// identifiers say so or cannot tell; otherwise the event is tried again.
-    fn command(&mut self, name: &str, identifier: Option<u64>, at_ms: EpochMs) -> &mut LifecycleEvent {
+    fn command(
+        &mut self,
+        name: &str,
+        identifier: Option<u64>,
+        at_ms: EpochMs,
+    ) -> &mut LifecycleEvent {
         let same = |event: &LifecycleEvent| identifier.is_some() && event.identifier == identifier;
         let found = self.events.iter().position(same).or_else(|| {
             let at = self.events.iter().rposition(|event| event.name == name)?;
             let event = &self.events[at];
             let is_other = identifier.is_some() && event.identifier.is_some();
             let is_past = identifier.is_some()
-                && event.finished_ms.is_some_and(|finished_ms| at_ms > finished_ms);
+                && event
+                    .finished_ms
+                    .is_some_and(|finished_ms| at_ms > finished_ms);
             (!is_other && !is_past).then_some(at)
         });
         let at = found.unwrap_or_else(|| self.add(name));
@@ -462,7 +546,10 @@ impl Deployment {
             self.events.remove(0);
         }
         let name = name.to_owned();
-        self.events.push(LifecycleEvent { name, ..LifecycleEvent::default() });
+        self.events.push(LifecycleEvent {
+            name,
+            ..LifecycleEvent::default()
+        });
         self.events.len() - 1
     }
 }

@@ -263,12 +263,20 @@ mod tests {
         // What a script prints must stay its output, whatever it imitates; markers must be taken
         // only with a name that can be one: a table.
         let table = [
-            ("LifecycleEvent - AfterInstall", Some(HookLine::Event("AfterInstall"))),
+            (
+                "LifecycleEvent - AfterInstall",
+                Some(HookLine::Event("AfterInstall")),
+            ),
             ("Script - a b.sh", Some(HookLine::Script("a b.sh"))),
-            ("[stdout]LifecycleEvent - X", Some(HookLine::Output("LifecycleEvent - X"))),
+            (
+                "[stdout]LifecycleEvent - X",
+                Some(HookLine::Output("LifecycleEvent - X")),
+            ),
             (
                 "[stderr]x2026-11-21 01:54:08 LifecycleEvent - AfterInstall",
-                Some(HookLine::Output("x2026-11-21 01:54:08 LifecycleEvent - AfterInstall")),
+                Some(HookLine::Output(
+                    "x2026-11-21 01:54:08 LifecycleEvent - AfterInstall",
+                )),
             ),
             ("[stdout]", Some(HookLine::Output(""))),
             ("LifecycleEvent - ../x", None),

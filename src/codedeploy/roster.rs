@@ -7,11 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use super::deployment::{Deployment, Ending, Finish, Teller, Telling};
 use super::fact::{Deed, HookLine, Identifier, Report, Which, Work};
 use super::failure::Failure;
 use super::news::{Eras, Freshness, Outbox, Outcome};
-use super::bounded;
 use crate::event::{EpochMs, Now};
 
 /// Deployments remembered.
@@ -93,7 +93,10 @@ impl Roster {
         for deployment in &mut deployments {
             deployment.tail = deployment.tail.trimmed();
         }
-        SavedRoster { deployments, specified: self.specified.clone() }
+        SavedRoster {
+            deployments,
+            specified: self.specified.clone(),
+        }
     }
 
     pub(super) fn deployments(&self) -> &[Deployment] {
@@ -102,17 +105,28 @@ impl Roster {
 
     /// Takes what a record of the agent log tells.
     pub(super) fn take(&mut self, deed: &Deed<'_>, moment: Moment, outbox: &mut Outbox) {
-        let telling = &mut Telling { at_ms: moment.at_ms, outbox };
+        let telling = &mut Telling {
+            at_ms: moment.at_ms,
+            outbox,
+        };
         match *deed {
             Deed::Specified { deployment } => {
                 self.known(deployment, moment);
                 self.specified = Some(deployment.to_owned());
             }
-            Deed::Received { command, identifier } => {
+            Deed::Received {
+                command,
+                identifier,
+            } => {
                 let identifier = Identifier::read(identifier).map(|identifier| identifier.hash);
-                self.known(command.deployment, moment).receive(command.event, identifier, telling);
+                self.known(command.deployment, moment)
+                    .receive(command.event, identifier, telling);
             }
-            Deed::Described { deployment, application, group } => {
+            Deed::Described {
+                deployment,
+                application,
+                group,
+            } => {
                 let deployment = self.known(deployment, moment);
                 deployment.application = Some(bounded(application, NAME_BYTES_MAX));
                 deployment.group = Some(bounded(group, NAME_BYTES_MAX));
@@ -128,18 +142,26 @@ impl Roster {
                 }
             }
             Deed::Executing { command } => {
-                self.known(command.deployment, moment).start(command.event, None, telling);
+                self.known(command.deployment, moment)
+                    .start(command.event, None, telling);
             }
             Deed::Refused { deployment, event } => self.refuse(deployment, event, moment, telling),
             Deed::Script { command, path } => {
                 let deployment = self.known(command.deployment, moment);
                 deployment.script(command.event, path, Teller::AgentLog, telling);
             }
-            Deed::Completed { which, elapsed_ms, report, ref failure } => {
+            Deed::Completed {
+                which,
+                elapsed_ms,
+                report,
+                ref failure,
+            } => {
                 let (id, event, identifier) = match which {
-                    Which::Named(command) => {
-                        (command.deployment.to_owned(), command.event.to_owned(), None)
-                    }
+                    Which::Named(command) => (
+                        command.deployment.to_owned(),
+                        command.event.to_owned(),
+                        None,
+                    ),
                     Which::Identifier(text) => match self.resolve(text) {
                         Some((id, event, hash)) => (id, event, Some(hash)),
                         None => return,
@@ -189,21 +211,39 @@ impl Roster {
     ) {
         let id = deployment.map(str::to_owned).or_else(|| {
             let has = |d: &&Deployment| d.under_way().is_some_and(|e| e.name == event);
-            self.deployments.iter().rev().find(has).map(|d| d.id.clone())
+            self.deployments
+                .iter()
+                .rev()
+                .find(has)
+                .map(|d| d.id.clone())
         });
         let Some(id) = id else {
             return;
         };
         let outcome = Outcome::Refused;
-        let finish = Finish { name: event, identifier: None, outcome, elapsed_ms: None, failure: None };
+        let finish = Finish {
+            name: event,
+            identifier: None,
+            outcome,
+            elapsed_ms: None,
+            failure: None,
+        };
         self.known(&id, moment).finish(finish, telling);
     }
 
     /// 2.x says twice why a command failed, the second time without a name. Only where no command
     /// failed of this just before, it is the one that never began.
     fn fail_unnamed(&mut self, text: &str, moment: Moment, telling: &mut Telling<'_>) {
-        let mut events = self.deployments.iter().flat_map(|deployment| &deployment.events);
-        if events.any(|event| event.failure.as_ref().is_some_and(|failure| failure.is_from(text))) {
+        let mut events = self
+            .deployments
+            .iter()
+            .flat_map(|deployment| &deployment.events);
+        if events.any(|event| {
+            event
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.is_from(text))
+        }) {
             return;
         }
         let mut waiting = self.deployments.iter().flat_map(|deployment| {
@@ -216,12 +256,19 @@ impl Roster {
             return;
         };
         let failure = Failure::from_text(text);
-        self.known(&id, moment).finish(failed(&event, None, &failure), telling);
+        self.known(&id, moment)
+            .finish(failed(&event, None, &failure), telling);
     }
 
     /// Takes a line of a hook's log. This is called for each line of output: for the same file as
     /// before it costs comparing the path and copying the line.
-    pub(super) fn scripts_line(&mut self, path: &[u8], line: HookLine<'_>, moment: Moment, outbox: &mut Outbox) {
+    pub(super) fn scripts_line(
+        &mut self,
+        path: &[u8],
+        line: HookLine<'_>,
+        moment: Moment,
+        outbox: &mut Outbox,
+    ) {
         let at = match self.hot_at {
             Some(at) if self.hot_path == path => at,
             _ => {
@@ -240,7 +287,13 @@ impl Roster {
     }
 
     /// Takes a line of the deployments log, which repeats every hook's log.
-    pub(super) fn deployments_line(&mut self, id: &str, line: HookLine<'_>, moment: Moment, outbox: &mut Outbox) {
+    pub(super) fn deployments_line(
+        &mut self,
+        id: &str,
+        line: HookLine<'_>,
+        moment: Moment,
+        outbox: &mut Outbox,
+    ) {
         let at = match self.deployments.get(self.hot) {
             Some(deployment) if deployment.id == id => self.hot,
             _ => self.place(id, moment),
@@ -252,7 +305,14 @@ impl Roster {
         }
     }
 
-    fn hook_line(&mut self, at: usize, line: HookLine<'_>, teller: Teller, moment: Moment, outbox: &mut Outbox) {
+    fn hook_line(
+        &mut self,
+        at: usize,
+        line: HookLine<'_>,
+        teller: Teller,
+        moment: Moment,
+        outbox: &mut Outbox,
+    ) {
         let deployment = &mut self.deployments[at];
         deployment.live(moment);
         let is_scripts_log = matches!(teller, Teller::ScriptsLog);
@@ -277,7 +337,10 @@ impl Roster {
                 if is_scripts_log {
                     deployment.tail.begin(&name);
                 }
-                let telling = &mut Telling { at_ms: moment.at_ms, outbox };
+                let telling = &mut Telling {
+                    at_ms: moment.at_ms,
+                    outbox,
+                };
                 deployment.script(&name, location, teller, telling);
             }
         }
@@ -328,14 +391,19 @@ impl Roster {
                 if silent_ms >= STALE_MS || life.untracked_since.is_some_and(is_gone) {
                     deployment.give_up();
                 } else if silent_ms >= millis(HANGING_AFTER_MS) {
-                    let telling = &mut Telling { at_ms: now.wall_ms, outbox };
+                    let telling = &mut Telling {
+                        at_ms: now.wall_ms,
+                        outbox,
+                    };
                     deployment.hang(silent_ms.unsigned_abs(), telling);
                 }
                 continue;
             }
             if silent_ms >= millis(QUIET_AFTER_MS) && !life.is_tracked {
                 let by = (newest.as_ref())
-                    .filter(|newer| newer.id != deployment.id && newer.began_ms >= deployment.last_ms)
+                    .filter(|newer| {
+                        newer.id != deployment.id && newer.began_ms >= deployment.last_ms
+                    })
                     .filter(|newer| {
                         let groups = newer.group_id.as_ref().zip(deployment.group_id.as_ref());
                         groups.is_none_or(|(theirs, ours)| theirs == ours)
@@ -347,7 +415,10 @@ impl Roster {
 
     /// The deployment whose first command came last.
     fn newest(&self) -> Option<Deployment> {
-        let commanded = self.deployments.iter().filter(|deployment| deployment.is_commanded());
+        let commanded = self
+            .deployments
+            .iter()
+            .filter(|deployment| deployment.is_commanded());
         let newest = commanded.max_by_key(|deployment| deployment.began_ms)?;
         // Its names alone are needed.
         let mut newer = Deployment::new(&newest.id, newest.began_ms);
@@ -357,7 +428,10 @@ impl Roster {
 
     /// When [`Roster::step`] has something to do next, behind a monotonic time in milliseconds.
     pub(super) fn next_due(&self, behind: i64) -> Option<i64> {
-        let running = self.deployments.iter().filter(|deployment| deployment.is_running());
+        let running = self
+            .deployments
+            .iter()
+            .filter(|deployment| deployment.is_running());
         let dues = running.flat_map(|deployment| {
             let limit_ms = match deployment.under_way() {
                 Some(_) => HANGING_AFTER_MS,
@@ -366,7 +440,8 @@ impl Roster {
             let life = deployment.life;
             [
                 life.sign.map(|sign| sign.saturating_add(millis(limit_ms))),
-                life.untracked_since.map(|since| since.saturating_add(UNTRACKED_MS)),
+                life.untracked_since
+                    .map(|since| since.saturating_add(UNTRACKED_MS)),
             ]
         });
         dues.flatten().filter(|due| *due > behind).min()
@@ -389,11 +464,17 @@ impl Roster {
     /// Whether the newest deployment that ended since the boot, and since we were installed,
     /// failed.
     pub(super) fn last_failed(&self, eras: Eras) -> bool {
-        let ended = self.deployments.iter().filter_map(|deployment| deployment.end.as_ref());
+        let ended = self
+            .deployments
+            .iter()
+            .filter_map(|deployment| deployment.end.as_ref());
         let of_now = ended.filter(|end| {
             eras.freshness(end.at_ms) == Freshness::Fresh
                 && eras.freshness(end.began_ms) != Freshness::BeforeBoot
-                && matches!(end.state, Ending::Succeeded | Ending::Failed | Ending::Aborted)
+                && matches!(
+                    end.state,
+                    Ending::Succeeded | Ending::Failed | Ending::Aborted
+                )
         });
         let last = of_now.max_by_key(|end| end.at_ms);
         last.is_some_and(|end| end.state != Ending::Succeeded)
@@ -426,7 +507,11 @@ impl Roster {
     }
 
     fn place(&mut self, id: &str, moment: Moment) -> usize {
-        if let Some(at) = self.deployments.iter().rposition(|deployment| deployment.id == id) {
+        if let Some(at) = self
+            .deployments
+            .iter()
+            .rposition(|deployment| deployment.id == id)
+        {
             return at;
         }
         if self.deployments.len() >= DEPLOYMENTS_MAX {
@@ -441,7 +526,10 @@ impl Roster {
     /// Forgets the deployment that ended, or was last heard of, longest ago.
     fn make_room(&mut self) {
         let age = |deployment: &Deployment| {
-            (deployment.end.is_none() && deployment.is_running(), deployment.last_ms)
+            (
+                deployment.end.is_none() && deployment.is_running(),
+                deployment.last_ms,
+            )
         };
         let oldest = (0..self.deployments.len()).min_by_key(|at| age(&self.deployments[*at]));
         if let Some(oldest) = oldest {
@@ -454,12 +542,24 @@ impl Roster {
 
 fn noop(event: &str, hash: u64) -> Finish<'_> {
     let (identifier, outcome) = (Some(hash), Outcome::Noop);
-    Finish { name: event, identifier, outcome, elapsed_ms: None, failure: None }
+    Finish {
+        name: event,
+        identifier,
+        outcome,
+        elapsed_ms: None,
+        failure: None,
+    }
 }
 
 fn failed<'a>(event: &'a str, identifier: Option<u64>, failure: &'a Failure) -> Finish<'a> {
     let (outcome, failure) = (Outcome::Failed, Some(failure));
-    Finish { name: event, identifier, outcome, elapsed_ms: None, failure }
+    Finish {
+        name: event,
+        identifier,
+        outcome,
+        elapsed_ms: None,
+        failure,
+    }
 }
 
 /// Group and deployment of `…/GROUP/DEPLOYMENT/logs/scripts.log`, wherever the root is.
