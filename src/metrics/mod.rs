@@ -100,6 +100,19 @@ impl Metrics {
         metrics
     }
 
+    /// The machine was booted since: what waits is old news, which must not look like a fresh
+    /// breach to any alarm. It is given up and counted.
+    pub fn give_up_old_news(&mut self) {
+        let given_up = self.clear();
+        self.tally.refuse(Refusal::BeforeBoot, given_up);
+        if given_up > 0 {
+            tracing::warn!(
+                given_up,
+                "metrics from before the machine's boot are not published"
+            );
+        }
+    }
+
     /// Takes another configuration. What waits is still sent as it was counted.
     pub fn reload(&mut self, config: &MetricsConfig) {
         self.config = config.clone();
@@ -149,9 +162,9 @@ impl Metrics {
         self.version += 1;
     }
 
-    /// Says how things stand from now on; the last word before a period's end is its datum. Not
-    /// kept over a restart: a gauge nobody has set has no data.
-    pub fn gauge(&mut self, metric: BuiltinMetric, value: f64) {
+    /// Says how things stand from now on; the last word before a period's end is its datum, and
+    /// with `None` there is none. Not kept over a restart: a gauge nobody has set has no data.
+    pub fn gauge(&mut self, metric: BuiltinMetric, value: Option<f64>) {
         self.registry.gauge(metric, value, &mut self.tally);
     }
 
