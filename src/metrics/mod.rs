@@ -48,6 +48,10 @@ pub use saved::Saved;
 use series::{Place, Series};
 use tally::{Refusal, Tally};
 
+/// For the edge's tests: what a datum is counted with.
+#[cfg(test)]
+pub(crate) use publish::bytes_of as bytes_of_datum;
+
 /// A period is sent so much of its length after its end, at most: one in so many.
 const JITTER_SHARE: u64 = 6;
 
