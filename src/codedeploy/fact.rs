@@ -55,9 +55,7 @@ pub(super) enum Deed<'a> {
     /// A command ended.
     Completed {
         which: Which<'a>,
-        elapsed_ms: Option<u64>,
-        report: Report,
-        failure: Option<Box<Failure>>,
+        end: Box<CommandEnd>,
     },
     /// 2.x says once more why a command failed, or, when it failed before the work began, once.
     FailedAgain { text: &'a str },
@@ -65,6 +63,16 @@ pub(super) enum Deed<'a> {
     Unreported { command: CommandName<'a> },
     /// After a restart the agent fails the command that was under way.
     Recovered { identifier: &'a str },
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CommandEnd {
+    /// As 2.x says it.
+    pub(super) elapsed_ms: Option<u64>,
+    pub(super) report: Report,
+    /// Why it failed, if it did.
+    pub(super) failure: Option<Failure>,
 }
 
 /// A lifecycle event of a deployment.
@@ -263,12 +271,20 @@ mod tests {
         // What a script prints must stay its output, whatever it imitates; markers must be taken
         // only with a name that can be one: a table.
         let table = [
-            ("LifecycleEvent - AfterInstall", Some(HookLine::Event("AfterInstall"))),
+            (
+                "LifecycleEvent - AfterInstall",
+                Some(HookLine::Event("AfterInstall")),
+            ),
             ("Script - a b.sh", Some(HookLine::Script("a b.sh"))),
-            ("[stdout]LifecycleEvent - X", Some(HookLine::Output("LifecycleEvent - X"))),
+            (
+                "[stdout]LifecycleEvent - X",
+                Some(HookLine::Output("LifecycleEvent - X")),
+            ),
             (
                 "[stderr]x2026-11-21 01:54:08 LifecycleEvent - AfterInstall",
-                Some(HookLine::Output("x2026-11-21 01:54:08 LifecycleEvent - AfterInstall")),
+                Some(HookLine::Output(
+                    "x2026-11-21 01:54:08 LifecycleEvent - AfterInstall",
+                )),
             ),
             ("[stdout]", Some(HookLine::Output(""))),
             ("LifecycleEvent - ../x", None),

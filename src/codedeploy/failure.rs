@@ -172,15 +172,19 @@ impl Failure {
     /// From a text of 2.x: `SCRIPT: MESSAGE`, where the script may be empty or missing.
     pub(super) fn from_text(text: &str) -> Self {
         let text = text.trim_end();
-        let (script, message) = ["Script at ", "Script does not exist ", "The deployment failed "]
-            .iter()
-            .find_map(|begin| {
-                let at = text.find(&format!(": {begin}"))?;
-                Some((&text[..at], &text[at + 2..]))
-            })
-            // What is before the colon is a script only where the message is a script's.
-            .filter(|(script, message)| script.is_empty() || message.starts_with("Script "))
-            .unwrap_or(("", text));
+        let (script, message) = [
+            "Script at ",
+            "Script does not exist ",
+            "The deployment failed ",
+        ]
+        .iter()
+        .find_map(|begin| {
+            let at = text.find(&format!(": {begin}"))?;
+            Some((&text[..at], &text[at + 2..]))
+        })
+        // What is before the colon is a script only where the message is a script's.
+        .filter(|(script, message)| script.is_empty() || message.starts_with("Script "))
+        .unwrap_or(("", text));
         Self::new(Code::FromText, script, message, "")
     }
 
@@ -212,9 +216,24 @@ mod tests {
         // with names that hold blanks, parentheses and the very words we look for.
         let of = "Script at specified location:";
         let table = [
-            (format!("a.sh: {of} a.sh failed with exit code 3"), "a.sh", Cause::ExitCode(3), 4),
-            (format!("a.sh: {of} a.sh failed with exit code "), "a.sh", Cause::Signal, 4),
-            (format!("a.sh: {of} a.sh failed with exit code"), "a.sh", Cause::Signal, 4),
+            (
+                format!("a.sh: {of} a.sh failed with exit code 3"),
+                "a.sh",
+                Cause::ExitCode(3),
+                4,
+            ),
+            (
+                format!("a.sh: {of} a.sh failed with exit code "),
+                "a.sh",
+                Cause::Signal,
+                4,
+            ),
+            (
+                format!("a.sh: {of} a.sh failed with exit code"),
+                "a.sh",
+                Cause::Signal,
+                4,
+            ),
             (
                 format!("s/a b (v2).sh: {of} s/a b (v2).sh run as user u failed with exit code 1"),
                 "s/a b (v2).sh",
@@ -222,13 +241,25 @@ mod tests {
                 4,
             ),
             (
-                format!("x failed to close STDOUT: {of} x failed to close STDOUT failed with exit code 9"),
+                format!(
+                    "x failed to close STDOUT: {of} x failed to close STDOUT failed with exit code 9"
+                ),
                 "x failed to close STDOUT",
                 Cause::ExitCode(9),
                 4,
             ),
-            (format!("a.sh: {of} a.sh failed to complete in 90 seconds"), "a.sh", Cause::TimedOut(90), 3),
-            (format!("a.sh: {of} a.sh failed to close STDERR"), "a.sh", Cause::OutputLeftOpen, 6),
+            (
+                format!("a.sh: {of} a.sh failed to complete in 90 seconds"),
+                "a.sh",
+                Cause::TimedOut(90),
+                3,
+            ),
+            (
+                format!("a.sh: {of} a.sh failed to close STDERR"),
+                "a.sh",
+                Cause::OutputLeftOpen,
+                6,
+            ),
             (
                 format!("a.sh: {of} a.sh failed with error No such file or directory (os error 2)"),
                 "a.sh",
@@ -241,21 +272,34 @@ mod tests {
                 Cause::ScriptMissing,
                 1,
             ),
-            (": The deployment failed because it was empty".to_owned(), "", Cause::Other, 5),
+            (
+                ": The deployment failed because it was empty".to_owned(),
+                "",
+                Cause::Other,
+                5,
+            ),
             (
                 "Install failed for group g: The deployment failed because of /a".to_owned(),
                 "",
                 Cause::Other,
                 5,
             ),
-            ("S3 GetObject failed for s3://b/k: NoSuchKey: gone.".to_owned(), "", Cause::Other, 5),
+            (
+                "S3 GetObject failed for s3://b/k: NoSuchKey: gone.".to_owned(),
+                "",
+                Cause::Other,
+                5,
+            ),
             (String::new(), "", Cause::Other, 5),
         ];
         for (text, script, cause, code) in table {
             let failure = Failure::from_text(&text);
             let got = (failure.script.as_str(), &failure.cause, failure.error_code);
             assert_eq!(got, (script, &cause, Some(code)), "{text}");
-            assert!(failure.is_from(&text) && text.ends_with(&failure.message), "{text}");
+            assert!(
+                failure.is_from(&text) && text.ends_with(&failure.message),
+                "{text}"
+            );
         }
         assert!(Failure::restart().is_restart());
     }

@@ -20,7 +20,7 @@ use super::roster::{Moment, mono};
 use crate::event::{EpochMs, Now};
 
 /// Without an answer, with errors alone, for so long: dead.
-pub const SILENCE_MS: i64 = 180_000;
+const SILENCE_MS: i64 = 180_000;
 /// A process may be missing for so long (a restart, an update).
 const GONE_MS: i64 = 60_000;
 /// A worker that is not ready so long after its first start of several is in a loop.
@@ -207,7 +207,11 @@ impl Health {
 
     /// It runs since then at least, so an earlier stop is over.
     fn running_since(&mut self, at_ms: EpochMs) {
-        if self.memory.stopped_ms.is_some_and(|stopped_ms| stopped_ms <= at_ms) {
+        if self
+            .memory
+            .stopped_ms
+            .is_some_and(|stopped_ms| stopped_ms <= at_ms)
+        {
             self.memory.stopped_ms = None;
         }
     }
@@ -221,12 +225,18 @@ impl Health {
             _ => at,
         };
         let text = bounded(text, REASON_BYTES_MAX);
-        self.trouble = Some(Trouble { text, first, last: at });
+        self.trouble = Some(Trouble {
+            text,
+            first,
+            last: at,
+        });
     }
 
     /// The agent log was last written at that time.
     pub(super) fn written(&mut self, at_ms: EpochMs) {
-        self.is_behind = self.heard_ms.is_none_or(|heard_ms| at_ms.saturating_sub(heard_ms) > BEHIND_MS);
+        self.is_behind = self
+            .heard_ms
+            .is_none_or(|heard_ms| at_ms.saturating_sub(heard_ms) > BEHIND_MS);
     }
 
     /// The verdict of now, when it is another than the last.
@@ -244,7 +254,8 @@ impl Health {
 
     /// The health as last judged.
     pub(super) fn last(&self) -> Verdict {
-        let waiting = || Verdict::Waiting("nothing is known of the CodeDeploy agent yet".to_owned());
+        let waiting =
+            || Verdict::Waiting("nothing is known of the CodeDeploy agent yet".to_owned());
         self.memory.told.clone().unwrap_or_else(waiting)
     }
 
@@ -280,7 +291,10 @@ impl Health {
 
     fn first(&self, began: i64, now: Now) -> Option<Verdict> {
         let age = |since: i64| mono(now).saturating_sub(since);
-        if self.answered.is_some_and(|answered| age(answered) < SILENCE_MS) {
+        if self
+            .answered
+            .is_some_and(|answered| age(answered) < SILENCE_MS)
+        {
             return Some(Verdict::Healthy("the service answers it".to_owned()));
         }
         let since = self.answered.unwrap_or(began).max(began);
@@ -304,7 +318,9 @@ impl Health {
             && !self.is_behind
         {
             let why = trouble.map_or(String::new(), |trouble| format!(": {}", trouble.text));
-            return Some(Verdict::Unhealthy(format!("its worker starts again and again{why}")));
+            return Some(Verdict::Unhealthy(format!(
+                "its worker starts again and again{why}"
+            )));
         }
         if let MainProcess::Alone(since) = self.process
             && age(since) >= GONE_MS
@@ -319,11 +335,13 @@ impl Health {
                 Verdict::Unhealthy(format!("the service does not answer it: {}", trouble.text))
             });
         }
-        let answers = self.answered.is_some_and(|answered| age(answered) < SILENCE_MS);
+        let answers = self
+            .answered
+            .is_some_and(|answered| age(answered) < SILENCE_MS);
         match self.process {
-            MainProcess::Alive if self.starts.is_none() => {
-                Some(Verdict::Healthy("its worker runs, and logs no errors".to_owned()))
-            }
+            MainProcess::Alive if self.starts.is_none() => Some(Verdict::Healthy(
+                "its worker runs, and logs no errors".to_owned(),
+            )),
             _ if answers => Some(Verdict::Healthy("the service answers it".to_owned())),
             _ => None,
         }

@@ -57,7 +57,11 @@ impl Look {
             || log.is_some()
             || files.stat(Path::new("/"), Path::new(VERSION_PATH)).is_ok();
         Seen {
-            presence: if is_there { Presence::Installed } else { Presence::Missing },
+            presence: if is_there {
+                Presence::Installed
+            } else {
+                Presence::Missing
+            },
             log_written_ms: log.map(|meta| meta.modified_ms),
             tracked: tracked(files, layout),
         }

@@ -19,10 +19,12 @@
 
 mod deployment;
 mod discovery;
+mod ending;
 mod fact;
 mod failure;
 mod health;
 pub mod layout;
+mod lifecycle;
 mod look;
 mod news;
 mod roster;
@@ -84,7 +86,10 @@ impl Observer {
             roster: Roster::restore(saved.roster),
             health: Health::new(saved.health, eras.boot_ms),
             look: Look::default(),
-            outbox: Outbox { eras, news: Vec::new() },
+            outbox: Outbox {
+                eras,
+                news: Vec::new(),
+            },
             stepped: 0,
         }
     }
@@ -92,18 +97,23 @@ impl Observer {
     /// Hears one record: redacted, whole, each once, in the order of its file. Of a record that was
     /// split, the first part is enough and the others must not come here.
     pub fn hear(&mut self, feed: Builtin, path: &Path, text: &str, time_ms: EpochMs, now: Now) {
-        let moment = Moment { at_ms: time_ms, now };
+        let moment = Moment {
+            at_ms: time_ms,
+            now,
+        };
         match feed {
             Builtin::Agent => self.hear_agent(text, moment),
             Builtin::Scripts => {
                 if let Some(line) = behind_time(text).and_then(HookLine::read) {
                     let path = path.as_os_str().as_bytes();
-                    self.roster.scripts_line(path, line, moment, &mut self.outbox);
+                    self.roster
+                        .scripts_line(path, line, moment, &mut self.outbox);
                 }
             }
             Builtin::Deployments => {
                 if let Some((id, line)) = v1::deployments_line(text) {
-                    self.roster.deployments_line(id, line, moment, &mut self.outbox);
+                    self.roster
+                        .deployments_line(id, line, moment, &mut self.outbox);
                 }
             }
             Builtin::Updater | Builtin::Local => {}
@@ -117,7 +127,7 @@ impl Observer {
         };
         let (generation, Facts { deed, sign }) = if let Some(message) = v1::message(rest) {
             (Generation::First, v1::read(message))
-        } else if let Some(message) = text.get(TIME_BYTES..).and_then(v2::message) {
+        } else if let Some(message) = v2::message(rest) {
             (Generation::Second, v2::read(message))
         } else {
             return;
@@ -154,7 +164,8 @@ impl Observer {
         self.stepped = mono(now);
         self.roster.step(now, &mut self.outbox);
         if let Some(verdict) = self.health.change(now) {
-            self.outbox.tell(now.wall_ms, What::HealthChanged { verdict });
+            self.outbox
+                .tell(now.wall_ms, What::HealthChanged { verdict });
         }
     }
 
@@ -176,7 +187,10 @@ impl Observer {
     /// What is to be kept over a restart.
     #[must_use]
     pub fn saved(&self) -> Saved {
-        Saved { roster: self.roster.saved(), health: self.health.saved() }
+        Saved {
+            roster: self.roster.saved(),
+            health: self.health.saved(),
+        }
     }
 
     /// All deployments remembered, for `status`.
@@ -214,7 +228,8 @@ impl Observer {
 /// What stands behind the time at a record's head and one blank.
 fn behind_time(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
-    let is_head = bytes.first().is_some_and(u8::is_ascii_digit) && bytes.get(TIME_BYTES) == Some(&b' ');
+    let is_head =
+        bytes.first().is_some_and(u8::is_ascii_digit) && bytes.get(TIME_BYTES) == Some(&b' ');
     is_head.then(|| text.get(TIME_BYTES + 1..)).flatten()
 }
 
@@ -225,8 +240,10 @@ fn bounded(text: &str, bytes_max: usize) -> String {
         end -= 1;
     }
     let blank = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text[..end].chars().map(blank).collect::<String>().trim_end().to_owned()
+    text[..end]
+        .chars()
+        .map(blank)
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
 }
-
-#[cfg(test)]
-mod tests;

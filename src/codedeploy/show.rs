@@ -1,7 +1,9 @@
 //! Deployments and health in the shape of `status`.
 
-use super::deployment::{Deployment, Ending, LifecycleEvent};
+use super::deployment::Deployment;
+use super::ending::Ending;
 use super::health::Health;
+use super::lifecycle::{LifecycleEvent, Script};
 use super::news::{Eras, Outcome};
 use super::roster::Roster;
 use super::tail::last_lines;
@@ -36,7 +38,10 @@ fn one(deployment: &Deployment) -> DeploymentStatus {
     let (state, inferred) = state(deployment);
     DeploymentStatus {
         id: deployment.id.clone(),
-        group: deployment.group.clone().or_else(|| deployment.group_id.clone()),
+        group: deployment
+            .group
+            .clone()
+            .or_else(|| deployment.group_id.clone()),
         application: deployment.application.clone(),
         state: state.to_owned(),
         inferred,
@@ -56,7 +61,9 @@ fn state(deployment: &Deployment) -> (&'static str, bool) {
         Some(Ending::Superseded) => ("superseded", true),
         Some(Ending::Unknown) => ("unknown", true),
         None if deployment.is_hanging() => ("hanging", true),
-        None if deployment.under_way().is_some() || deployment.life.is_tracked => ("running", false),
+        None if deployment.under_way().is_some() || deployment.life.is_tracked => {
+            ("running", false)
+        }
         None if deployment.is_commanded() => ("waiting", false),
         None => ("unknown", true),
     }
@@ -64,9 +71,16 @@ fn state(deployment: &Deployment) -> (&'static str, bool) {
 
 /// What the failed event printed: from its own log, else what 1.x reported with the failure.
 fn output(deployment: &Deployment, events: &[&LifecycleEvent]) -> Vec<String> {
-    let failed = events.iter().rev().find_map(|event| Some((event, event.failure.as_ref()?)));
+    let failed = events
+        .iter()
+        .rev()
+        .find_map(|event| Some((event, event.failure.as_ref()?)));
     let Some((event, failure)) = failed else {
-        return if deployment.is_hanging() { deployment.tail.lines() } else { Vec::new() };
+        return if deployment.is_hanging() {
+            deployment.tail.lines()
+        } else {
+            Vec::new()
+        };
     };
     let lines = match deployment.tail.event == event.name {
         true => deployment.tail.lines(),
@@ -113,7 +127,7 @@ fn scripts(event: &LifecycleEvent) -> Vec<ScriptStatus> {
         None if event.is_under_way() => "running",
         _ => "unknown",
     };
-    let script = |(at, script): (usize, &super::deployment::Script)| ScriptStatus {
+    let script = |(at, script): (usize, &Script)| ScriptStatus {
         location: script.location.clone(),
         started_ms: script.started_ms,
         state: state(at).to_owned(),

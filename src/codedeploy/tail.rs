@@ -58,7 +58,10 @@ impl Tail {
 pub(super) fn last_lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = ending(text, BYTES_MAX).lines().collect();
     let from = lines.len().saturating_sub(LINES_MAX);
-    lines[from..].iter().map(|line| (*line).to_owned()).collect()
+    lines[from..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 /// At most the last so many bytes, in whole characters.

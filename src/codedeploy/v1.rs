@@ -11,7 +11,9 @@
 //! restart` each record is there twice: both are left to who keeps the state, since a fact that is
 //! known already changes nothing there.
 
-use super::fact::{Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id};
+use super::fact::{
+    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id,
+};
 use super::failure::{Code, Failure};
 
 /// What a message that begins so tells; the rest of it is read further.
@@ -23,25 +25,70 @@ struct Marker {
 /// The messages that matter, the frequent ones first. Most others are a note of its version before
 /// each call.
 const MARKERS: [Marker; 11] = [
-    Marker { begins: "[Aws::CodeDeployCommand::Client ", read: call },
-    Marker { begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Calling PutHostCommandComplete: 'Failed' ", read: recovered },
-    Marker { begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Received Failed for command ", read: refused },
-    Marker { begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Error polling for host commands: ", read: trouble },
-    Marker { begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Missing credentials", read: no_credentials },
-    Marker { begins: "Error during certificate verification on codedeploy endpoint", read: no_certificate },
-    Marker { begins: "Error validating the SSL configuration", read: no_certificate },
-    Marker { begins: "booting child: error during start or run: SystemExit", read: nothing },
-    Marker { begins: "booting child: error during start or run: ", read: cannot_start },
-    Marker { begins: "Started master ", read: starting },
-    Marker { begins: "Stopping master ", read: stopped },
+    Marker {
+        begins: "[Aws::CodeDeployCommand::Client ",
+        read: call,
+    },
+    Marker {
+        begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Calling PutHostCommandComplete: 'Failed' ",
+        read: recovered,
+    },
+    Marker {
+        begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Received Failed for command ",
+        read: refused,
+    },
+    Marker {
+        begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Error polling for host commands: ",
+        read: trouble,
+    },
+    Marker {
+        begins: "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Missing credentials",
+        read: no_credentials,
+    },
+    Marker {
+        begins: "Error during certificate verification on codedeploy endpoint",
+        read: no_certificate,
+    },
+    Marker {
+        begins: "Error validating the SSL configuration",
+        read: no_certificate,
+    },
+    Marker {
+        begins: "booting child: error during start or run: SystemExit",
+        read: nothing,
+    },
+    Marker {
+        begins: "booting child: error during start or run: ",
+        read: cannot_start,
+    },
+    Marker {
+        begins: "Started master ",
+        read: starting,
+    },
+    Marker {
+        begins: "Stopping master ",
+        read: stopped,
+    },
 ];
 
 /// The calls to the service that matter, as the SDK logs them when they are answered.
 const CALLS: [Marker; 4] = [
-    Marker { begins: "poll_host_command(", read: nothing },
-    Marker { begins: "get_deployment_specification(", read: specified },
-    Marker { begins: "put_host_command_acknowledgement(", read: acknowledged },
-    Marker { begins: "put_host_command_complete(", read: completed },
+    Marker {
+        begins: "poll_host_command(",
+        read: nothing,
+    },
+    Marker {
+        begins: "get_deployment_specification(",
+        read: specified,
+    },
+    Marker {
+        begins: "put_host_command_acknowledgement(",
+        read: acknowledged,
+    },
+    Marker {
+        begins: "put_host_command_complete(",
+        read: completed,
+    },
 ];
 
 /// The head of a record of the agent log that is this generation's: from the level on. What comes
@@ -65,7 +112,9 @@ pub(super) fn read(message: &str) -> Facts<'_> {
 /// A line of the deployments log: whose it is, and what a hook's log says there.
 pub(super) fn deployments_line(text: &str) -> Option<(&str, HookLine<'_>)> {
     // `[2026-11-21 01:53:20.025] [`; 2.x has no second bracket, and names no deployment.
-    let rest = text.get(27..).filter(|_| text.as_bytes()[24..27] == *b"] [")?;
+    let rest = text
+        .get(27..)
+        .filter(|_| text.as_bytes()[24..27] == *b"] [")?;
     let (id, rest) = rest.split_once(']')?;
     let line = HookLine::read(rest)?;
     is_id(id).then_some((id, line))
@@ -89,13 +138,19 @@ fn call(rest: &str) -> Facts<'_> {
     };
     if status.starts_with("200 ") {
         let sign = Some(Sign::Answered);
-        return Facts { sign, ..look_up(&CALLS, call) };
+        return Facts {
+            sign,
+            ..look_up(&CALLS, call)
+        };
     }
     let error = call.rsplit_once("\") ").map_or("", |(_, error)| error);
     let sign = Some(Sign::Trouble(error.trim()));
     match call.strip_prefix("put_host_command_complete(") {
         // The command ended all the same; the service does not know.
-        Some(arguments) => Facts { sign, deed: completion(arguments, Report::NotTaken) },
+        Some(arguments) => Facts {
+            sign,
+            deed: completion(arguments, Report::NotTaken),
+        },
         None => Facts { sign, deed: None },
     }
 }
@@ -104,7 +159,10 @@ fn specified(arguments: &str) -> Facts<'_> {
     let id = value(arguments, "deployment_execution_id:\"")
         .and_then(|name| name.rsplit_once("deployment/"))
         .and_then(|(_, id)| leading_id(id));
-    Facts { deed: id.map(|deployment| Deed::Specified { deployment }), sign: None }
+    Facts {
+        deed: id.map(|deployment| Deed::Specified { deployment }),
+        sign: None,
+    }
 }
 
 fn acknowledged(arguments: &str) -> Facts<'_> {
@@ -118,18 +176,27 @@ fn acknowledged(arguments: &str) -> Facts<'_> {
 }
 
 fn completed(arguments: &str) -> Facts<'_> {
-    Facts { deed: completion(arguments, Report::Taken), sign: None }
+    Facts {
+        deed: completion(arguments, Report::Taken),
+        sign: None,
+    }
 }
 
 fn completion(arguments: &str, report: Report) -> Option<Deed<'_>> {
     let identifier = identifier(arguments)?;
     let failure = match value(arguments, "command_status:\"")? {
         "Succeeded" => None,
-        "Failed" => Some(Box::new(diagnosis(arguments))),
+        "Failed" => Some(diagnosis(arguments)),
         _ => return None,
     };
     let which = Which::Identifier(identifier);
-    Some(Deed::Completed { which, elapsed_ms: None, report, failure })
+    let end = CommandEnd {
+        elapsed_ms: None,
+        report,
+        failure,
+    };
+    let end = Box::new(end);
+    Some(Deed::Completed { which, end })
 }
 
 /// The last argument of the calls that have one. Quotes inside other arguments are escaped, so this
@@ -148,8 +215,13 @@ fn value<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {
 /// The payload: JSON inside a quoted Ruby string, which the SDK cuts at 1,000 characters. The
 /// fields come in this order, so none can be imitated by the output in the last.
 fn diagnosis(arguments: &str) -> Failure {
-    let payload = arguments.find("payload:").map_or("", |at| &arguments[at + 8..]);
-    let quoted = payload.trim_start_matches("#<String ").strip_prefix('"').unwrap_or("");
+    let payload = arguments
+        .find("payload:")
+        .map_or("", |at| &arguments[at + 8..]);
+    let quoted = payload
+        .trim_start_matches("#<String ")
+        .strip_prefix('"')
+        .unwrap_or("");
     let json = unescape(quoted);
     let mut rest = json.as_str();
     let mut field = |name: &str| -> Option<String> {
@@ -194,12 +266,17 @@ fn unescape(quoted: &str) -> String {
 }
 
 fn recovered(identifier: &str) -> Facts<'_> {
-    Facts::deed(Deed::Recovered { identifier: identifier.trim() })
+    Facts::deed(Deed::Recovered {
+        identifier: identifier.trim(),
+    })
 }
 
 fn refused(rest: &str) -> Facts<'_> {
     let event = rest.split(',').next().filter(|name| is_event_name(name));
-    let deed = event.map(|event| Deed::Refused { deployment: None, event });
+    let deed = event.map(|event| Deed::Refused {
+        deployment: None,
+        event,
+    });
     Facts { deed, sign: None }
 }
 
@@ -208,11 +285,15 @@ fn trouble(rest: &str) -> Facts<'_> {
 }
 
 fn no_credentials(_: &str) -> Facts<'_> {
-    Facts::sign(Sign::Trouble("missing credentials: the instance has no role"))
+    Facts::sign(Sign::Trouble(
+        "missing credentials: the instance has no role",
+    ))
 }
 
 fn no_certificate(_: &str) -> Facts<'_> {
-    Facts::sign(Sign::CannotStart("the certificate of the CodeDeploy endpoint cannot be verified"))
+    Facts::sign(Sign::CannotStart(
+        "the certificate of the CodeDeploy endpoint cannot be verified",
+    ))
 }
 
 fn cannot_start(rest: &str) -> Facts<'_> {
@@ -242,20 +323,25 @@ mod tests {
         // Code, script, message and excerpt must be read from the SDK's rendering, whole or cut in
         // the middle of the output, and what the output imitates must change nothing.
         let whole = r#"command_status:"Failed",diagnostics:{format:"JSON",payload:"{\"error_code\":4,\"script_name\":\"s/a.sh\",\"message\":\"Script at specified location: s/a.sh failed with exit code \",\"log\":\"[stderr]ERROR: \\\"users\\\" \\\"error_code\\\":0\\n\"}"},host_command_identifier:"AbC=")"#;
-        let Some(Deed::Completed { which, failure: Some(failure), .. }) =
-            completion(whole, Report::Taken)
-        else {
-            panic!("no failure");
+        let Some(Deed::Completed { which, end }) = completion(whole, Report::Taken) else {
+            panic!("no end");
         };
+        let failure = end.failure.unwrap();
         assert_eq!(which, Which::Identifier("AbC="));
-        assert_eq!((failure.error_code, failure.script.as_str()), (Some(4), "s/a.sh"));
+        assert_eq!(
+            (failure.error_code, failure.script.as_str()),
+            (Some(4), "s/a.sh")
+        );
         assert_eq!(failure.cause, super::super::Cause::Signal);
-        assert_eq!(failure.excerpt, "[stderr]ERROR: \"users\" \"error_code\":0\n");
+        assert_eq!(
+            failure.excerpt,
+            "[stderr]ERROR: \"users\" \"error_code\":0\n"
+        );
         let cut = r#"command_status:"Failed",diagnostics:{format:"JSON",payload:#<String "{\"error_code\":\"Unknown\",\"script_name\":\"s\",\"message\":\"m\",\"log\":\"one\\ntw" ... (2174 bytes)>},host_command_identifier:"AbC=")"#;
-        let Some(Deed::Completed { failure: Some(failure), .. }) = completion(cut, Report::Taken)
-        else {
-            panic!("no failure");
+        let Some(Deed::Completed { end, .. }) = completion(cut, Report::Taken) else {
+            panic!("no end");
         };
+        let failure = end.failure.unwrap();
         assert_eq!((failure.error_code, failure.message.as_str()), (None, "m"));
         assert_eq!(failure.excerpt, "one\ntw");
     }

@@ -10,7 +10,9 @@
 //! Only the agent log says how a command ended; a hook's output never gets into it. A failed
 //! command is told of twice there, the second time without saying whose it is.
 
-use super::fact::{CommandName, Deed, Facts, Report, Sign, Which, is_event_name, is_id, leading_id};
+use super::fact::{
+    CommandEnd, CommandName, Deed, Facts, Report, Sign, Which, is_event_name, is_id, leading_id,
+};
 use super::failure::Failure;
 
 /// What a message that begins so tells, where no deployment is named before it.
@@ -27,29 +29,86 @@ struct Step {
 
 /// Messages about the CodeDeploy agent, and the two about commands that name them themselves.
 const MARKERS: [Marker; 12] = [
-    Marker { begins: "Processing host command command_name=", read: received },
-    Marker { begins: "Command processing failed: ", read: failed_again },
-    Marker { begins: "Calling PutHostCommandComplete: 'Failed' ", read: recovered },
-    Marker { begins: "Error polling for host commands: ", read: trouble },
-    Marker { begins: "Refreshing credentials", read: answered },
-    Marker { begins: "Starting host command poll loop ", read: ready },
-    Marker { begins: "Failed to resolve region/host identifier: ", read: cannot_start },
-    Marker { begins: "SSL validation failed for endpoint ", read: cannot_start },
-    Marker { begins: "Worker failed to create CodeDeploy client: ", read: cannot_start },
-    Marker { begins: "Polling loop stopped ", read: stopped },
-    Marker { begins: "All command threads finished ", read: stopped },
-    Marker { begins: "Worker ", read: worker },
+    Marker {
+        begins: "Processing host command command_name=",
+        read: received,
+    },
+    Marker {
+        begins: "Command processing failed: ",
+        read: failed_again,
+    },
+    Marker {
+        begins: "Calling PutHostCommandComplete: 'Failed' ",
+        read: recovered,
+    },
+    Marker {
+        begins: "Error polling for host commands: ",
+        read: trouble,
+    },
+    Marker {
+        begins: "Refreshing credentials",
+        read: answered,
+    },
+    Marker {
+        begins: "Starting host command poll loop ",
+        read: ready,
+    },
+    Marker {
+        begins: "Failed to resolve region/host identifier: ",
+        read: cannot_start,
+    },
+    Marker {
+        begins: "SSL validation failed for endpoint ",
+        read: cannot_start,
+    },
+    Marker {
+        begins: "Worker failed to create CodeDeploy client: ",
+        read: cannot_start,
+    },
+    Marker {
+        begins: "Polling loop stopped ",
+        read: stopped,
+    },
+    Marker {
+        begins: "All command threads finished ",
+        read: stopped,
+    },
+    Marker {
+        begins: "Worker ",
+        read: worker,
+    },
 ];
 
 /// Messages about a command, in the order in which they come.
 const STEPS: [Step; 7] = [
-    Step { begins: "Deployment spec parsed deployment_group=", read: described },
-    Step { begins: "Executing command", read: executing },
-    Step { begins: "Lifecycle script user context switch ", read: script },
-    Step { begins: "Command succeeded elapsed_ms=", read: succeeded },
-    Step { begins: "Command failed elapsed_ms=", read: failed },
-    Step { begins: "Failed to report command completion: ", read: unreported },
-    Step { begins: "Received Failed for command ", read: refused },
+    Step {
+        begins: "Deployment spec parsed deployment_group=",
+        read: described,
+    },
+    Step {
+        begins: "Executing command",
+        read: executing,
+    },
+    Step {
+        begins: "Lifecycle script user context switch ",
+        read: script,
+    },
+    Step {
+        begins: "Command succeeded elapsed_ms=",
+        read: succeeded,
+    },
+    Step {
+        begins: "Command failed elapsed_ms=",
+        read: failed,
+    },
+    Step {
+        begins: "Failed to report command completion: ",
+        read: unreported,
+    },
+    Step {
+        begins: "Received Failed for command ",
+        read: refused,
+    },
 ];
 
 /// The message of a record of the agent log that is this generation's, from the level on.
@@ -79,11 +138,12 @@ fn step(span: &str) -> Option<Deed<'_>> {
     let (deployment, rest) = span.split_once(" command=")?;
     let (event, rest) = rest.split_once(" app=")?;
     // An application's name may hold what ends it, so the end that a known message follows counts.
-    let (step, application, rest) = memchr::memmem::find_iter(rest.as_bytes(), "}: ").find_map(|at| {
-        let message = &rest[at + 3..];
-        let step = STEPS.iter().find(|step| message.starts_with(step.begins))?;
-        Some((step, &rest[..at], &message[step.begins.len()..]))
-    })?;
+    let (step, application, rest) =
+        memchr::memmem::find_iter(rest.as_bytes(), "}: ").find_map(|at| {
+            let message = &rest[at + 3..];
+            let step = STEPS.iter().find(|step| message.starts_with(step.begins))?;
+            Some((step, &rest[..at], &message[step.begins.len()..]))
+        })?;
     if !is_id(deployment) || !is_event_name(event) {
         return None;
     }
@@ -100,18 +160,34 @@ fn received(rest: &str) -> Facts<'_> {
             deployment: leading_id(id)?,
             event: Some(event).filter(|event| is_event_name(event))?,
         };
-        Some(Deed::Received { command, identifier: identifier.trim_end() })
+        Some(Deed::Received {
+            command,
+            identifier: identifier.trim_end(),
+        })
     };
-    Facts { deed: deed(), sign: Some(Sign::Answered) }
+    Facts {
+        deed: deed(),
+        sign: Some(Sign::Answered),
+    }
 }
 
-fn described<'a>(command: CommandName<'a>, application: &'a str, group: &'a str) -> Option<Deed<'a>> {
+fn described<'a>(
+    command: CommandName<'a>,
+    application: &'a str,
+    group: &'a str,
+) -> Option<Deed<'a>> {
     let (deployment, group) = (command.deployment, group.trim_end());
-    Some(Deed::Described { deployment, application, group })
+    Some(Deed::Described {
+        deployment,
+        application,
+        group,
+    })
 }
 
 fn executing<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<Deed<'a>> {
-    rest.trim_end().is_empty().then_some(Deed::Executing { command })
+    rest.trim_end()
+        .is_empty()
+        .then_some(Deed::Executing { command })
 }
 
 /// `source_user=… target_user="…" sudo=… script=PATH`
@@ -119,8 +195,13 @@ fn script<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<Dee
     let (_, path) = rest.split_once(" script=")?;
     let path = path.trim_end();
     // As appspec.yml names it, which is how the other logs name it too.
-    let location = path.split_once("/deployment-archive/").map_or(path, |(_, location)| location);
-    Some(Deed::Script { command, path: location })
+    let location = path
+        .split_once("/deployment-archive/")
+        .map_or(path, |(_, location)| location);
+    Some(Deed::Script {
+        command,
+        path: location,
+    })
 }
 
 fn succeeded<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<Deed<'a>> {
@@ -129,21 +210,18 @@ fn succeeded<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<
 
 fn failed<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<Deed<'a>> {
     let text = rest.split_once(" error=").map_or("", |(_, text)| text);
-    Some(completion(command, rest, Some(Box::new(Failure::from_text(text)))))
+    Some(completion(command, rest, Some(Failure::from_text(text))))
 }
 
-fn completion<'a>(
-    command: CommandName<'a>,
-    rest: &'a str,
-    failure: Option<Box<Failure>>,
-) -> Deed<'a> {
+fn completion<'a>(command: CommandName<'a>, rest: &'a str, failure: Option<Failure>) -> Deed<'a> {
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    Deed::Completed {
-        which: Which::Named(command),
+    let end = CommandEnd {
         elapsed_ms: rest[..digits].parse().ok(),
         report: Report::Taken,
         failure,
-    }
+    };
+    let (which, end) = (Which::Named(command), Box::new(end));
+    Deed::Completed { which, end }
 }
 
 fn unreported<'a>(command: CommandName<'a>, _: &'a str, _: &'a str) -> Option<Deed<'a>> {
@@ -160,7 +238,9 @@ fn failed_again(text: &str) -> Facts<'_> {
 }
 
 fn recovered(identifier: &str) -> Facts<'_> {
-    Facts::deed(Deed::Recovered { identifier: identifier.trim() })
+    Facts::deed(Deed::Recovered {
+        identifier: identifier.trim(),
+    })
 }
 
 fn trouble(text: &str) -> Facts<'_> {
@@ -202,12 +282,17 @@ mod tests {
         // Whatever the application is called, the step must be read from behind its name, and a
         // message that is none of ours tell nothing: shown by names with braces and markers.
         let name = "x}: y";
-        let text = format!("deployment{{deployment_id=d-A1 command=Install app={name}}}: Command succeeded elapsed_ms=12");
-        let Some(Deed::Completed { which, elapsed_ms, .. }) = read(&text).deed else {
+        let text = format!(
+            "deployment{{deployment_id=d-A1 command=Install app={name}}}: Command succeeded elapsed_ms=12"
+        );
+        let Some(Deed::Completed { which, end }) = read(&text).deed else {
             panic!("not read");
         };
-        let command = CommandName { deployment: "d-A1", event: "Install" };
-        assert_eq!((which, elapsed_ms), (Which::Named(command), Some(12)));
+        let command = CommandName {
+            deployment: "d-A1",
+            event: "Install",
+        };
+        assert_eq!((which, end.elapsed_ms), (Which::Named(command), Some(12)));
         for text in [
             "deployment{deployment_id=d-A1 command=Install app=a}:S3.GetObject{x}: Command succeeded elapsed_ms=1",
             "deployment{deployment_id=../x command=Install app=a}: Executing command",

@@ -95,7 +95,10 @@ mod tests {
             .spawn()
             .unwrap();
         let seen = processes.process(child.id()).unwrap().unwrap();
-        assert!(seen.started_mono_ms.abs_diff(now) < 60_000, "{seen:?} at {now}");
+        assert!(
+            seen.started_mono_ms.abs_diff(now) < 60_000,
+            "{seen:?} at {now}"
+        );
         let me = processes.process(std::process::id()).unwrap().unwrap();
         assert!(me.command.contains("deploywatch"), "{me:?}");
         assert!(me.started_mono_ms <= seen.started_mono_ms);
@@ -110,7 +113,9 @@ mod tests {
     fn the_start_is_found_behind_any_name() {
         // A name with blanks and brackets must not shift the fields, and what is left of an ended
         // process be none: shown by lines.
-        let line = |state: &str| format!("7 (a) b (c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 500 0");
+        let line = |state: &str| {
+            format!("7 (a) b (c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 500 0")
+        };
         assert_eq!(parse_started(&line("S")), Some(5_000));
         assert_eq!(parse_started(&line("Z")), None);
         assert_eq!(parse_started("7 (x"), None);
