@@ -287,11 +287,12 @@ impl Insight {
         }
     }
 
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(super) fn next_due(&self, now: Now) -> Option<u64> {
         let due = [
             self.observer.next_due(),
             self.metrics.next_due(),
-            self.stop_until_ms,
+            self.stop_until_ms
+                .filter(|until_ms| *until_ms > now.mono_ms),
         ];
         due.into_iter().flatten().min()
     }

@@ -374,7 +374,7 @@ impl Agent {
             self.tail.next_due(),
             self.keeper.next_due(),
             deadline_ms,
-            self.insight.next_due(),
+            self.insight.next_due(now),
             Some(self.discovery_due_ms),
         ];
         let due = due

@@ -14,9 +14,9 @@ use BuiltinMetric::{
 #[test]
 fn every_minute_has_its_data() {
     let mut agent = Agent::new("");
-    agent.metrics.gauge(BacklogBytes, 17.0);
+    agent.metrics.gauge(BacklogBytes, Some(17.0));
     agent.minutes(1);
-    agent.metrics.gauge(BacklogBytes, 18.0);
+    agent.metrics.gauge(BacklogBytes, Some(18.0));
     agent.minutes(2);
     let mut seen: Vec<String> = Vec::new();
     for datum in agent.service.data() {
@@ -160,9 +160,9 @@ fn durations_have_a_series_for_each_event() {
 #[test]
 fn a_clock_that_jumps_back_repeats_nothing() {
     let mut agent = Agent::new("");
-    agent.metrics.gauge(LastDeploymentFailed, 0.0);
+    agent.metrics.gauge(LastDeploymentFailed, Some(0.0));
     agent.minutes(30);
-    agent.metrics.gauge(LastDeploymentFailed, 1.0);
+    agent.metrics.gauge(LastDeploymentFailed, Some(1.0));
     agent.now.wall_ms -= 20 * 60_000;
     agent.minutes(19);
     assert!(
@@ -206,7 +206,7 @@ fn what_the_service_would_refuse_is_refused_here() {
         .metrics
         .count(DeploymentsFailed, 1.0, wall_ms - 14 * 86_400_000);
     agent.metrics.count(LostBytes, f64::NAN, wall_ms);
-    agent.metrics.gauge(BacklogBytes, f64::INFINITY);
+    agent.metrics.gauge(BacklogBytes, Some(f64::INFINITY));
     for text in ["n=inf", "n=nan", "n=1e200", "n=twelve", "n=-0.0", "n=7"] {
         agent.hear(text);
     }
@@ -291,7 +291,7 @@ fn a_long_outage_is_bounded() {
     agent.service.mood = Mood::Refusing(ErrorClass::RetrySlowly);
     for _ in 0..21 {
         agent.count(DeploymentsFailed, 1.0);
-        agent.metrics.gauge(BacklogBytes, 5.0);
+        agent.metrics.gauge(BacklogBytes, Some(5.0));
         for _ in 0..1440 {
             agent.now.mono_ms += 60_000;
             agent.now.wall_ms += 60_000;
@@ -436,12 +436,12 @@ fn a_copied_disk_brings_no_news() {
 #[test]
 fn a_restart_leaves_no_hole() {
     let mut agent = Agent::new("");
-    agent.metrics.gauge(CodeDeployAgentHealthy, 1.0);
-    agent.metrics.gauge(DeploymentRunningSeconds, 5.0);
+    agent.metrics.gauge(CodeDeployAgentHealthy, Some(1.0));
+    agent.metrics.gauge(DeploymentRunningSeconds, Some(5.0));
     agent.minutes(2);
     agent.pass(50_000);
     agent.restart("");
-    agent.metrics.gauge(CodeDeployAgentHealthy, 1.0);
+    agent.metrics.gauge(CodeDeployAgentHealthy, Some(1.0));
     agent.minutes(3);
     let beats: Vec<i64> = agent
         .service

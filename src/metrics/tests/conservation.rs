@@ -110,7 +110,7 @@ impl Model {
             Action::Gauge(value) => {
                 let value = f64::from(value);
                 self.metrics
-                    .gauge(BuiltinMetric::DeploymentRunningSeconds, value);
+                    .gauge(BuiltinMetric::DeploymentRunningSeconds, Some(value));
             }
             Action::Pass(ms) => {
                 self.now.mono_ms += u64::from(ms);
