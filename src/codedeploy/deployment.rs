@@ -29,7 +29,7 @@ use super::tail::Tail;
 use crate::event::{EpochMs, Now};
 
 /// Lifecycle events remembered of one deployment; a whole one has 13.
-const EVENTS_MAX: usize = 32;
+const EVENTS_MAX: usize = 20;
 /// A deployment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Deployment {

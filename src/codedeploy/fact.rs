@@ -139,7 +139,7 @@ impl<'a> HookLine<'a> {
     pub(super) fn read(rest: &'a str) -> Option<Self> {
         let bytes = rest.as_bytes();
         match bytes.first()? {
-            b'[' if bytes.get(1..5) == Some(b"std") || bytes.len() > 8 => ["[stdout]", "[stderr]"]
+            b'[' => ["[stdout]", "[stderr]"]
                 .iter()
                 .find_map(|head| rest.strip_prefix(head))
                 .map(Self::Output),

@@ -7,7 +7,7 @@ use super::news::Outcome;
 use crate::event::EpochMs;
 
 /// Scripts remembered of one lifecycle event.
-const SCRIPTS_MAX: usize = 32;
+const SCRIPTS_MAX: usize = 16;
 
 /// All lifecycle events in their order.
 const ORDER: [&str; 13] = [
