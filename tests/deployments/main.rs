@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 mod corpus;
+mod health;
 mod schedule;
 mod speed;
 mod traps;
