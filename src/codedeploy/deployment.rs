@@ -129,7 +129,10 @@ impl Deployment {
     /// Whether the service has ever sent a command for it, as far as the agent log was read:
     /// never for local deployments.
     pub(super) fn is_commanded(&self) -> bool {
-        (self.events.iter()).any(|event| event.received_ms.is_some() || event.finished_ms.is_some())
+        let is_command = |event: &LifecycleEvent| {
+            [event.received_ms, event.started_ms, event.finished_ms] != [None; 3]
+        };
+        self.events.iter().any(is_command)
     }
 
     pub(super) fn is_running(&self) -> bool {

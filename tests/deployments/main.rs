@@ -8,7 +8,9 @@
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 mod corpus;
+mod health;
 mod schedule;
+mod speed;
 mod traps;
 
 use std::collections::BTreeMap;
@@ -169,7 +171,7 @@ fn the_result_is_the_same_however_the_records_come() {
         });
         same(Schedule::Live, often);
         same(Schedule::Replay, Restarts::Never);
-        let seeds = if case.len() < 1_000 { 60 } else { 6 };
+        let seeds = if case.len() < 1_000 { 25 } else { 3 };
         for seed in 0..seeds {
             same(Schedule::Shuffled(seed), Restarts::Never);
             same(Schedule::Shuffled(seed), often);
