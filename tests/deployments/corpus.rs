@@ -205,7 +205,7 @@ impl Reader {
         let mut at = 0;
         while at < bytes.len() {
             match parser.next(&memory, &chunk, at, self.now) {
-                Next::Event(event, taken) => {
+                Next::Event(event, taken) | Next::Unwanted(event, taken) => {
                     log.push(Record {
                         feed,
                         path: path.to_owned(),

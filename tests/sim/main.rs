@@ -70,6 +70,17 @@ fn ratchet(plan: fn(u64) -> Plan, per_mille_max: usize) {
     );
 }
 
+/// Every line counts once in a metric, through kills, restarts and outages: shown on seeds that
+/// write nothing but whole lines, by adding up.
+#[test]
+fn every_line_counts_once() {
+    let total = many::<Agent>(Seeds::chosen(DEFAULT_SEEDS), Plan::counting);
+    assert!(
+        total.counted > 1_000.0 || std::env::var_os("SIM_SEED").is_some(),
+        "{total:?}"
+    );
+}
+
 /// A reader without a defect breaks no promise: shown on gentle seeds, which it is made for.
 #[test]
 fn a_sound_reader_passes() {

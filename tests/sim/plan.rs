@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::oracle::counts::LINES;
 use crate::oracle::{Clockwork, Expect, Told};
 use crate::world::service::Mood;
 use crate::world::watch::Hearing;
@@ -107,6 +108,17 @@ pub(crate) struct Plan {
     pub(crate) windows: Vec<Window>,
     pub(crate) blows: Blows,
     pub(crate) habits: Habits,
+    /// Whether the application's lines are counted by a metric, and how exactly.
+    pub(crate) counting: Counting,
+}
+
+/// What is expected of a metric that counts the application's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// That its calls break no rule.
+    Legally,
+    /// That it adds up: nobody copies, damages or splits what is written.
+    Exactly,
 }
 
 impl Plan {
@@ -140,6 +152,7 @@ impl Plan {
             windows: windows(&mut rng, span_ms),
             blows: blows(&mut rng, span_ms),
             habits: habits(&mut rng, span_ms),
+            counting: Counting::Legally,
         }
     }
 
@@ -155,6 +168,26 @@ impl Plan {
         let below =
             |window: &Window| matches!(window.trouble, Trouble::FileErrors(_) | Trouble::DiskFull);
         plan.windows.retain(|window| !below(window));
+        plan
+    }
+
+    /// Kills, stops, outages, lost answers and renames, with an application that writes nothing but
+    /// whole lines of today: what must add up to the line.
+    pub(crate) fn counting(seed: u64) -> Self {
+        let mut plan = Self::kinder(seed);
+        let habits = plan.habits;
+        plan.habits = Habits {
+            codedeploy: habits.codedeploy,
+            app_files: habits.app_files.max(1),
+            rename: habits.rename,
+            rolls_at_once: habits.rolls_at_once,
+            new_deployment: habits.new_deployment,
+            gap_ms_max: habits.gap_ms_max,
+            burst_lines_max: habits.burst_lines_max,
+            ..Habits::default()
+        };
+        plan.blows.group_deleted = 0.0;
+        plan.counting = Counting::Exactly;
         plan
     }
 
@@ -272,7 +305,8 @@ impl Plan {
         write!(
             text,
             "[codedeploy]\nconfig_file = \"{CODEDEPLOY_YML}\"\n\n[[source]]\nname = \"app\"\n\
-             paths = [\"{APP_DIR}/{pattern}\"]\ngroup = \"/app\"\nstream = \"{stream}\"\n"
+             paths = [\"{APP_DIR}/{pattern}\"]\ngroup = \"/app\"\nstream = \"{stream}\"\n\n\
+             [[metric]]\nname = \"{LINES}\"\nsource = \"app\"\npattern = \".\"\n"
         )
         .expect("a string takes all");
         text

@@ -81,6 +81,13 @@ impl Subject for Agent {
         }
     }
 
+    fn since_ms(store: &MemStore) -> Option<i64> {
+        match checkpoint::load(&mut Shelf(store)) {
+            Ok(Loaded::Known(known)) => known.insight["since_ms"].as_i64(),
+            _ => None,
+        }
+    }
+
     fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String> {
         match checkpoint::load(&mut Shelf(store)) {
             Ok(Loaded::Known(known)) => Ok(known

@@ -8,13 +8,15 @@ use std::fmt::Write as _;
 
 use deploywatch::config::Identity;
 
+use crate::oracle::counts::Counts;
 use crate::oracle::duty::Ending;
 use crate::oracle::{Breach, Oracle};
-use crate::plan::{Plan, Trouble};
+use crate::plan::{Counting, Plan, Trouble};
 use crate::subject::{Edges, Gauge, Record, Subject, Wake};
 use crate::workload::Workload;
 use crate::world::World;
 use crate::world::files::Fate;
+use crate::world::service::Arrival;
 use crate::world::store::Durability;
 use crate::world::watch::Hearing;
 
@@ -36,7 +38,7 @@ const OPEN_FILES_MAX: usize = 1_024;
 const BLOW_EVERY_MS: u64 = 1_000;
 
 /// What a seed came to, for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) lines: usize,
     pub(crate) arrived: u64,
@@ -44,6 +46,7 @@ pub(crate) struct Summary {
     pub(crate) refused: u64,
     pub(crate) steps: u64,
     pub(crate) processes: u64,
+    pub(crate) counted: f64,
     pub(crate) digest: u64,
 }
 
@@ -56,6 +59,7 @@ impl Summary {
         self.refused += other.refused;
         self.steps += other.steps;
         self.processes += other.processes;
+        self.counted += other.counted;
         self.digest ^= other.digest;
     }
 }
@@ -91,6 +95,7 @@ struct Run<S> {
     voice: Voice,
     world: World,
     oracle: Oracle,
+    counts: Counts,
     workload: Workload,
     rng: fastrand::Rng,
     agent: Option<S>,
@@ -134,6 +139,7 @@ impl<S: Subject> Run<S> {
             voice,
             world,
             oracle,
+            counts: Counts::default(),
             workload,
             rng,
             agent: None,
@@ -163,6 +169,7 @@ impl<S: Subject> Run<S> {
         self.drain()?;
         self.check_idle()?;
         self.check_counts()?;
+        self.check_metrics()?;
         self.check_restart()
     }
 
@@ -220,6 +227,7 @@ impl<S: Subject> Run<S> {
         }
         next = next.min(self.learn_ms.unwrap_or(u64::MAX));
         next = next.min(self.world.service.next_ms().unwrap_or(u64::MAX));
+        next = next.min(self.world.metrics.next_ms().unwrap_or(u64::MAX));
         next = match self.wake {
             Wake::Now => now,
             Wake::At(mono_ms) => next.min(self.world.clock.at_mono(mono_ms)),
@@ -235,6 +243,7 @@ impl<S: Subject> Run<S> {
         let now = self.world.clock.ms;
         self.world.watch.is_ready()
             || self.world.service.next_ms().is_some_and(|ms| ms <= now)
+            || self.world.metrics.next_ms().is_some_and(|ms| ms <= now)
             || match self.wake {
                 Wake::Now => true,
                 Wake::At(mono_ms) => self.world.clock.at_mono(mono_ms) <= now,
@@ -248,6 +257,7 @@ impl<S: Subject> Run<S> {
 
     fn trouble(&mut self, now: u64) {
         self.world.service.mood = self.plan.mood(now);
+        self.world.metrics.mood = self.plan.mood(now);
         self.world.store.full = false;
         self.world.files.error_rate = 0.0;
         for trouble in self.plan.troubles(now) {
@@ -264,6 +274,7 @@ impl<S: Subject> Run<S> {
 
     fn calm_down(&mut self) {
         self.world.service.mood = self.plan.mood(self.plan.span_ms);
+        self.world.metrics.mood = self.plan.mood(self.plan.span_ms);
         self.world.store.full = false;
         self.world.files.error_rate = 0.0;
         self.world.fuse.reset();
@@ -350,6 +361,7 @@ impl<S: Subject> Run<S> {
         self.note_files();
         self.note_service()?;
         let broken = self.world.files.violations.pop();
+        let broken = broken.or(self.world.metrics.violations.pop());
         if let Some(broken) = broken.or(self.world.service.violations.pop()) {
             return Err(Breach(broken));
         }
@@ -419,6 +431,12 @@ impl<S: Subject> Run<S> {
                 self.say(|_| format!("  {:?} in {}: {text:?}", arrival.taking, arrival.target));
             }
         }
+        let app = |arrival: &&Arrival| self.world.service.targets[arrival.target].group == "/app";
+        self.counts.arrived(arrivals.iter().filter(app));
+        let metrics = &mut self.world.metrics;
+        let answered = std::mem::take(&mut metrics.answered);
+        self.counts
+            .took(std::mem::take(&mut metrics.takes), &answered);
         self.oracle.arrived(arrivals)?;
         self.oracle
             .answered(std::mem::take(&mut self.world.service.answered));
@@ -567,6 +585,14 @@ impl<S: Subject> Run<S> {
         Ok(())
     }
 
+    /// Every line was counted once.
+    fn check_metrics(&mut self) -> Result<(), Breach> {
+        match (self.plan.counting, S::since_ms(&self.world.store)) {
+            (Counting::Exactly, Some(since_ms)) => self.counts.check(since_ms),
+            _ => Ok(()),
+        }
+    }
+
     /// After an orderly stop nothing arrives twice, and nothing is left to send.
     fn check_restart(&mut self) -> Result<(), Breach> {
         self.stop()?;
@@ -621,6 +647,7 @@ impl<S: Subject> Run<S> {
             refused: self.oracle.refused,
             steps: self.steps,
             processes: self.processes,
+            counted: self.counts.total(),
             digest: self.world.service.digest ^ self.world.store.version.rotate_left(17),
         }
     }

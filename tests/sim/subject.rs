@@ -58,6 +58,8 @@ pub(crate) trait Subject: Sized {
     fn is_done(&self, now: Now) -> bool;
     fn finish(self, edges: &mut Edges<'_>, now: Now);
     fn gauge(&self, now: Now) -> Gauge;
+    /// When it was first started, as the state on disk says.
+    fn since_ms(store: &MemStore) -> Option<i64>;
     /// What the checkpoint on disk says; none where there is none.
     fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String>;
 }

@@ -108,6 +108,10 @@ impl<const DEFECT: u8> Subject for Toy<DEFECT> {
         }
     }
 
+    fn since_ms(_store: &MemStore) -> Option<i64> {
+        None
+    }
+
     fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String> {
         decode(store.peek(NAME))
     }

@@ -5,6 +5,7 @@
 //! order, and how far a checkpoint may have moved. It never asks the agent what it did.
 
 mod arrive;
+pub(crate) mod counts;
 pub(crate) mod duty;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,19 +1,20 @@
 //! One simulated machine and the service it talks to.
 
 pub(crate) mod clock;
-pub(crate) mod counted;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;
 pub(crate) mod metrics;
+pub(crate) mod processes;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
 
 use clock::Clock;
-use counted::{Counted, NoProcesses};
 use files::MemFiles;
 use fuse::Fuse;
+use metrics::MemMetrics;
+use processes::NoProcesses;
 use service::MemService;
 use store::MemStore;
 use watch::{Hearing, MemWatch};
@@ -26,7 +27,7 @@ pub(crate) struct World {
     pub(crate) store: MemStore,
     pub(crate) watch: MemWatch,
     pub(crate) service: MemService,
-    pub(crate) metrics: Counted,
+    pub(crate) metrics: MemMetrics,
     pub(crate) processes: NoProcesses,
 }
 
@@ -39,7 +40,7 @@ impl World {
             store: MemStore::new(seed ^ 0x570e, fuse.clone()),
             watch: MemWatch::new(seed ^ 0x3a7c, hearing),
             service: MemService::new(seed ^ 0x5e21, fuse.clone()),
-            metrics: Counted::default(),
+            metrics: MemMetrics::new(seed ^ 0x3e7c, fuse.clone()),
             processes: NoProcesses,
             fuse,
         };
@@ -53,6 +54,8 @@ impl World {
         self.files.wall_ms = self.clock.now().wall_ms;
         self.service.ms = self.clock.ms;
         self.service.true_ms = self.clock.true_ms();
+        self.metrics.ms = self.clock.ms;
+        self.metrics.true_ms = self.clock.true_ms();
     }
 
     /// Lets the watch hear of what happened to the files.
@@ -66,7 +69,7 @@ impl World {
     pub(crate) fn process_ends(&mut self) {
         self.files.exit();
         self.service.forget();
-        self.metrics = Counted::default();
+        self.metrics.forget();
         self.watch.forget();
         self.fuse.reset();
     }

@@ -1,0 +1,104 @@
+//! A line counts once, whatever happens to the process: what the metric service was told adds up
+//! to the events that the log service was told.
+//!
+//! Holds where nobody touches what is written (no copies, no damage, no partial lines), which is
+//! what [`crate::plan::Plan::counting`] makes. A request that was taken without the agent learning
+//! of it is sent again just as it was, and counts here once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deploywatch::ports::{CallId, Datum, Numbers};
+
+use super::Breach;
+use crate::world::metrics::Take;
+use crate::world::service::Arrival;
+
+/// The metric that counts the application's lines.
+pub(crate) const LINES: &str = "Lines";
+
+/// What was counted, and what there was to count.
+#[derive(Default)]
+pub(crate) struct Counts {
+    /// The application's events: stream, time and text.
+    events: BTreeSet<(usize, i64, String)>,
+    /// Lines by period, as the metric service knows them.
+    told: BTreeMap<i64, f64>,
+    /// The last call that was taken, and whether the agent knows.
+    last: Option<(CallId, Vec<Datum>, bool)>,
+}
+
+impl Counts {
+    /// Events of the application reached the log service.
+    pub(crate) fn arrived<'a>(&mut self, arrivals: impl Iterator<Item = &'a Arrival>) {
+        for arrival in arrivals.filter(|arrival| !arrival.marker) {
+            let event = (arrival.target, arrival.time_ms, arrival.message.clone());
+            self.events.insert(event);
+        }
+    }
+
+    /// The metric service took calls, and the agent learned of some.
+    pub(crate) fn took(&mut self, takes: Vec<Take>, answered: &[CallId]) {
+        for take in takes {
+            let again = self
+                .last
+                .as_ref()
+                .is_some_and(|(_, data, known)| !known && *data == take.data);
+            if !again {
+                self.tell(&take.data);
+            }
+            // One in doubt is answered, too, but by an error.
+            let known = !take.in_doubt && answered.contains(&take.call);
+            let call = if take.in_doubt {
+                CallId(u64::MAX)
+            } else {
+                take.call
+            };
+            self.last = Some((call, take.data, known));
+        }
+        if let Some((call, _, known)) = &mut self.last {
+            *known |= answered.contains(call);
+        }
+    }
+
+    fn tell(&mut self, data: &[Datum]) {
+        for datum in data.iter().filter(|datum| datum.name == LINES) {
+            let sum = match &datum.numbers {
+                Numbers::One(value) => *value,
+                Numbers::Many(values) => values.iter().map(|(value, count)| value * count).sum(),
+                Numbers::Summary { sum, .. } => *sum,
+            };
+            *self.told.entry(datum.time_ms).or_default() += sum;
+        }
+    }
+
+    /// All is drained: each period's lines were counted, each once; what is older than the agent
+    /// was not.
+    pub(crate) fn check(&self, since_ms: i64) -> Result<(), Breach> {
+        let mut owed: BTreeMap<i64, f64> = BTreeMap::new();
+        for (_, time_ms, _) in self.events.iter().filter(|event| event.1 >= since_ms) {
+            *owed.entry(time_ms.div_euclid(60_000) * 60_000).or_default() += 1.0;
+        }
+        let told = self.told.iter().filter(|(_, sum)| **sum != 0.0);
+        let told: BTreeMap<i64, f64> = told.map(|(at, sum)| (*at, *sum)).collect();
+        if told == owed {
+            return Ok(());
+        }
+        let differs = |at: &&i64| told.get(*at) != owed.get(*at);
+        let periods: BTreeSet<&i64> = told.keys().chain(owed.keys()).filter(differs).collect();
+        let first: Vec<String> = periods
+            .iter()
+            .take(5)
+            .map(|at| format!("{at}: {:?} for {:?}", told.get(at), owed.get(at)))
+            .collect();
+        Err(Breach(format!(
+            "lines were miscounted in {} periods: {}",
+            periods.len(),
+            first.join(", ")
+        )))
+    }
+
+    /// How many lines were counted.
+    pub(crate) fn total(&self) -> f64 {
+        self.told.values().sum()
+    }
+}
