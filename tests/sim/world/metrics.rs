@@ -19,8 +19,6 @@ const TOO_OLD_MS: EpochMs = 14 * 24 * 3_600_000;
 pub(crate) struct Take {
     pub(crate) call: CallId,
     pub(crate) data: Vec<Datum>,
-    /// The agent will be told that it failed, so it sends the same again.
-    pub(crate) in_doubt: bool,
     /// The true date.
     pub(crate) true_ms: EpochMs,
 }
@@ -95,8 +93,7 @@ impl MemMetrics {
         if self.chance(self.mood.timeout) {
             return failed(30_000, ErrorClass::RetrySoon, "Timeout");
         }
-        let fits = TOO_OLD_MS..=TOO_NEW_MS;
-        let window = self.true_ms - fits.start()..=self.true_ms + fits.end();
+        let window = self.true_ms - TOO_OLD_MS..=self.true_ms + TOO_NEW_MS;
         if call
             .data
             .iter()
@@ -108,7 +105,6 @@ impl MemMetrics {
         self.takes.push(Take {
             call: id,
             data: call.data.to_vec(),
-            in_doubt,
             true_ms: self.true_ms,
         });
         match in_doubt {
