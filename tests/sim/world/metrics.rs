@@ -93,8 +93,7 @@ impl MemMetrics {
         if self.chance(self.mood.timeout) {
             return failed(30_000, ErrorClass::RetrySoon, "Timeout");
         }
-        let fits = TOO_OLD_MS..=TOO_NEW_MS;
-        let window = self.true_ms - fits.start()..=self.true_ms + fits.end();
+        let window = self.true_ms - TOO_OLD_MS..=self.true_ms + TOO_NEW_MS;
         if call
             .data
             .iter()
