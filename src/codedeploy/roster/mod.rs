@@ -51,6 +51,7 @@ pub(super) struct Roster {
 
 /// The roster on disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct SavedRoster {
     deployments: Vec<Deployment>,
     specified: Option<String>,
