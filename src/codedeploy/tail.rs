@@ -26,6 +26,7 @@ impl Tail {
     }
 
     /// One more line. Called for every line of every hook: it copies at most what it may keep.
+    #[inline]
     pub(super) fn push(&mut self, line: &str) {
         let line = ending(line, BYTES_MAX - 1);
         if self.text.len() + line.len() + 1 > 2 * BYTES_MAX {
