@@ -103,6 +103,7 @@ impl Deployment {
     }
 
     /// Something was heard of it.
+    #[inline]
     pub(super) fn live(&mut self, moment: Moment) {
         let sign = moment.mono();
         if self.life.sign.is_none_or(|last| last < sign) {

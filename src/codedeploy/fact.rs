@@ -136,6 +136,7 @@ pub(super) enum HookLine<'a> {
 impl<'a> HookLine<'a> {
     /// What follows a record's head. Markers count only here: what stands behind `[stdout]` is a
     /// script's word, even where another record is glued to it.
+    #[inline]
     pub(super) fn read(rest: &'a str) -> Option<Self> {
         let bytes = rest.as_bytes();
         match bytes.first()? {

@@ -134,6 +134,7 @@ pub(super) enum Presence {
 
 /// The health on disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct SavedHealth {
     generation: Option<Generation>,
     answered_ms: Option<EpochMs>,

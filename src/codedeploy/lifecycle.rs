@@ -28,6 +28,7 @@ const ORDER: [&str; 13] = [
 
 /// A lifecycle event of a deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct LifecycleEvent {
     pub(super) name: String,
     /// Stands for the service's identifier of the command.

@@ -26,6 +26,7 @@ impl Tail {
     }
 
     /// One more line. Called for every line of every hook: it copies at most what it may keep.
+    #[inline]
     pub(super) fn push(&mut self, line: &str) {
         let line = ending(line, BYTES_MAX - 1);
         if self.text.len() + line.len() + 1 > 2 * BYTES_MAX {
@@ -54,13 +55,14 @@ impl Tail {
     }
 }
 
-/// The last lines of a text, at most 20 and 2 KiB; a first line that was cut keeps its rest.
+/// The last lines of a text, at most 20 and 2 KiB; a first line that was cut keeps its rest. They
+/// are shown in terminals, so no control character is left in them.
 pub(super) fn last_lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = ending(text, BYTES_MAX).lines().collect();
     let from = lines.len().saturating_sub(LINES_MAX);
-    lines[from..]
-        .iter()
-        .map(|line| (*line).to_owned())
+    let blank = |letter: char| if letter.is_control() { ' ' } else { letter };
+    (lines[from..].iter())
+        .map(|line| line.chars().map(blank).collect())
         .collect()
 }
 
@@ -77,6 +79,13 @@ fn ending(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_shown_steers_no_terminal() {
+        // Colours and worse must not reach who looks at the status: shown with an escape sequence.
+        let shown = last_lines("a\x1b[2Jb\tc\x07\n");
+        assert_eq!(shown, ["a [2Jb c "]);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

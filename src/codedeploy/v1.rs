@@ -209,7 +209,8 @@ fn identifier(arguments: &str) -> Option<&str> {
 /// A quoted argument that needs no unescaping.
 fn value<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {
     let at = arguments.find(name)? + name.len();
-    arguments[at..].split('"').next()
+    let (value, _) = arguments[at..].split_once('"')?;
+    Some(value)
 }
 
 /// The payload: JSON inside a quoted Ruby string, which the SDK cuts at 1,000 characters. The

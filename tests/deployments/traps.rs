@@ -714,3 +714,81 @@ fn a_hostile_log_grows_nothing() {
     let saved = serde_json::to_vec(&play.observer.saved()).unwrap();
     assert!(saved.len() < 4 * 1024 * 1024, "{} bytes", saved.len());
 }
+
+#[test]
+fn records_cut_anywhere_do_no_harm() {
+    // Half records, as they stand behind a crash, must neither panic nor invent a deployment: every
+    // record of both agents' logs, cut at a random place, after and before the whole ones.
+    for name in ["1.x/daemon", "2.x/info"] {
+        let case = Case::named(name);
+        let mut rng = fastrand::Rng::with_seed(11);
+        let mut observer = Observer::new(None, ALWAYS);
+        for _ in 0..20 {
+            for record in case.logs.iter().take(2).flatten() {
+                let mut cut = rng.usize(..=record.text.len());
+                while !record.text.is_char_boundary(cut) {
+                    cut -= 1;
+                }
+                for part in [&record.text[..cut], &record.text[cut..]] {
+                    observer.hear(
+                        record.feed,
+                        &record.path,
+                        part,
+                        record.time_ms,
+                        at(BEGIN_MS),
+                    );
+                }
+            }
+        }
+        let known: Vec<String> = case.truths.keys().map(|(id, _)| id.clone()).collect();
+        for deployment in observer.deployments(at(BEGIN_MS)).deployments {
+            let id = deployment.id.as_str();
+            assert!(
+                known.iter().any(|known| known == id) || id.starts_with("d-SECRET00"),
+                "{id}"
+            );
+        }
+    }
+}
+
+#[test]
+fn local_deployments_are_shown_without_a_verdict() {
+    // Deployments by hand never reach the agent log: their scripts must be shown, and nothing be
+    // said, counted or told of how they ended.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/2.x/local/scripts");
+    let mut play = Play::new();
+    let mut reader = Reader::new("UTC0");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let (group, id) = name
+            .trim_end_matches(".scripts.log")
+            .split_once("__")
+            .unwrap();
+        let path = PathBuf::from(format!("/r/{group}/{id}/logs/scripts.log"));
+        for record in reader.read(Builtin::Scripts, &path, &std::fs::read(&file).unwrap()) {
+            play.observer
+                .hear(record.feed, &path, &record.text, record.time_ms, play.now);
+        }
+    }
+    play.wait(60 * MINUTE_MS);
+    play.step();
+    let deployments = play.observer.deployments(play.now).deployments;
+    assert_eq!(deployments.len(), 4);
+    assert!(
+        deployments
+            .iter()
+            .all(|deployment| deployment.state == "unknown")
+    );
+    assert!(
+        deployments
+            .iter()
+            .any(|deployment| !deployment.events[0].scripts.is_empty())
+    );
+    assert_eq!(play.observer.running_seconds(play.now), 0.0);
+    assert!(
+        play.news()
+            .iter()
+            .all(|news| matches!(news.what, What::ScriptStarted { .. }))
+    );
+}

@@ -51,6 +51,7 @@ pub(super) struct Roster {
 
 /// The roster on disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct SavedRoster {
     deployments: Vec<Deployment>,
     specified: Option<String>,
@@ -66,6 +67,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The record's time on the monotonic clock, not later than now.
+    #[inline]
     pub(super) fn mono(self) -> i64 {
         let age_ms = self.now.wall_ms.saturating_sub(self.at_ms).max(0);
         mono(self.now).saturating_sub(age_ms)

@@ -103,6 +103,8 @@ impl Roster {
                 life.sign.map(|sign| sign.saturating_add(millis(limit_ms))),
                 life.untracked_since
                     .map(|since| since.saturating_add(UNTRACKED_MS)),
+                // Once after a boot, for what it cut off.
+                Some(millis(RECOVERY_MS)),
             ]
         });
         dues.flatten().filter(|due| *due > behind).min()
