@@ -23,7 +23,8 @@
 //! - `agent/`: the loop that owns all state: what happens in which order, what is kept.
 //! - `aws/`: CloudWatch Logs, credentials and the instance's identity, on the network thread.
 //! - `cli/`: one file for each command, and the demo.
-//! - `codedeploy/`: where the CodeDeploy agent keeps its files, as its configuration says.
+//! - `codedeploy/`: where the CodeDeploy agent keeps its files, what its records tell of each
+//!   deployment, and whether it is alive.
 //! - `config/`: from TOML to a checked [`config::Config`], with every mistake in one go.
 //! - `directory`: the log service that is a file.
 //! - `event`, `ports`, `status`: the nouns that cross borders, the traits the edges stand behind,

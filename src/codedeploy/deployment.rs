@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded;
 use super::ending::End;
+use super::fact::Report;
 use super::failure::{Failure, SCRIPT_BYTES_MAX};
 use super::lifecycle::{LifecycleEvent, Teller};
 use super::news::{Outbox, Outcome, What};
@@ -224,9 +225,16 @@ impl Deployment {
         }
     }
 
-    /// The service did not take the report of a command's end.
-    pub(super) fn unreported(&mut self, name: &str, identifier: Option<u64>, at_ms: EpochMs) {
-        self.command(name, identifier, at_ms).is_unreported = true;
+    /// The service took, or did not take, a report of a command's end. A failure is reported twice
+    /// by 1.x; one taken is enough.
+    pub(super) fn report(
+        &mut self,
+        report: Report,
+        name: &str,
+        identifier: Option<u64>,
+        at_ms: EpochMs,
+    ) {
+        self.command(name, identifier, at_ms).is_unreported = report == Report::NotTaken;
     }
 
     /// A script was started, says one of the files that tell of each.

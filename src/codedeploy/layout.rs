@@ -391,9 +391,9 @@ mod tests {
         for text in texts {
             assert_eq!(parse(text.as_bytes()), Ok(moved.clone()), "{text:?}");
         }
-        let text =
-            ":root_dir: /r\n:ongoing_deployment_tracking: busy\n:log_dir:\n:program_name: ~\n";
+        let text = ":root_dir: /r\n:ongoing_deployment_tracking: busy\n:log_dir:\n:program_name: ~\n:pid_dir: /p/\n";
         let layout = parse(text.as_bytes()).unwrap();
+        assert_eq!(layout.pid_file, Path::new("/p/codedeploy-agent.pid"));
         assert_eq!(layout.ongoing_deployment, Path::new("/r/busy"));
         assert_eq!(layout.log_dir, Layout::default().log_dir);
         assert_eq!(layout.program_name, "codedeploy-agent");

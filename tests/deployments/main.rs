@@ -232,7 +232,13 @@ fn the_tables_are_as_reviewed() {
             .unwrap();
         }
         for news in &outcome.news {
-            let time = jiff::Timestamp::from_millisecond(news.at_ms).unwrap();
+            let time = match news.at_ms {
+                // Which file tells first of a script's start is chance.
+                0 => "-".to_owned(),
+                at_ms => jiff::Timestamp::from_millisecond(at_ms)
+                    .unwrap()
+                    .to_string(),
+            };
             writeln!(told, "{} {time} {:?}", case.name, news.what).unwrap();
         }
     }
@@ -253,12 +259,10 @@ fn described(event: &LifecycleEventStatus) -> String {
         write!(text, " {ms} ms").unwrap();
     }
     if let Some(failure) = &event.failure {
-        write!(
-            text,
-            " {:?} {} {}",
-            failure.error_code, failure.script, failure.cause
-        )
-        .unwrap();
+        let code = failure
+            .error_code
+            .map_or("?".to_owned(), |code| code.to_string());
+        write!(text, ", code {code}: {} {}", failure.script, failure.cause).unwrap();
     }
     text
 }

@@ -792,3 +792,24 @@ fn local_deployments_are_shown_without_a_verdict() {
             .all(|news| matches!(news.what, What::ScriptStarted { .. }))
     );
 }
+
+#[test]
+fn a_report_that_the_service_did_not_take_is_marked() {
+    // A command whose report got a 500 ended as its log says, but the service does not know; when
+    // the second report of a failure is taken, it does.
+    let mut play = Play::new();
+    let report = |play: &mut Play, code: u16, status: &str| {
+        let payload = r#"{\"error_code\":5,\"script_name\":\"\",\"message\":\"m\",\"log\":\"\"}"#;
+        play.ruby(&format!(
+            r#"[Aws::CodeDeployCommand::Client {code} 2.1 3 retries] put_host_command_complete(command_status:"{status}",diagnostics:{{format:"JSON",payload:"{payload}"}},host_command_identifier:"{}") Aws::X Internal failure"#,
+            identifier("d-A1", "Install")
+        ));
+    };
+    play.acknowledge("d-A1", "Install", false);
+    report(&mut play, 500, "Failed");
+    let event = play.event("d-A1", "Install");
+    assert_eq!((event.state.as_str(), event.unreported), ("failed", true));
+    report(&mut play, 200, "Failed");
+    assert!(!play.event("d-A1", "Install").unreported);
+    assert_eq!(play.count(is_finished), 1);
+}

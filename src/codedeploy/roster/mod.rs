@@ -149,7 +149,7 @@ impl Roster {
             Deed::FailedAgain { text } => self.fail_unnamed(text, moment, telling),
             Deed::Unreported { command } => {
                 let deployment = self.known(command.deployment, moment);
-                deployment.unreported(command.event, None, moment.at_ms);
+                deployment.report(Report::NotTaken, command.event, None, moment.at_ms);
             }
             Deed::Recovered { identifier } => {
                 if let Some((id, event, hash)) = self.resolve(identifier) {
@@ -212,9 +212,7 @@ impl Roster {
             },
             telling,
         );
-        if end.report == Report::NotTaken {
-            deployment.unreported(&event, identifier, moment.at_ms);
-        }
+        deployment.report(end.report, &event, identifier, moment.at_ms);
     }
 
     /// 1.x names no deployment when the service refuses: it is the one that has that event under
