@@ -510,6 +510,7 @@ impl<S: Subject> Run<S> {
         self.records = S::checkpoint(&self.world.store).map_err(Breach)?;
         self.note_service()?;
         self.note_files();
+        self.counts.process_ended();
         self.oracle.process_ended(ending, &self.records)?;
         self.world.process_ends();
         self.note_files();

@@ -60,6 +60,13 @@ impl Counts {
         }
     }
 
+    /// The process is gone, and with it what it knew of answers and had not saved.
+    pub(crate) fn process_ended(&mut self) {
+        if let Some((_, _, known)) = &mut self.last {
+            *known = false;
+        }
+    }
+
     fn tell(&mut self, data: &[Datum]) {
         for datum in data.iter().filter(|datum| datum.name == LINES) {
             let sum = match &datum.numbers {

@@ -21,6 +21,8 @@ pub(crate) struct Take {
     pub(crate) data: Vec<Datum>,
     /// The agent will be told that it failed, so it sends the same again.
     pub(crate) in_doubt: bool,
+    /// The true date.
+    pub(crate) true_ms: EpochMs,
 }
 
 /// [`MetricService`] in memory.
@@ -106,6 +108,7 @@ impl MemMetrics {
             call: id,
             data: call.data.to_vec(),
             in_doubt,
+            true_ms: self.true_ms,
         });
         match in_doubt {
             true => failed(30_000, ErrorClass::RetrySoon, "Timeout"),
