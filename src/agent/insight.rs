@@ -269,7 +269,6 @@ impl Insight {
         let flag = |is: bool| if is { 1.0 } else { 0.0 };
         let observer = &self.observer;
         for (metric, value) in [
-            (BuiltinMetric::Heartbeat, Some(1.0)),
             (
                 BuiltinMetric::CodeDeployAgentHealthy,
                 observer.is_healthy().map(flag),
