@@ -67,7 +67,10 @@ pub(super) fn integer(node: &Node, min: usize, max: usize) -> Result<usize, Prob
 pub(super) fn number(node: &Node) -> Result<f64, Problem> {
     let remedy = "write a number, such as 1 or 0.5, without quotes";
     match &node.value {
-        #[expect(clippy::cast_precision_loss, reason = "a number so large is rounded anyway")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a number so large is rounded anyway"
+        )]
         Value::Integer(integer) => Ok(*integer as f64),
         Value::Float(float) if float.is_finite() => Ok(*float),
         Value::Float(float) => Err(Problem::new(format!("{float} is not finite"), remedy)),
