@@ -67,6 +67,8 @@ struct Life {
     breaches: Vec<String>,
     /// An alarm that could restart us was there, on a metric that we do not see.
     armed_unseen: bool,
+    /// The alarms' actions were suspended, and the service had confirmed it.
+    disarmed: bool,
     /// We were told to stop.
     said_goodbye: bool,
     /// What speaks for an alarm having caused the boot it began with.
@@ -130,6 +132,22 @@ pub struct Guard {
     /// `lived_ms` as it was saved last.
     saved_lived_ms: u64,
     changed: bool,
+}
+
+impl Boots {
+    /// What to go on with where the file is damaged: nobody knows what stood there, so actions
+    /// are suspended for a quiet period.
+    #[must_use]
+    pub fn unknown(now: Now) -> Self {
+        Self {
+            lives: VecDeque::new(),
+            suspension: Some(Suspension {
+                by: By::Breaker,
+                since_ms: now.wall_ms,
+                restarts: 0,
+            }),
+        }
+    }
 }
 
 impl Guard {
@@ -240,6 +258,31 @@ impl Guard {
         life.armed_unseen = unseen == Unseen::Armed;
         let after = (life.breaches.len(), life.armed_unseen);
         self.changed |= before != after;
+    }
+
+    /// Notes whether the service has confirmed that no action is called: what ends a life then,
+    /// it was no alarm.
+    pub fn set_disarmed(&mut self, disarmed: Disarmed) {
+        let disarmed = disarmed == Disarmed::Confirmed;
+        let life = self.present();
+        if life.disarmed != disarmed {
+            life.disarmed = disarmed;
+            self.changed = true;
+        }
+    }
+
+    /// When the life before this one was first and last seen, by the wall clock.
+    #[must_use]
+    pub fn life_before(&self) -> Option<(EpochMs, EpochMs)> {
+        let life = self.boots.lives.iter().rev().nth(1)?;
+        Some((life.began_ms, life.last_ms))
+    }
+
+    /// Whether an alarm's metric breaches, or did so shortly ago.
+    #[must_use]
+    pub fn breaches(&self, alarm: &str) -> bool {
+        let life = self.boots.lives.back();
+        life.is_some_and(|life| life.breaches.iter().any(|name| name == alarm))
     }
 
     /// The alarm's history has an action that led to this life.
@@ -361,9 +404,19 @@ pub enum Unseen {
     None,
 }
 
+/// Whether the service has confirmed that no action is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disarmed {
+    /// It has.
+    Confirmed,
+    /// Actions may be called.
+    No,
+}
+
 impl Life {
     fn cause_of_its_end(&self) -> Option<Cause> {
         match self.breaches.first() {
+            _ if self.disarmed => None,
             Some(alarm) => Some(Cause::Breach(alarm.clone())),
             None if self.armed_unseen && !self.said_goodbye => Some(Cause::NoGoodbye),
             None => None,
@@ -540,6 +593,22 @@ mod tests {
             assert_eq!(guard.suspension().is_none(), resumes);
             assert_eq!(guard.restarts(), 0);
         }
+    }
+
+    /// A reboot while actions are suspended counts for nothing: shown by a breaching life that
+    /// ends so.
+    #[test]
+    fn nothing_counts_while_suspended() {
+        let mut machine = Machine::new();
+        let mut guard = machine.boot();
+        guard.suspend(By::Breaker, 4, machine.now());
+        guard.set_disarmed(Disarmed::Confirmed);
+        guard.note_datapoint(ALARM, Breaches::Yes, MINUTE, machine.now());
+        machine.pass(&mut guard, MINUTE);
+        assert!(guard.breaches(ALARM));
+        let guard = machine.boot();
+        assert_eq!((guard.cause(), guard.restarts()), (None, 0));
+        assert!(guard.suspension().is_some() && guard.life_before().is_some());
     }
 
     /// What speaks in the history for an alarm's action counts even where nothing breached here:

@@ -1,7 +1,7 @@
 //! `[alarms]` and `[[alarm]]`: which CloudWatch alarms this instance keeps on its metrics, and
 //! what they may do to it.
 //!
-//! `read.rs` makes an [`AlarmsConfig`] of what the user wrote, `preset.rs` holds the alarms that
+//! `read.rs` makes an [`AlarmsConfig`] of what the user wrote, `key.rs` reads single values, `preset.rs` holds the alarms that
 //! come in one line, `check.rs` refuses what would act by mistake, `arn.rs` knows the forms of
 //! ARNs. CloudWatch itself checks nothing about actions: an alarm with an action it cannot carry
 //! out is made without a word and does nothing, or the wrong thing, on the day it counts. So
@@ -9,6 +9,7 @@
 
 pub mod arn;
 mod check;
+mod key;
 mod preset;
 mod read;
 
@@ -92,6 +93,8 @@ pub struct Alarm {
     pub metric: String,
     /// Whether this agent publishes the metric, so that it knows of a breach by itself.
     pub is_own_metric: bool,
+    /// A datapoint of it comes once in so many seconds, as far as we know.
+    pub datapoint_s: u32,
     /// Exactly the dimensions it is published under, sorted by name.
     pub dimensions: Vec<(String, DimensionValue)>,
     /// As CloudWatch writes it: `Maximum`, `p99`.

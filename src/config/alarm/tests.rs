@@ -122,6 +122,7 @@ fn every_key_arrives() {
         namespace: "Deploywatch".to_owned(),
         metric: "LostBytes".to_owned(),
         is_own_metric: true,
+        datapoint_s: 60,
         dimensions: vec![
             ("AutoScalingGroupName".to_owned(), machine(Variable::Asg)),
             (
