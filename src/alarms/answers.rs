@@ -2,7 +2,7 @@
 
 use super::{
     AlarmAnswer, AlarmReply, Alarms, Applied, Applying, ByHand, Change, Errand, ErrorClass,
-    LOUD_AFTER, News, Now, ServiceError, Task, Until, is_denied,
+    LOUD_AFTER, LOUD_AFTER_THROTTLES, News, Now, ServiceError, Task, Until, is_denied,
 };
 use crate::ports::alarm::AlarmCall;
 
@@ -89,13 +89,17 @@ impl Alarms {
             Err(error) if asks_owner && is_denied(&error) => applying.skip(error),
             Err(error) => {
                 self.apply_failures += 1;
+                let loud_after = match error.class {
+                    ErrorClass::Throttled => LOUD_AFTER_THROTTLES,
+                    _ => LOUD_AFTER,
+                };
                 self.apply_pace
                     .failed(error.class, now.mono_ms, &mut self.random);
                 let call = applying.next_call().map_or("", |call| call.permission());
                 let what = format!("{call} fails");
                 let error = error.to_string();
                 self.problem = Some(format!("alarms: {what}: {error}"));
-                if self.apply_failures == LOUD_AFTER {
+                if self.apply_failures == loud_after {
                     self.news.push(News::Failed { what, error });
                 }
                 return;

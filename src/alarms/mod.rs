@@ -45,8 +45,10 @@ use switch::Switch;
 /// How often a managed agent looks whether its alarms are still as it made them.
 const REFRESH_MS: u64 = 24 * 3_600_000;
 
-/// Failures of the same thing before it is told.
+/// Failures in a row before they are told; a fleet that starts is throttled, that is no news.
 const LOUD_AFTER: u32 = 3;
+/// The same, while the service only throttles.
+const LOUD_AFTER_THROTTLES: u32 = 15;
 
 /// The stage.
 #[derive(Debug)]

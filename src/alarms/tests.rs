@@ -448,8 +448,6 @@ fn without_permission_breaches_stay_here() {
         instance.live(&mut cloud, &mut time, 300_000, Some(0.0));
     }
     instance.boot(&time);
-    let now = time.now();
-    instance.agent().guard.step(now);
     let published = instance.live(&mut cloud, &mut time, 600_000, Some(0.0));
     assert_eq!(published, 0);
     let denied = |news: &&News| matches!(news, News::SuspensionDenied { .. });
