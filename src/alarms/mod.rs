@@ -120,6 +120,8 @@ impl Alarms {
             changed: true,
         };
         alarms.arm();
+        // Before anything is published: a value that goes out now could be one too many.
+        alarms.judge(now);
         alarms
     }
 
@@ -185,11 +187,7 @@ impl Alarms {
         while let Some(answer) = service.answer() {
             self.take(answer, now);
         }
-        match self.guard.step(now) {
-            Some(Verdict::Suspend { restarts }) => self.suspend(By::Breaker, restarts, now),
-            Some(Verdict::Resume) => self.resume(By::Breaker, now),
-            None => {}
-        }
+        self.judge(now);
         if self.flight.is_none()
             && let Some((errand, call)) = self.next_call(now)
         {
@@ -355,6 +353,15 @@ impl Alarms {
             false => Disarmed::No,
         };
         self.guard.set_disarmed(disarmed);
+    }
+
+    /// Lets the guard decide.
+    fn judge(&mut self, now: Now) {
+        match self.guard.step(now) {
+            Some(Verdict::Suspend { restarts }) => self.suspend(By::Breaker, restarts, now),
+            Some(Verdict::Resume) => self.resume(By::Breaker, now),
+            None => {}
+        }
     }
 
     fn suspend(&mut self, by: By, restarts: u32, now: Now) {
