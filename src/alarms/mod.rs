@@ -414,10 +414,13 @@ impl Alarms {
             return Some((Errand::Apply, call));
         }
         let acting = self.acting()?;
+        let was_due = self.history.due_ms().is_some();
         let call = self
             .history
-            .next_call(&acting, self.guard.life_before(), now)?;
-        Some((Errand::History, call))
+            .next_call(&acting, self.guard.life_before(), now);
+        // That nothing is left to ask must be known after a restart.
+        self.changed |= was_due && self.history.due_ms().is_none();
+        Some((Errand::History, call?))
     }
 }
 
