@@ -356,6 +356,7 @@ mod tests {
         fs::write(&path, text).unwrap();
         let args = CheckArgs {
             json,
+            online: false,
             config: ConfigArg {
                 path: Some(path.clone()),
             },
@@ -470,6 +471,7 @@ Cost: ";
     fn an_unreadable_file_is_named() {
         let args = CheckArgs {
             json: false,
+            online: false,
             config: ConfigArg {
                 path: Some(PathBuf::from("/nowhere/a.toml")),
             },
