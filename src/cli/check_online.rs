@@ -141,7 +141,7 @@ impl Line {
 
     /// Waits for a ring, or a moment: the caller looks again either way.
     fn listen(&self) {
-        drop(self.rings.recv_timeout(Duration::from_millis(200)));
+        let _rung = self.rings.recv_timeout(Duration::from_millis(200));
     }
 
     fn id(&mut self) -> CallId {
