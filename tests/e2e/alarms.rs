@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::support::cloud::Cloud;
-use crate::support::imds::Imds;
+use crate::support::imds::{Imds, Instance};
 use crate::support::world::{Finished, World};
 
 /// `alarms plan` found a difference.
@@ -17,7 +17,7 @@ const SNS: &str = "arn:aws:sns:eu-west-1:111122223333:oncall";
 
 /// An instance with four alarms, and its id's prefix.
 fn instance(cloud: &Cloud) -> (World, Imds, String) {
-    let imds = Imds::start();
+    let imds = Imds::start(Instance::default());
     let mut world = World::on_instance(cloud, &imds);
     world.set("alarms", "manage = true");
     for alarm in [

@@ -268,7 +268,7 @@ impl State {
             Action::CreateStream => self.create_stream(&parse(body)?),
             Action::CreateGroup => self.create_group(parse(body)?),
             Action::Retention => self.put_retention(&parse(body)?),
-            Action::PutMetrics | Action::Other => Err(Refusal::breach(
+            Action::PutMetrics | Action::Alarms | Action::Other => Err(Refusal::breach(
                 "AccessDeniedException",
                 "not authorized to perform this action: no line may depend on it",
             )),
