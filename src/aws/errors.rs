@@ -8,12 +8,13 @@
 //! | timeout, refused or reset connection, name not found, answer cut off | retry soon |
 //! | TLS that does not trust the other side | retry slowly |
 //! | `ResourceNotFoundException` of a put or of CreateLogStream | missing target |
+//! | `ResourceNotFound(Exception)` of a call about alarms: there is none of that name | missing target |
 //! | `ResourceNotFoundException` of CreateLogGroup or PutRetentionPolicy | retry slowly |
 //! | `ResourceAlreadyExistsException` | already exists |
 //! | `DataAlreadyAcceptedException` | already accepted |
 //! | any code that begins with `KMS`; `InvalidParameterException` about a KMS key | retry slowly |
 //! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of events or metrics) | invalid |
-//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData | invalid |
+//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData or about an alarm, `InvalidFormatFault` | invalid |
 //! | the same of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
 //! | any other 4xx, redirects, answers that cannot be read | retry slowly |
@@ -44,6 +45,8 @@ pub(crate) enum Operation {
     CreateLogGroup,
     PutRetentionPolicy,
     PutMetricData,
+    /// Any of those about alarms.
+    Alarms,
 }
 
 /// What went wrong, in our words: everything the table looks at.
@@ -173,8 +176,10 @@ impl Failure {
                 | "MissingParameter"
                 | "MissingRequiredParameterException"
                 | "ValidationError",
-                Operation::PutMetricData,
+                Operation::PutMetricData | Operation::Alarms,
             ) => Invalid,
+            ("InvalidFormatFault" | "ValidationException", Operation::Alarms) => Invalid,
+            ("ResourceNotFound" | "ResourceNotFoundException", Operation::Alarms) => MissingTarget,
             _ => return None,
         };
         Some(class)

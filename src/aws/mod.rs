@@ -1,4 +1,4 @@
-//! The network edge: CloudWatch Logs, CloudWatch and the instance's identity, on one thread of their own.
+//! The network edge: CloudWatch Logs, CloudWatch with its alarms, and the instance's identity, on one thread of their own.
 //!
 //! [`start`] spawns the thread, which runs a single-threaded tokio; nothing outside this folder
 //! knows that tokio exists. Calls go in and answers come out through channels, and the caller's
@@ -13,6 +13,7 @@
 //! - Nothing that could be a credential is logged or passed on.
 //! - The thread's death is visible: [`CloudWatchLogs::is_running`].
 
+mod alarms;
 mod client;
 mod clock_skew;
 mod errors;
@@ -38,9 +39,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{AwsConfig, Compression, Identity};
+use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
 use crate::ports::{
     CallId, LogAnswer, LogCall, LogService, MetricAnswer, MetricCall, MetricService,
 };
+use alarms::AlarmCalls;
 use client::{Gateway, RegionState, Settings};
 use clock_skew::Clock;
 use identity::{Parts, Seeker};
@@ -59,15 +62,25 @@ pub struct AwsOptions {
     pub wanted: BTreeSet<String>,
 }
 
+/// What the network thread does for the rest of the process.
+#[derive(Debug)]
+pub struct Services {
+    /// CloudWatch Logs.
+    pub logs: CloudWatchLogs,
+    /// CloudWatch metrics.
+    pub metrics: CloudWatchMetrics,
+    /// CloudWatch alarms.
+    pub alarms: CloudWatchAlarms,
+    /// What is known of this instance.
+    pub identity: IdentityFeed,
+}
+
 /// Starts the network thread. `waker` is called on it whenever there is something to fetch, so it
 /// must be quick.
 ///
 /// # Errors
 /// When the CA bundle or the endpoint is unusable, or the system has no thread left.
-pub fn start(
-    options: AwsOptions,
-    waker: impl Fn() + Send + 'static,
-) -> io::Result<(CloudWatchLogs, CloudWatchMetrics, IdentityFeed)> {
+pub fn start(options: AwsOptions, waker: impl Fn() + Send + 'static) -> io::Result<Services> {
     let settings = Settings::from_environment(options.aws);
     start_with(settings, options.compression, options.wanted, waker)
 }
@@ -77,7 +90,7 @@ fn start_with(
     compression: Compression,
     wanted: BTreeSet<String>,
     waker: impl Fn() + Send + 'static,
-) -> io::Result<(CloudWatchLogs, CloudWatchMetrics, IdentityFeed)> {
+) -> io::Result<Services> {
     if let Some(url) = &settings.aws.endpoint_url
         && !http::is_url(url)
     {
@@ -96,6 +109,7 @@ fn start_with(
     let (calls, calls_in) = mpsc::unbounded_channel();
     let (answers_out, answers) = channel();
     let (metric_answers_out, metric_answers) = channel();
+    let (alarm_answers_out, alarm_answers) = channel();
     let (feed_out, feed) = watch::channel(None);
     let worker = Worker {
         settings,
@@ -105,6 +119,7 @@ fn start_with(
         calls: calls_in,
         answers: answers_out,
         metric_answers: metric_answers_out,
+        alarm_answers: alarm_answers_out,
         feed: feed_out,
     };
     std::thread::Builder::new()
@@ -123,12 +138,22 @@ fn start_with(
         answers: metric_answers,
         unsent: VecDeque::new(),
     };
+    let alarms = CloudWatchAlarms {
+        calls: calls.clone(),
+        answers: alarm_answers,
+        unsent: VecDeque::new(),
+    };
     let logs = CloudWatchLogs {
         calls,
         answers,
         unsent: VecDeque::new(),
     };
-    Ok((logs, metrics, identity))
+    Ok(Services {
+        logs,
+        metrics,
+        alarms,
+        identity,
+    })
 }
 
 /// What the thread is asked.
@@ -136,6 +161,7 @@ fn start_with(
 enum Call {
     Log(CallId, LogCall),
     Metric(CallId, MetricCall),
+    Alarm(CallId, AlarmCall),
 }
 
 /// CloudWatch Logs as the middle sees it.
@@ -162,7 +188,7 @@ impl LogService for CloudWatchLogs {
         if let Err(back) = self.calls.send(Call::Log(id, call)) {
             let batch = match back.0 {
                 Call::Log(_, LogCall::Put { batch, .. }) => Some(batch),
-                Call::Log(..) | Call::Metric(..) => None,
+                Call::Log(..) | Call::Metric(..) | Call::Alarm(..) => None,
             };
             self.unsent.push_back(LogAnswer {
                 id,
@@ -199,6 +225,32 @@ impl MetricService for CloudWatchMetrics {
     }
 
     fn answer(&mut self) -> Option<MetricAnswer> {
+        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
+        self.answers
+            .try_recv()
+            .ok()
+            .or_else(|| self.unsent.pop_front())
+    }
+}
+
+/// CloudWatch's alarms as the middle sees them.
+#[derive(Debug)]
+pub struct CloudWatchAlarms {
+    calls: mpsc::UnboundedSender<Call>,
+    answers: Receiver<AlarmAnswer>,
+    /// Answers to calls that the dead thread could not take.
+    unsent: VecDeque<AlarmAnswer>,
+}
+
+impl AlarmService for CloudWatchAlarms {
+    fn submit(&mut self, id: CallId, call: AlarmCall) {
+        if self.calls.send(Call::Alarm(id, call)).is_err() {
+            let result = Err(broken("the network thread has ended"));
+            self.unsent.push_back(AlarmAnswer { id, result });
+        }
+    }
+
+    fn answer(&mut self) -> Option<AlarmAnswer> {
         // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
         self.answers
             .try_recv()
@@ -248,6 +300,7 @@ struct Worker {
     calls: mpsc::UnboundedReceiver<Call>,
     answers: Sender<LogAnswer>,
     metric_answers: Sender<MetricAnswer>,
+    alarm_answers: Sender<AlarmAnswer>,
     feed: watch::Sender<Option<Identity>>,
 }
 
@@ -267,9 +320,10 @@ impl Worker {
         });
         let gateway = Rc::new(Gateway::new(self.settings, self.http, clock, region));
         let logs: SharedLogs = Rc::new(Logs::new(Rc::clone(&gateway), self.compression));
-        let monitoring = Rc::new(Monitoring::new(gateway));
+        let monitoring = Rc::new(Monitoring::new(Rc::clone(&gateway)));
+        let alarms = Rc::new(AlarmCalls::new(gateway));
         let (mut calls, answers) = (self.calls, self.answers);
-        let metric_answers = self.metric_answers;
+        let (metric_answers, alarm_answers) = (self.metric_answers, self.alarm_answers);
         let tasks = LocalSet::new();
         // Ending this ends the tasks with it: the caller is gone, or has its last answers. The
         // seeker is no task, so that a panic in it ends the thread, which is noticed.
@@ -290,6 +344,10 @@ impl Worker {
                     Call::Metric(id, call) => {
                         let task = serve_metrics(Rc::clone(&monitoring), id, call);
                         answer(task, metric_answers.clone(), Rc::clone(bell));
+                    }
+                    Call::Alarm(id, call) => {
+                        let task = serve_alarms(Rc::clone(&alarms), id, call);
+                        answer(task, alarm_answers.clone(), Rc::clone(bell));
                     }
                 }
             }
@@ -314,6 +372,15 @@ async fn serve_metrics(monitoring: Rc<Monitoring>, id: CallId, call: MetricCall)
         .await
         .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
     MetricAnswer { id, result }
+}
+
+/// The same for a call about alarms.
+async fn serve_alarms(alarms: Rc<AlarmCalls>, id: CallId, call: AlarmCall) -> AlarmAnswer {
+    let task = tokio::task::spawn_local(async move { alarms.make(&call).await });
+    let result = task
+        .await
+        .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
+    AlarmAnswer { id, result }
 }
 
 /// The same for a call about logs, whose batch comes back too.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::alarms::AlarmBook;
 use super::fault::{Call, Dice, Fault, Trouble};
 use super::monitoring::{self, PutMetrics, StoredDatum};
 use super::rules::{self, Put, Rejected};
@@ -24,6 +25,8 @@ pub(crate) enum Action {
     Retention,
     /// PutMetricData.
     PutMetrics,
+    /// Any call about alarms.
+    Alarms,
     /// Anything else, above all Describe*: no line may depend on it.
     Other,
 }
@@ -145,6 +148,8 @@ pub(crate) struct State {
     pub(crate) metrics: Vec<StoredDatum>,
     /// Metric names that make CloudWatch call their call invalid.
     pub(crate) metric_poison: Vec<String>,
+    /// Alarms.
+    pub(crate) alarms: AlarmBook,
     /// What the client did that the service forbids.
     pub(crate) violations: Vec<String>,
     /// Events rejected one by one: too new, too old, expired.
@@ -181,6 +186,7 @@ impl Default for State {
             puts: Vec::new(),
             metrics: Vec::new(),
             metric_poison: Vec::new(),
+            alarms: AlarmBook::default(),
             violations: Vec::new(),
             rejected: 0,
             faults: Vec::new(),
@@ -262,7 +268,7 @@ impl State {
             Action::CreateStream => self.create_stream(&parse(body)?),
             Action::CreateGroup => self.create_group(parse(body)?),
             Action::Retention => self.put_retention(&parse(body)?),
-            Action::PutMetrics | Action::Other => Err(Refusal::breach(
+            Action::PutMetrics | Action::Alarms | Action::Other => Err(Refusal::breach(
                 "AccessDeniedException",
                 "not authorized to perform this action: no line may depend on it",
             )),

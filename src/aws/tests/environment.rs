@@ -50,7 +50,8 @@ fn goes_through_a_proxy_but_not_to_metadata() {
         let waker = move || {
             let _heard = ring.send(());
         };
-        let (logs, metrics, feed) = start(options, waker).unwrap();
+        let services = start(options, waker).unwrap();
+        let (logs, metrics, feed) = (services.logs, services.metrics, services.identity);
         let mut edge = Edge {
             logs,
             metrics,

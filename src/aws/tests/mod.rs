@@ -42,15 +42,15 @@ impl Edge {
     fn start(settings: Settings, compression: Compression, wanted: &[&str]) -> Self {
         let (ring, rings) = channel();
         let wanted = wanted.iter().map(|&name| name.to_owned()).collect();
-        let (logs, metrics, feed) = start_with(settings, compression, wanted, move || {
+        let services = start_with(settings, compression, wanted, move || {
             // The test may be over.
             let _heard = ring.send(());
         })
         .unwrap();
         Self {
-            logs,
-            metrics,
-            feed,
+            logs: services.logs,
+            metrics: services.metrics,
+            feed: services.identity,
             rings,
             next: 0,
         }
