@@ -325,7 +325,7 @@ pub struct Loss {
     pub path: PathBuf,
     /// How many.
     pub bytes: u64,
-    /// Why, in words for people.
+    /// Why, in words for people. Of a note that is about no loss: all there is to say.
     pub reason: String,
     /// When it was noticed.
     pub at_ms: EpochMs,

@@ -44,6 +44,9 @@ pub struct Status {
     /// How publishing metrics goes.
     #[serde(default)]
     pub metrics: MetricsStatus,
+    /// The alarms that this instance keeps.
+    #[serde(default)]
+    pub alarms: AlarmsStatus,
 }
 
 /// Where one file is.

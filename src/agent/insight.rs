@@ -24,6 +24,7 @@ use crate::event::{EpochMs, Event, Now};
 use crate::metrics::{self, Metrics};
 use crate::status::{AgentHealth, DeploymentsStatus, MetricsStatus, SourceCounts};
 
+use super::alarming::Guarded;
 use super::{Edges, Host};
 
 /// How long a stop waits for metrics, whatever becomes of the logs: what is left goes with the
@@ -97,6 +98,13 @@ pub(super) struct Logs<'a> {
     pub(super) backlog_bytes: u64,
 }
 
+/// What the agent tells each step.
+pub(super) struct Told<'a> {
+    pub(super) counts: &'a BTreeMap<String, SourceCounts>,
+    /// 1 while the alarms' actions are to be suspended, else 0.
+    pub(super) suspended: f64,
+}
+
 /// Where an event was heard.
 #[derive(Clone, Copy)]
 pub(super) struct Heard<'a> {
@@ -164,6 +172,13 @@ impl Insight {
         self.metrics.learn(identity);
     }
 
+    /// The name of the source that is the CodeDeploy agent's own log, if it is watched.
+    pub(super) fn agent_source(&self) -> Option<Arc<str>> {
+        let mut builtins = self.builtins.iter();
+        let (name, _) = builtins.find(|(_, builtin)| **builtin == Builtin::Agent)?;
+        Some(Arc::clone(name))
+    }
+
     /// Who listens to a source.
     pub(super) fn ear(&self, source: &str) -> Ear {
         Ear {
@@ -199,7 +214,8 @@ impl Insight {
     pub(super) fn step(
         &mut self,
         edges: &mut Edges<'_>,
-        counts: &BTreeMap<String, SourceCounts>,
+        told: &Told<'_>,
+        mut guarded: Guarded<'_>,
         now: Now,
     ) {
         if !self.builtins.is_empty() {
@@ -209,9 +225,12 @@ impl Insight {
             say(&news);
             self.count(&news);
         }
-        self.count_totals(counts, now);
+        self.count_totals(told.counts, now);
         self.set_gauges(now);
-        self.metrics.step(now, edges.metrics);
+        let suspended = Some(told.suspended);
+        self.metrics
+            .gauge(BuiltinMetric::ActionsSuspended, suspended);
+        self.metrics.step(now, edges.metrics, &mut guarded);
     }
 
     /// Makes metrics of news.

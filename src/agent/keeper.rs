@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::event::{FileOrigin, FileRecord, Loss, Now, Offset, Skip};
+use crate::alarms::state;
+use crate::event::{EpochMs, FileOrigin, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
 use crate::ports::Store;
 use crate::ship::checkpoint::{self, Checkpoint, Loaded};
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The state directory holds what a newer version wrote.
     #[error(transparent)]
     State(#[from] checkpoint::LoadError),
+    /// It holds what a newer version wrote about boots and alarms.
+    #[error(transparent)]
+    Boots(#[from] state::LoadError),
     /// The state directory cannot be read.
     #[error("failed to read the state directory")]
     Io(#[from] io::Error),
@@ -181,9 +186,8 @@ impl Keeper {
         tracing::error!(path = %lost.path.display(), bytes = lost.bytes, reason = lost.reason, "bytes were lost");
         let counts = self.counts.entry(lost.source.to_string()).or_default();
         *counts.lost.entry(lost.reason.to_owned()).or_default() += lost.bytes;
-        self.next_loss += 1;
-        self.losses.push_back(Loss {
-            id: self.next_loss,
+        self.add_marker(Loss {
+            id: 0,
             source: lost.source.to_string(),
             path: lost.path.clone(),
             bytes: lost.bytes,
@@ -191,11 +195,33 @@ impl Keeper {
             at_ms: now.wall_ms,
             family: lost.family.clone(),
         });
+        self.touch(now);
+    }
+
+    /// Has an event of our own written into a file's stream.
+    pub(super) fn tell(&mut self, source: &str, path: &Path, text: &str, at_ms: EpochMs, now: Now) {
+        self.add_marker(Loss {
+            id: 0,
+            source: source.to_owned(),
+            path: path.to_owned(),
+            bytes: 0,
+            reason: text.to_owned(),
+            at_ms,
+            family: path.to_owned(),
+        });
+        self.touch(now);
+    }
+
+    fn add_marker(&mut self, loss: Loss) {
+        self.next_loss += 1;
+        self.losses.push_back(Loss {
+            id: self.next_loss,
+            ..loss
+        });
         self.unsent.push_back(self.next_loss);
         while self.losses.len() > LOSSES_MAX {
             self.losses.pop_front();
         }
-        self.touch(now);
     }
 
     /// The next loss whose marker is not on its way.
@@ -328,6 +354,9 @@ impl Keeper {
 
 /// The text of a loss marker.
 pub(super) fn marker_text(loss: &Loss) -> String {
+    if loss.bytes == 0 {
+        return format!("deploywatch: {}", loss.reason);
+    }
     format!(
         "deploywatch: {} bytes of {} were lost: {}",
         loss.bytes,

@@ -12,6 +12,7 @@
 //! - Stopping settles nothing: what has no answer is read again after the next start.
 //! - Same inputs, same clock, same seed: same calls.
 
+mod alarming;
 mod insight;
 mod keeper;
 mod lane;
@@ -25,16 +26,19 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::alarms::{Alarms, state};
 use crate::codedeploy::layout::Discovery;
 use crate::config::{Config, Identity};
 use crate::event::{EpochMs, FileId, Now, Origin};
 use crate::parse::Parser;
+use crate::ports::alarm::AlarmService;
 use crate::ports::{Files, LogService, MetricService, Processes, Store, Watch};
 use crate::ship::ledger::{Ledger, Noted};
 use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
 
-use insight::Insight;
+use alarming::Guarded;
+use insight::{Insight, Told};
 pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
@@ -56,6 +60,8 @@ pub struct Edges<'a> {
     pub logs: &'a mut dyn LogService,
     /// Where metrics go.
     pub metrics: &'a mut dyn MetricService,
+    /// Where alarms are kept.
+    pub alarms: &'a mut dyn AlarmService,
     /// The machine's processes.
     pub processes: &'a mut dyn Processes,
 }
@@ -91,6 +97,7 @@ pub struct Agent {
     shipper: Shipper,
     keeper: Keeper,
     insight: Insight,
+    alarms: Alarms,
     announcer: Announcer,
     parsers: BTreeMap<Arc<str>, Parser>,
     lanes: BTreeMap<FileId, Lane>,
@@ -135,6 +142,9 @@ impl Agent {
             ..Limits::default()
         };
         let shipper = Shipper::new(limits, seed);
+        let boots = state::load(edges.store, now)?;
+        let boot_id = host.boot_id.clone().unwrap_or_default();
+        let alarms = Alarms::new(&config.alarms, boots, &boot_id, seed, now);
         let discovery = Discovery::default();
         let mut agent = Self {
             tail: Tail::new(records, host.boot_ms),
@@ -143,6 +153,7 @@ impl Agent {
             host,
             identity: Arc::new(Identity::default()),
             ledger: Ledger::default(),
+            alarms,
             announcer: Announcer::default(),
             shipper,
             keeper,
@@ -162,7 +173,8 @@ impl Agent {
     }
 
     /// Takes what was learned about the instance: names of targets may now be known.
-    pub fn learn(&mut self, identity: Identity) {
+    pub fn learn(&mut self, identity: Identity, now: Now) {
+        self.alarms.learn(&identity, now);
         self.insight.learn(&identity);
         self.identity = Arc::new(identity);
         for id in std::mem::take(&mut self.nameless) {
@@ -171,7 +183,8 @@ impl Agent {
     }
 
     /// Takes another configuration between two steps.
-    pub fn reload(&mut self, config: Config, edges: &mut Edges<'_>) {
+    pub fn reload(&mut self, config: Config, edges: &mut Edges<'_>, now: Now) {
+        self.alarms.reload(&config.alarms, now);
         self.config = config;
         self.shipper.set_flush_interval_ms(flush_ms(&self.config));
         self.discovery = Discovery::default();
@@ -219,6 +232,7 @@ impl Agent {
         self.tail.look_at_everything();
         self.shipper.close_open();
         self.insight.stop(now);
+        self.alarms.say_goodbye();
     }
 
     /// Whether a stop is complete: nothing is left to send, or the time is over.
@@ -355,7 +369,17 @@ impl Agent {
     /// Makes of the records that were heard what is to be made of them.
     fn conclude(&mut self, edges: &mut Edges<'_>, now: Now) {
         self.insight.confirm(self.keeper.saved_insight);
-        self.insight.step(edges, &self.keeper.counts, now);
+        self.tend_alarms(edges, now);
+        let suspended = self.alarms.actions_suspended();
+        let guarded = Guarded {
+            alarms: &mut self.alarms,
+            now,
+        };
+        let told = Told {
+            counts: &self.keeper.counts,
+            suspended,
+        };
+        self.insight.step(edges, &told, guarded, now);
         if self.insight.is_dirty() {
             self.keeper.touch(now);
         }
@@ -375,6 +399,7 @@ impl Agent {
             self.keeper.next_due(),
             deadline_ms,
             self.insight.next_due(now),
+            self.alarms.next_due(),
             Some(self.discovery_due_ms),
         ];
         let due = due

@@ -40,6 +40,7 @@ impl Agent {
             deployments,
             codedeploy_health,
             metrics: self.insight.metrics(now),
+            alarms: self.alarms.status(),
         }
     }
 

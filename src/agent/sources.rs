@@ -22,6 +22,7 @@ impl Agent {
         }
         // On the same beat as the scans.
         self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
+        self.take_order(edges, now);
         // Other problems are said where they are noticed.
         self.announcer.announce(self.shipper.problems());
         let files = self.tail.files();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
-use crate::aws::{self, AwsOptions, CloudWatchLogs, CloudWatchMetrics, IdentityFeed};
+use crate::aws::{self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, IdentityFeed};
 use crate::config::{Config, Sink};
 use crate::directory::{DirectoryMetrics, DirectorySink};
 use crate::os::files::OsFiles;
@@ -84,6 +84,7 @@ struct Process {
     store: OsStore,
     watch: NotifyWatch,
     out: Out,
+    alarms: CloudWatchAlarms,
     processes: SystemProcesses,
     identity: IdentityFeed,
     wakeup: Wakeup,
@@ -106,7 +107,12 @@ impl Process {
             wanted: config.variables().iter().map(ToString::to_string).collect(),
         };
         let callback = waker.callback();
-        let aws::Services { logs, metrics, identity, .. } =
+        let aws::Services {
+            logs,
+            metrics,
+            alarms,
+            identity,
+        } =
             aws::start(options, callback).context("failed to start the network thread")?;
         let out = match &config.logs.sink {
             Sink::CloudWatch => Out::CloudWatch(logs, metrics),
@@ -122,6 +128,7 @@ impl Process {
             store,
             watch,
             out,
+            alarms,
             processes: SystemProcesses,
             identity,
             wakeup,
@@ -177,7 +184,7 @@ impl Process {
     fn turn(&mut self, agent: &mut Agent) -> Next {
         let now = clock::now();
         if let Some(identity) = self.identity.take() {
-            agent.learn(identity);
+            agent.learn(identity, now);
         }
         let next = agent.step(&mut self.edges(), now);
         while let Some(client) = self.status.as_ref().and_then(StatusSocket::request) {
@@ -245,7 +252,7 @@ impl Process {
                 }
                 self.log.set_level(config.agent.log_level);
                 self.config = config.clone();
-                agent.reload(config, &mut self.edges());
+                agent.reload(config, &mut self.edges(), clock::now());
                 tracing::info!("configuration reloaded");
             }
             Err(error) => {
@@ -263,6 +270,7 @@ impl Process {
             watch: &mut self.watch,
             logs,
             metrics,
+            alarms: &mut self.alarms,
             processes: &mut self.processes,
         }
     }

@@ -220,6 +220,12 @@ fn name(key: &'static str, value: Value, into: &mut String) -> Result<(), Layout
 }
 
 impl Layout {
+    /// The CodeDeploy agent's own log, as long as it is not rotated.
+    #[must_use]
+    pub fn agent_log(&self) -> PathBuf {
+        self.log_dir.join(format!("{}.log", self.program_name))
+    }
+
     /// The built-in sources that are switched on, with the paths they have in this layout. Paths
     /// the user gave one stay.
     #[must_use]

@@ -51,7 +51,7 @@ pub(super) struct Seen {
 impl Look {
     pub(super) fn at_files(&mut self, files: &mut dyn Files, layout: &Layout) -> Seen {
         self.pid = pid(files, &layout.pid_file);
-        let log = layout.log_dir.join(format!("{}.log", layout.program_name));
+        let log = layout.agent_log();
         let log = files.stat(Path::new("/"), &log).ok();
         let is_there = self.pid != Pid::Missing
             || log.is_some()

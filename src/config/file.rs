@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alarm::{Around, alarms};
-use super::metric::{Surroundings, metrics};
+use super::metric::{BuiltinMetric, Surroundings, metrics};
 use super::mistake::{Mistake, Note, Report};
 use super::section::Section;
 use super::source::{Shipping, builtin_source, user_source};
@@ -35,13 +35,16 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
         codedeploy: codedeploy.enabled,
         sources: source_names,
     };
-    let metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
+    let mut metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
     let around = Around {
         metrics: &metrics,
         codedeploy: codedeploy.enabled,
         region: aws.region.as_deref(),
     };
     let alarms = alarms(top.section("alarms"), top.sections("alarm"), &around);
+    if !alarms.alarms.iter().any(|alarm| alarm.ec2_action().is_some()) {
+        metrics.disable.insert(BuiltinMetric::ActionsSuspended);
+    }
     top.finish(&[
         ("sources", "write [[source]]"),
         ("log", "write [logs]"),

@@ -55,6 +55,27 @@ pub(crate) use publish::bytes_of as bytes_of_datum;
 /// A period is sent so much of its length after its end, at most: one in so many.
 const JITTER_SHARE: u64 = 6;
 
+/// Who looks at data before they leave: alarms may act on them.
+pub trait Customs {
+    /// A datum was made, and will be sent as soon as it may.
+    fn made(&mut self, datum: &Datum);
+
+    /// Whether a datum may be sent now. One that may not is given up and counted.
+    fn may_leave(&self, datum: &Datum) -> bool;
+}
+
+/// Lets everything pass.
+#[derive(Debug)]
+pub struct OpenBorder;
+
+impl Customs for OpenBorder {
+    fn made(&mut self, _datum: &Datum) {}
+
+    fn may_leave(&self, _datum: &Datum) -> bool {
+        true
+    }
+}
+
 /// Counts and publishes.
 #[derive(Debug)]
 pub struct Metrics {
@@ -190,7 +211,12 @@ impl Metrics {
     }
 
     /// One turn: takes answers, ends a period, sends what is due and saved.
-    pub fn step(&mut self, now: Now, service: &mut dyn MetricService) {
+    pub fn step(
+        &mut self,
+        now: Now,
+        service: &mut dyn MetricService,
+        customs: &mut dyn Customs,
+    ) {
         if self.publisher.settle(service, now, &mut self.tally) {
             self.version += 1;
         }
@@ -200,11 +226,14 @@ impl Metrics {
         self.turn(now);
         if self.is_publish_due(now) && self.publisher.is_idle() && self.is_someone() {
             self.expire(now);
-            self.make_request(now);
+            self.make_request(now, customs);
         }
         if self.is_someone() {
             let when = (now, now.wall_ms - OLDEST_MS);
             let saved = self.saved_version;
+            if self.publisher.is_due(saved, now) && self.publisher.hold_back(customs, &mut self.tally) {
+                self.version += 1;
+            }
             if self.publisher.submit(service, saved, when, &mut self.tally) {
                 self.version += 1;
             }
@@ -333,7 +362,7 @@ impl Metrics {
 
     /// Makes one request of what may be sent, the newest first: after an outage the present
     /// matters most.
-    fn make_request(&mut self, now: Now) {
+    fn make_request(&mut self, now: Now, customs: &mut dyn Customs) {
         let mut chosen = Vec::new();
         let mut nowhere = BTreeSet::new();
         let (mut count, mut bytes) = (0, 0);
@@ -363,7 +392,10 @@ impl Metrics {
         let mut data = Vec::new();
         for (at_ms, series, datum) in chosen {
             self.registry.take(at_ms, &series);
-            data.extend(datum);
+            if let Some(datum) = datum {
+                customs.made(&datum);
+                data.push(datum);
+            }
         }
         self.say_without_value(nowhere);
         if data.is_empty() {

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::Customs;
 use super::numbers;
 use super::tally::{Refusal, Tally};
 use crate::event::{EpochMs, Now};
@@ -160,6 +161,28 @@ impl Publisher {
         changed
     }
 
+    /// Whether the front request may leave now.
+    pub(super) fn is_due(&self, saved_version: u64, now: Now) -> bool {
+        let due = self.due_ms(saved_version);
+        due.is_some_and(|due_ms| due_ms <= now.mono_ms)
+    }
+
+    /// Gives up data that must not leave now; true if there were any. What was made and may have
+    /// been taken before is sent without them: a repetition only ever gets smaller.
+    pub(super) fn hold_back(&mut self, customs: &dyn Customs, tally: &mut Tally) -> bool {
+        let Some(request) = self.requests.front_mut() else {
+            return false;
+        };
+        let before = request.data.len();
+        request.data.retain(|datum| customs.may_leave(datum));
+        let held = before - request.data.len();
+        tally.refuse(Refusal::HeldBack, held as u64);
+        if request.data.is_empty() {
+            self.requests.pop_front();
+        }
+        held > 0
+    }
+
     /// Sends the front request if it is its time; true if data were given up for their age.
     pub(super) fn submit(
         &mut self,
@@ -168,8 +191,7 @@ impl Publisher {
         (now, oldest_ms): (Now, EpochMs),
         tally: &mut Tally,
     ) -> bool {
-        let due = self.due_ms(saved_version);
-        if self.in_flight.is_some() || due.is_none_or(|due| due > now.mono_ms) {
+        if !self.is_due(saved_version, now) {
             return false;
         }
         let aged = self.drop_older(oldest_ms, tally);

@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Invalid,
     /// It waited when the machine was booted: old news.
     BeforeBoot,
+    /// An alarm could have acted on it while actions are to be suspended.
+    HeldBack,
     /// It was counted on another instance, of which this one is a copy.
     OtherInstance,
 }
@@ -37,6 +39,7 @@ impl Refusal {
             Self::NoRoom => "no_room",
             Self::Invalid => "invalid",
             Self::BeforeBoot => "before_boot",
+            Self::HeldBack => "held_back",
             Self::OtherInstance => "other_instance",
         }
     }

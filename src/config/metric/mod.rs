@@ -150,6 +150,9 @@ pub enum BuiltinMetric {
     LostBytes,
     /// Events that CloudWatch Logs refused in the period.
     RefusedEvents,
+    /// 1 while the actions of this instance's alarms are suspended, else 0; only where there is
+    /// an alarm that acts on the instance.
+    ActionsSuspended,
 }
 
 /// How the numbers of a period become one datum.
@@ -166,7 +169,7 @@ pub enum Statistic {
 
 impl BuiltinMetric {
     /// All of them, in the order they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Heartbeat,
         Self::CodeDeployAgentHealthy,
         Self::DeploymentsSucceeded,
@@ -177,6 +180,7 @@ impl BuiltinMetric {
         Self::BacklogBytes,
         Self::LostBytes,
         Self::RefusedEvents,
+        Self::ActionsSuspended,
     ];
 
     /// Its name in CloudWatch.
@@ -193,6 +197,7 @@ impl BuiltinMetric {
             Self::BacklogBytes => "BacklogBytes",
             Self::LostBytes => "LostBytes",
             Self::RefusedEvents => "RefusedEvents",
+            Self::ActionsSuspended => "ActionsSuspended",
         }
     }
 
@@ -200,7 +205,9 @@ impl BuiltinMetric {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::CodeDeployAgentHealthy | Self::LastDeploymentFailed => "None",
+            Self::CodeDeployAgentHealthy | Self::LastDeploymentFailed | Self::ActionsSuspended => {
+                "None"
+            }
             Self::DeploymentRunningSeconds | Self::LifecycleEventSeconds => "Seconds",
             Self::BacklogBytes | Self::LostBytes => "Bytes",
             Self::Heartbeat
@@ -218,6 +225,7 @@ impl BuiltinMetric {
             | Self::LastDeploymentFailed
             | Self::DeploymentRunningSeconds
             | Self::BacklogBytes
+            | Self::ActionsSuspended
             | Self::Heartbeat => Statistic::Gauge,
             Self::LifecycleEventSeconds => Statistic::Distribution,
             Self::DeploymentsSucceeded
@@ -236,7 +244,11 @@ impl BuiltinMetric {
             | Self::LastDeploymentFailed
             | Self::DeploymentRunningSeconds
             | Self::LifecycleEventSeconds => true,
-            Self::Heartbeat | Self::BacklogBytes | Self::LostBytes | Self::RefusedEvents => false,
+            Self::Heartbeat
+            | Self::BacklogBytes
+            | Self::LostBytes
+            | Self::RefusedEvents
+            | Self::ActionsSuspended => false,
         }
     }
 }

@@ -1,0 +1,99 @@
+//! The agent and its alarms: what they are told, what they may hold back, what they have to say.
+
+use crate::alarms::{Alarms, News, state};
+use crate::event::{EpochMs, Now};
+use crate::metrics::Customs;
+use crate::ports::{Datum, Numbers};
+
+use super::{Agent, Edges};
+
+/// The dimension set that an alarm needs for acting on the instance: exactly this.
+const ACTING_DIMENSION: &str = "InstanceId";
+
+impl Agent {
+    /// Looks whether a person gave an order, on the beat of the discovery.
+    pub(super) fn take_order(&mut self, edges: &mut Edges<'_>, now: Now) {
+        match state::take_order(edges.store) {
+            Ok(Some(order)) => self.alarms.obey(order, now),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "an order about alarms cannot be read"),
+        }
+    }
+
+    /// One turn of the alarms.
+    pub(super) fn tend_alarms(&mut self, edges: &mut Edges<'_>, now: Now) {
+        self.alarms.step(now, edges.alarms);
+        for news in self.alarms.take_news() {
+            match news.is_alarming() {
+                true => tracing::error!("{news}"),
+                false => tracing::info!("{news}"),
+            }
+            if let News::Acted(_) = news {
+                self.note_in_stream(&news.to_string(), now.wall_ms, now);
+            }
+        }
+        if self.alarms.is_dirty() {
+            match state::save(edges.store, &self.alarms.saved()) {
+                Ok(()) => self.alarms.note_saved(),
+                Err(error) => {
+                    tracing::error!(%error, "what is known of boots and alarms cannot be written");
+                }
+            }
+        }
+    }
+
+    /// Writes an event of our own into the CodeDeploy agent's stream, where there is one.
+    fn note_in_stream(&mut self, text: &str, at_ms: EpochMs, now: Now) {
+        let Some(source) = self.insight.agent_source() else {
+            return;
+        };
+        let log = self.discovery.layout().agent_log();
+        self.keeper.tell(&source, &log, text, at_ms, now);
+    }
+}
+
+/// What the guard wants to know of data that leave.
+pub(super) struct Guarded<'a> {
+    pub(super) alarms: &'a mut Alarms,
+    pub(super) now: Now,
+}
+
+impl Customs for Guarded<'_> {
+    fn made(&mut self, datum: &Datum) {
+        if !is_acting(datum) {
+            return;
+        }
+        // The value that is most likely to breach is not known here: tell the ends.
+        let (low, high) = range(&datum.numbers);
+        self.alarms.note_datapoint(&datum.name, low, self.now);
+        if high > low {
+            self.alarms.note_datapoint(&datum.name, high, self.now);
+        }
+    }
+
+    fn may_leave(&self, datum: &Datum) -> bool {
+        let (low, high) = range(&datum.numbers);
+        let is_held = |value| self.alarms.holds_back(&datum.name, value);
+        !is_acting(datum) || !(is_held(low) || is_held(high))
+    }
+}
+
+fn is_acting(datum: &Datum) -> bool {
+    matches!(datum.dimensions.as_slice(), [(name, _)] if name == ACTING_DIMENSION)
+}
+
+/// The least and the greatest value an alarm may see: single numbers and, for a statistic that
+/// adds up, their sum.
+fn range(numbers: &Numbers) -> (f64, f64) {
+    match numbers {
+        Numbers::One(value) => (*value, *value),
+        Numbers::Many(values) => {
+            let sum: f64 = values.iter().map(|(value, count)| value * count).sum();
+            let all = values.iter().map(|(value, _)| *value);
+            all.fold((sum, sum), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
+        }
+        Numbers::Summary { sum, min, max, .. } => (min.min(*sum), max.max(*sum)),
+    }
+}
