@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
-use crate::aws::{self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, IdentityFeed};
+use crate::aws::{
+    self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, IdentityFeed,
+};
 use crate::config::{Config, Sink};
 use crate::directory::{DirectoryMetrics, DirectorySink};
 use crate::os::files::OsFiles;
@@ -112,8 +114,7 @@ impl Process {
             metrics,
             alarms,
             identity,
-        } =
-            aws::start(options, callback).context("failed to start the network thread")?;
+        } = aws::start(options, callback).context("failed to start the network thread")?;
         let out = match &config.logs.sink {
             Sink::CloudWatch => Out::CloudWatch(logs, metrics),
             Sink::Directory(dir) => {

@@ -42,7 +42,11 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
         region: aws.region.as_deref(),
     };
     let alarms = alarms(top.section("alarms"), top.sections("alarm"), &around);
-    if !alarms.alarms.iter().any(|alarm| alarm.ec2_action().is_some()) {
+    if !alarms
+        .alarms
+        .iter()
+        .any(|alarm| alarm.ec2_action().is_some())
+    {
         metrics.disable.insert(BuiltinMetric::ActionsSuspended);
     }
     top.finish(&[

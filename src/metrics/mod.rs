@@ -211,12 +211,7 @@ impl Metrics {
     }
 
     /// One turn: takes answers, ends a period, sends what is due and saved.
-    pub fn step(
-        &mut self,
-        now: Now,
-        service: &mut dyn MetricService,
-        customs: &mut dyn Customs,
-    ) {
+    pub fn step(&mut self, now: Now, service: &mut dyn MetricService, customs: &mut dyn Customs) {
         if self.publisher.settle(service, now, &mut self.tally) {
             self.version += 1;
         }
@@ -231,7 +226,9 @@ impl Metrics {
         if self.is_someone() {
             let when = (now, now.wall_ms - OLDEST_MS);
             let saved = self.saved_version;
-            if self.publisher.is_due(saved, now) && self.publisher.hold_back(customs, &mut self.tally) {
+            if self.publisher.is_due(saved, now)
+                && self.publisher.hold_back(customs, &mut self.tally)
+            {
                 self.version += 1;
             }
             if self.publisher.submit(service, saved, when, &mut self.tally) {

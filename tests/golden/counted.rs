@@ -1,5 +1,7 @@
-//! The metric service and the processes of a golden case: every datum is taken at once.
+//! The metric service, the alarms and the processes of a golden case: every datum is taken at
+//! once, and there are no alarms.
 
+use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
 use deploywatch::ports::{
     CallId, Datum, MetricAnswer, MetricCall, MetricService, Process, Processes,
 };
@@ -29,5 +31,18 @@ pub(crate) struct NoProcesses;
 impl Processes for NoProcesses {
     fn process(&mut self, _id: u32) -> std::io::Result<Option<Process>> {
         Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A service that no agent without alarms calls.
+pub(crate) struct NoAlarms;
+
+impl AlarmService for NoAlarms {
+    fn submit(&mut self, _id: CallId, call: AlarmCall) {
+        panic!("no alarm is configured, and yet {call:?}");
+    }
+
+    fn answer(&mut self) -> Option<AlarmAnswer> {
+        None
     }
 }

@@ -19,7 +19,7 @@ use deploywatch::ports::{
 use jiff::tz::TimeZone;
 
 use crate::case::{Case, Input};
-use crate::counted::{Counted, NoProcesses};
+use crate::counted::{Counted, NoAlarms, NoProcesses};
 
 /// The name of the instance in every stream.
 pub(crate) const INSTANCE: &str = "i-0golden0golden00";
@@ -266,15 +266,19 @@ impl Machine {
             watch: &mut watch,
             logs: &mut self.service,
             metrics: &mut self.metrics,
+            alarms: &mut NoAlarms,
             processes: &mut NoProcesses,
         };
         let mut agent = Agent::start(self.config.clone(), host, 7, &mut edges, now).unwrap();
-        agent.learn(Identity {
-            instance_id: Some(INSTANCE.to_owned()),
-            hostname: Some("golden".to_owned()),
-            complete: true,
-            ..Identity::default()
-        });
+        agent.learn(
+            Identity {
+                instance_id: Some(INSTANCE.to_owned()),
+                hostname: Some("golden".to_owned()),
+                complete: true,
+                ..Identity::default()
+            },
+            now,
+        );
         Life {
             files,
             store,
@@ -301,6 +305,7 @@ impl Machine {
             watch: &mut life.watch,
             logs: &mut self.service,
             metrics: &mut self.metrics,
+            alarms: &mut NoAlarms,
             processes: &mut NoProcesses,
         };
         life.agent.step(&mut edges, now)
@@ -314,6 +319,7 @@ impl Machine {
             watch: &mut life.watch,
             logs: &mut self.service,
             metrics: &mut self.metrics,
+            alarms: &mut NoAlarms,
             processes: &mut NoProcesses,
         };
         life.agent.finish(&mut edges, now);

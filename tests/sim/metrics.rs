@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use deploywatch::config::metric::BuiltinMetric;
 use deploywatch::config::{Config, Identity};
-use deploywatch::metrics::Metrics;
+use deploywatch::metrics::{Metrics, OpenBorder};
 use deploywatch::ports::{Datum, Numbers};
 
 use super::world::clock::Clock;
@@ -109,7 +109,7 @@ fn play(seed: u64) {
             // Another power of two each, so that sums tell which counts are in them.
             value *= 2.0;
         }
-        metrics.step(clock.now(), &mut service);
+        metrics.step(clock.now(), &mut service, &mut OpenBorder);
         for take in service.takes.drain(..) {
             oracle.see(take);
         }

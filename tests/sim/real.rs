@@ -25,6 +25,7 @@ impl<'a> Edges<'a> {
             watch: &mut *self.watch,
             logs: &mut *self.logs,
             metrics: &mut *self.metrics,
+            alarms: &mut *self.alarms,
             processes: &mut *self.processes,
         }
     }
@@ -44,8 +45,8 @@ impl Subject for Agent {
             .map_err(|error| error.to_string())
     }
 
-    fn learn(&mut self, identity: Identity) {
-        Agent::learn(self, identity);
+    fn learn(&mut self, identity: Identity, now: Now) {
+        Agent::learn(self, identity, now);
     }
 
     fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake {

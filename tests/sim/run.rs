@@ -209,7 +209,7 @@ impl<S: Subject> Run<S> {
             self.learn_ms = None;
             self.wake = Wake::Now;
             if let Some(agent) = &mut self.agent {
-                agent.learn(identity());
+                agent.learn(identity(), self.world.clock.now());
             }
         }
         if self.is_awake() { self.step() } else { Ok(()) }
@@ -661,6 +661,7 @@ fn edges(world: &mut World) -> Edges<'_> {
         watch: &mut world.watch,
         logs: &mut world.service,
         metrics: &mut world.metrics,
+        alarms: &mut world.alarms,
         processes: &mut world.processes,
     }
 }

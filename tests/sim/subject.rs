@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use deploywatch::config::Identity;
 use deploywatch::event::Now;
+use deploywatch::ports::alarm::AlarmService;
 use deploywatch::ports::{FileKey, Files, LogService, MetricService, Processes, Store, Watch};
 
 use crate::plan::Plan;
@@ -16,6 +17,7 @@ pub(crate) struct Edges<'a> {
     pub(crate) watch: &'a mut dyn Watch,
     pub(crate) logs: &'a mut dyn LogService,
     pub(crate) metrics: &'a mut dyn MetricService,
+    pub(crate) alarms: &'a mut dyn AlarmService,
     pub(crate) processes: &'a mut dyn Processes,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Gauge {
 /// Something that ships files.
 pub(crate) trait Subject: Sized {
     fn start(plan: &Plan, seed: u64, edges: &mut Edges<'_>, now: Now) -> Result<Self, String>;
-    fn learn(&mut self, identity: Identity);
+    fn learn(&mut self, identity: Identity, now: Now);
     fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake;
     fn stop(&mut self, now: Now);
     fn is_done(&self, now: Now) -> bool;

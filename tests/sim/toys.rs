@@ -71,7 +71,7 @@ impl<const DEFECT: u8> Subject for Toy<DEFECT> {
         })
     }
 
-    fn learn(&mut self, _identity: Identity) {}
+    fn learn(&mut self, _identity: Identity, _now: Now) {}
 
     fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake {
         edges.watch.take();

@@ -295,7 +295,9 @@ fn a_long_outage_is_bounded() {
         for _ in 0..1440 {
             agent.now.mono_ms += 60_000;
             agent.now.wall_ms += 60_000;
-            agent.metrics.step(agent.now, &mut agent.service);
+            agent
+                .metrics
+                .step(agent.now, &mut agent.service, &mut OpenBorder);
             agent.metrics.confirm_saved(agent.metrics.version);
         }
         assert!(agent.metrics.registry.builtin_pending.weight() <= registry::BUILTIN_WEIGHT_MAX);
@@ -467,7 +469,9 @@ fn a_full_disk_does_not_silence_the_heartbeat() {
     for _ in 0..600 {
         agent.now.mono_ms += 1_000;
         agent.now.wall_ms += 1_000;
-        agent.metrics.step(agent.now, &mut agent.service);
+        agent
+            .metrics
+            .step(agent.now, &mut agent.service, &mut OpenBorder);
     }
     assert!(agent.service.ones("Heartbeat").len() >= 8);
 }
@@ -479,7 +483,9 @@ fn nothing_leaves_unsaved() {
     for _ in 0..80 {
         agent.now.mono_ms += 1_000;
         agent.now.wall_ms += 1_000;
-        agent.metrics.step(agent.now, &mut agent.service);
+        agent
+            .metrics
+            .step(agent.now, &mut agent.service, &mut OpenBorder);
     }
     assert_eq!(agent.service.calls, 0);
     assert!(
@@ -495,7 +501,9 @@ fn nothing_leaves_unsaved() {
             .next_due()
             .is_some_and(|due| due <= agent.now.mono_ms)
     );
-    agent.metrics.step(agent.now, &mut agent.service);
+    agent
+        .metrics
+        .step(agent.now, &mut agent.service, &mut OpenBorder);
     assert_eq!(agent.service.calls, 1);
 }
 

@@ -131,7 +131,8 @@ impl Model {
         if self.now.mono_ms > self.saved_mono_ms + 20_000 {
             self.save();
         }
-        self.metrics.step(self.now, &mut self.service);
+        self.metrics
+            .step(self.now, &mut self.service, &mut OpenBorder);
         self.judge();
     }
 

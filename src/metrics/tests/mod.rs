@@ -182,7 +182,8 @@ impl Agent {
     fn step(&mut self) {
         // Twice: what is made in the first can leave in the second, saved in between.
         for _ in 0..2 {
-            self.metrics.step(self.now, &mut self.service);
+            self.metrics
+                .step(self.now, &mut self.service, &mut OpenBorder);
             let saved = self.metrics.saved();
             let text = serde_json::to_string(&saved).unwrap();
             let read: Saved = serde_json::from_str(&text).unwrap();
@@ -192,7 +193,8 @@ impl Agent {
             );
             self.metrics.confirm_saved(saved.version);
         }
-        self.metrics.step(self.now, &mut self.service);
+        self.metrics
+            .step(self.now, &mut self.service, &mut OpenBorder);
     }
 
     fn pass(&mut self, ms: u64) {

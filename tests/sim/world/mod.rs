@@ -1,5 +1,6 @@
 //! One simulated machine and the service it talks to.
 
+pub(crate) mod alarms;
 pub(crate) mod clock;
 pub(crate) mod files;
 pub(crate) mod fuse;
@@ -10,6 +11,7 @@ pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
 
+use alarms::NoAlarms;
 use clock::Clock;
 use files::MemFiles;
 use fuse::Fuse;
@@ -28,6 +30,7 @@ pub(crate) struct World {
     pub(crate) watch: MemWatch,
     pub(crate) service: MemService,
     pub(crate) metrics: MemMetrics,
+    pub(crate) alarms: NoAlarms,
     pub(crate) processes: NoProcesses,
 }
 
@@ -41,6 +44,7 @@ impl World {
             watch: MemWatch::new(seed ^ 0x3a7c, hearing),
             service: MemService::new(seed ^ 0x5e21, fuse.clone()),
             metrics: MemMetrics::new(seed ^ 0x3e7c, fuse.clone()),
+            alarms: NoAlarms,
             processes: NoProcesses,
             fuse,
         };
