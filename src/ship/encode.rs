@@ -13,6 +13,8 @@ const TIME_KEY: &[u8] = b"{\"timestamp\":";
 const MESSAGE_KEY: &[u8] = b",\"message\":\"";
 /// What ends an event.
 const EVENT_END: &[u8] = b"\"}";
+/// How much of a text is looked at in one go.
+const BLOCK_BYTES: usize = 32;
 /// The longest integer: the digits and the sign of `i64::MIN`.
 const INTEGER_BYTES_MAX: usize = 20;
 
@@ -92,17 +94,26 @@ fn push_escape(body: &mut Vec<u8>, byte: u8) {
 
 /// Where the first byte is that JSON wants escaped.
 fn find_escape(text: &[u8]) -> Option<usize> {
-    let (blocks, _) = text.as_chunks::<32>();
-    let quiet = blocks
-        .iter()
-        .take_while(|block| !holds_escape(block))
-        .count()
-        * 32;
-    let (words, tail) = text[quiet..].as_chunks::<8>();
+    let (blocks, _) = text.as_chunks::<BLOCK_BYTES>();
+    let quiet = blocks.iter().take_while(|block| !holds_escape(block));
+    let quiet = quiet.count() * BLOCK_BYTES;
+    // What is left of a long text is looked at as the end of a whole block, part of it twice.
+    if quiet + BLOCK_BYTES > text.len()
+        && let Some(last) = text.last_chunk::<BLOCK_BYTES>()
+        && !holds_escape(last)
+    {
+        return None;
+    }
+    find_escape_by_words(&text[quiet..]).map(|at| quiet + at)
+}
+
+/// The same for a text that is short, or holds one.
+fn find_escape_by_words(text: &[u8]) -> Option<usize> {
+    let (words, tail) = text.as_chunks::<8>();
     for (nth, word) in words.iter().enumerate() {
         let marks = escape_marks(u64::from_le_bytes(*word));
         if marks != 0 {
-            return Some(quiet + nth * 8 + marks.trailing_zeros() as usize / 8);
+            return Some(nth * 8 + marks.trailing_zeros() as usize / 8);
         }
     }
     let at = tail.iter().position(|byte| needs_escape(*byte))?;
@@ -114,7 +125,7 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 /// Whether any byte needs an escape; without a branch, so that it becomes vector code.
-fn holds_escape(block: &[u8; 32]) -> bool {
+fn holds_escape(block: &[u8; BLOCK_BYTES]) -> bool {
     block
         .iter()
         .fold(false, |any, byte| any | needs_escape(*byte))
@@ -131,18 +142,22 @@ fn escape_marks(word: u64) -> u64 {
     (control | quote | backslash) & (ONES * 0x80)
 }
 
-/// Writes a number in decimal.
+/// Writes a number in decimal, two digits at a time.
 pub(crate) fn push_integer(body: &mut Vec<u8>, number: i64) {
     let mut digits = [0_u8; INTEGER_BYTES_MAX];
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
-    loop {
+    while rest >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[rest as usize]);
+    } else {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = b'0' + rest as u8;
     }
     if number < 0 {
         at -= 1;
@@ -150,6 +165,17 @@ pub(crate) fn push_integer(body: &mut Vec<u8>, number: i64) {
     }
     body.extend_from_slice(&digits[at..]);
 }
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+        number += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +220,7 @@ mod tests {
     /// Integers are written like everyone else writes them, ends of the range included.
     #[test]
     fn integers_at_the_edges() {
-        for number in [0, 9, 10, -1, 1_700_000_000_000, i64::MAX, i64::MIN] {
+        for number in [0, 9, 10, 99, 100, 1_000, -1, -10, 1_700_000_000_009, i64::MAX, i64::MIN] {
             let mut body = Vec::new();
             push_integer(&mut body, number);
             assert_eq!(body, number.to_string().as_bytes());
