@@ -220,7 +220,19 @@ mod tests {
     /// Integers are written like everyone else writes them, ends of the range included.
     #[test]
     fn integers_at_the_edges() {
-        for number in [0, 9, 10, 99, 100, 1_000, -1, -10, 1_700_000_000_009, i64::MAX, i64::MIN] {
+        for number in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            1_000,
+            -1,
+            -10,
+            1_700_000_000_009,
+            i64::MAX,
+            i64::MIN,
+        ] {
             let mut body = Vec::new();
             push_integer(&mut body, number);
             assert_eq!(body, number.to_string().as_bytes());
