@@ -35,6 +35,15 @@ pub struct Status {
     pub batch_bytes: (u64, u64),
     /// Rescue segments not yet shipped: how many, how many bytes.
     pub rescue: (u64, u64),
+    /// Deployments on this instance, each as a timeline.
+    #[serde(default)]
+    pub deployments: DeploymentsStatus,
+    /// How the CodeDeploy agent is.
+    #[serde(default)]
+    pub codedeploy_health: AgentHealth,
+    /// How publishing metrics goes.
+    #[serde(default)]
+    pub metrics: MetricsStatus,
 }
 
 /// Where one file is.

@@ -3,6 +3,11 @@
 //!
 //! Every record is heard once, however often it is read: how far a file was heard is kept with the
 //! file and saved in one checkpoint with what was made of it.
+//!
+//! Invariants:
+//! - What happened before this boot, or before this agent was first started here, makes no metric:
+//!   nothing that a reboot brings back to mind may cause the next one.
+//! - Nothing is published that a durable checkpoint does not know of.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,21 +16,49 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::{Builtin, Config};
+use crate::codedeploy::layout::Layout;
+use crate::codedeploy::{self, Eras, Freshness, News, Observer, Outcome, What};
+use crate::config::metric::BuiltinMetric;
+use crate::config::{Builtin, Config, Identity};
 use crate::event::{EpochMs, Event, Now};
+use crate::metrics::{self, Metrics};
+use crate::status::{AgentHealth, DeploymentsStatus, MetricsStatus, SourceCounts};
+
+use super::{Edges, Host};
+
+/// How long a stop waits for metrics, whatever becomes of the logs: what is left goes with the
+/// next start.
+const STOP_MS: u64 = 5_000;
 
 /// Who listens to the records of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ear {
     /// The CodeDeploy agent's log that it is, if any.
     builtin: Option<Builtin>,
+    /// Whether the user counts in it.
+    is_counted: bool,
+}
+
+/// Whether an event begins where its line does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It does.
+    First,
+    /// It is a further part of a line that was too long, or was cut by a restart.
+    Further,
 }
 
 /// What was made of records.
 #[derive(Debug)]
 pub(super) struct Insight {
+    observer: Observer,
+    metrics: Metrics,
     builtins: BTreeMap<Arc<str>, Builtin>,
-    since_ms: EpochMs,
+    eras: Eras,
+    boot_id: Option<String>,
+    totals: Totals,
+    /// Until when a stop waits for metrics.
+    stop_until_ms: Option<u64>,
 }
 
 /// What a checkpoint keeps of it.
@@ -33,24 +66,92 @@ pub(super) struct Insight {
 struct Saved {
     /// When an agent first worked with this state directory: what is older is history.
     since_ms: EpochMs,
+    /// Which boot the metrics were counted in.
+    boot_id: Option<String>,
+    totals: Totals,
+    observer: codedeploy::Saved,
+    metrics: metrics::Saved,
+}
+
+/// Totals that metrics were already made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Totals {
+    lost_bytes: u64,
+    refused_events: u64,
+}
+
+impl Totals {
+    fn of(counts: &BTreeMap<String, SourceCounts>) -> Self {
+        let sum = |of: fn(&SourceCounts) -> u64| counts.values().map(of).sum();
+        Self {
+            lost_bytes: sum(|counts| counts.lost.values().sum()),
+            refused_events: sum(|counts| counts.refused.total()),
+        }
+    }
+}
+
+/// How things stand with the logs, as the agent knows it.
+pub(super) struct Logs<'a> {
+    pub(super) layout: &'a Layout,
+    /// Bytes on disk that have no answer.
+    pub(super) backlog_bytes: u64,
+}
+
+/// Where an event was heard.
+#[derive(Clone, Copy)]
+pub(super) struct Heard<'a> {
+    pub(super) ear: Ear,
+    pub(super) part: Part,
+    pub(super) source: &'a str,
+    /// The live path of the file.
+    pub(super) family: &'a Path,
 }
 
 impl Insight {
     /// Goes on where the run before left off.
-    pub(super) fn restore(config: &Config, saved: Value, now: Now) -> Self {
-        let saved = serde_json::from_value(saved).unwrap_or(Saved {
+    pub(super) fn restore(config: &Config, host: &Host, saved: Value, seed: u64, now: Now) -> Self {
+        let saved = read_saved(saved);
+        let is_first = saved.is_none();
+        let saved = saved.unwrap_or(Saved {
             since_ms: now.wall_ms,
+            boot_id: host.boot_id.clone(),
+            totals: Totals::default(),
+            observer: codedeploy::Saved::default(),
+            metrics: metrics::Saved::default(),
         });
-        let mut insight = Self {
-            builtins: BTreeMap::new(),
+        let eras = Eras {
+            boot_ms: host.boot_ms,
             since_ms: saved.since_ms,
         };
-        insight.reload(config);
+        let mut metrics = Metrics::new(&config.metrics, Some(saved.metrics), seed);
+        if saved.boot_id != host.boot_id {
+            metrics.give_up_old_news();
+        }
+        let mut insight = Self {
+            observer: Observer::new(Some(saved.observer), eras),
+            metrics,
+            builtins: BTreeMap::new(),
+            eras,
+            boot_id: host.boot_id.clone(),
+            totals: saved.totals,
+            stop_until_ms: None,
+        };
+        insight.listen(config);
+        if is_first {
+            tracing::info!(
+                "first start here: what the logs tell of earlier times makes no metrics"
+            );
+        }
         insight
     }
 
     /// Takes another configuration.
     pub(super) fn reload(&mut self, config: &Config) {
+        self.metrics.reload(&config.metrics);
+        self.listen(config);
+    }
+
+    fn listen(&mut self, config: &Config) {
         let own = config.codedeploy.sources.iter();
         self.builtins = own
             .filter(|_| config.codedeploy.enabled)
@@ -58,23 +159,272 @@ impl Insight {
             .collect();
     }
 
+    /// Takes what was learned about the instance.
+    pub(super) fn learn(&mut self, identity: &Identity) {
+        self.metrics.learn(identity);
+    }
+
     /// Who listens to a source.
     pub(super) fn ear(&self, source: &str) -> Ear {
         Ear {
             builtin: self.builtins.get(source).copied(),
+            is_counted: self.metrics.hears(source),
         }
     }
 
-    /// Hears one record.
-    pub(super) fn hear(&mut self, ear: Ear, family: &Path, event: &Event<'_>, now: Now) {
-        let _ = (ear.builtin, family, event, now);
+    /// Hears one event of a file.
+    pub(super) fn hear(&mut self, heard: &Heard<'_>, event: &Event<'_>, now: Now) {
+        if let Some(builtin) = heard.ear.builtin
+            && heard.part == Part::First
+        {
+            self.observer
+                .hear(builtin, heard.family, &event.text, event.time_ms, now);
+        }
+        if heard.ear.is_counted && self.eras.freshness(event.time_ms) == Freshness::Fresh {
+            self.metrics.hear(heard.source, &event.text, event.time_ms);
+        }
     }
 
-    /// What a checkpoint keeps.
-    pub(super) fn saved(&self) -> Value {
+    /// Looks beyond the logs: tracking files, processes. On the beat of the discovery.
+    pub(super) fn look(&mut self, edges: &mut Edges<'_>, logs: &Logs<'_>, now: Now) {
+        if !self.builtins.is_empty() {
+            self.observer.look(edges.files, logs.layout, now);
+            self.observer.look_at_processes(edges.processes, now);
+        }
+        self.metrics
+            .gauge(BuiltinMetric::BacklogBytes, Some(logs.backlog_bytes as f64));
+    }
+
+    /// One turn: draws conclusions, counts them, publishes what is due.
+    pub(super) fn step(
+        &mut self,
+        edges: &mut Edges<'_>,
+        counts: &BTreeMap<String, SourceCounts>,
+        now: Now,
+    ) {
+        if !self.builtins.is_empty() {
+            self.observer.step(now);
+        }
+        for news in self.observer.take_news() {
+            say(&news);
+            self.count(&news);
+        }
+        self.count_totals(counts, now);
+        self.set_gauges(now);
+        self.metrics.step(now, edges.metrics);
+    }
+
+    /// Makes metrics of news.
+    fn count(&mut self, news: &News) {
+        if news.freshness != Freshness::Fresh {
+            return;
+        }
+        match &news.what {
+            What::DeploymentSucceeded { .. } => {
+                let metric = BuiltinMetric::DeploymentsSucceeded;
+                self.metrics.count(metric, 1.0, news.at_ms);
+            }
+            What::DeploymentFailed { .. } => {
+                let metric = BuiltinMetric::DeploymentsFailed;
+                self.metrics.count(metric, 1.0, news.at_ms);
+            }
+            What::LifecycleEventFinished {
+                event,
+                outcome: Outcome::Succeeded | Outcome::Failed,
+                duration_ms: Some(duration_ms),
+                ..
+            } => {
+                let metric = BuiltinMetric::LifecycleEventSeconds;
+                let seconds = *duration_ms as f64 / 1000.0;
+                self.metrics.time(metric, event, seconds, news.at_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts what was lost and refused since it was last counted.
+    fn count_totals(&mut self, counts: &BTreeMap<String, SourceCounts>, now: Now) {
+        let totals = Totals::of(counts);
+        for (metric, before, after) in [
+            (
+                BuiltinMetric::LostBytes,
+                self.totals.lost_bytes,
+                totals.lost_bytes,
+            ),
+            (
+                BuiltinMetric::RefusedEvents,
+                self.totals.refused_events,
+                totals.refused_events,
+            ),
+        ] {
+            if after > before {
+                self.metrics
+                    .count(metric, (after - before) as f64, now.wall_ms);
+            }
+        }
+        self.totals = totals;
+    }
+
+    fn set_gauges(&mut self, now: Now) {
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        let observer = &self.observer;
+        for (metric, value) in [
+            (BuiltinMetric::Heartbeat, Some(1.0)),
+            (
+                BuiltinMetric::CodeDeployAgentHealthy,
+                observer.is_healthy().map(flag),
+            ),
+            (
+                BuiltinMetric::LastDeploymentFailed,
+                Some(flag(observer.last_deployment_failed())),
+            ),
+            (
+                BuiltinMetric::DeploymentRunningSeconds,
+                Some(observer.running_seconds(now)),
+            ),
+        ] {
+            self.metrics.gauge(metric, value);
+        }
+    }
+
+    pub(super) fn next_due(&self, now: Now) -> Option<u64> {
+        let due = [
+            self.observer.next_due(),
+            self.metrics.next_due(),
+            self.stop_until_ms
+                .filter(|until_ms| *until_ms > now.mono_ms),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Begins to stop: what is counted is sent as far as there is time.
+    pub(super) fn stop(&mut self, now: Now) {
+        self.metrics.stop();
+        self.stop_until_ms = Some(now.mono_ms + STOP_MS);
+    }
+
+    /// Whether a stop need not wait for metrics.
+    pub(super) fn is_done(&self, now: Now) -> bool {
+        let is_over = |until_ms| now.mono_ms >= until_ms;
+        self.metrics.is_idle() || self.stop_until_ms.is_some_and(is_over)
+    }
+
+    /// Whether something waits for a durable checkpoint.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.metrics.is_dirty()
+    }
+
+    /// What a checkpoint keeps, and the version that [`Self::confirm`] wants.
+    pub(super) fn saved(&self) -> (Value, u64) {
+        let metrics = self.metrics.saved();
+        let version = metrics.version;
         let saved = Saved {
-            since_ms: self.since_ms,
+            since_ms: self.eras.since_ms,
+            boot_id: self.boot_id.clone(),
+            totals: self.totals,
+            observer: self.observer.saved(),
+            metrics,
         };
-        serde_json::to_value(saved).expect("plain data with text keys is always JSON")
+        let value = serde_json::to_value(saved).expect("plain data with text keys is always JSON");
+        (value, version)
+    }
+
+    /// A durable checkpoint holds what this version was.
+    pub(super) fn confirm(&mut self, version: u64) {
+        self.metrics.confirm_saved(version);
+    }
+
+    pub(super) fn deployments(&self, now: Now) -> (DeploymentsStatus, AgentHealth) {
+        (self.observer.deployments(now), self.observer.health())
+    }
+
+    pub(super) fn metrics(&self, now: Now) -> MetricsStatus {
+        self.metrics.status(now)
+    }
+}
+
+/// Reads what a checkpoint kept; `None` where it kept nothing that can be read.
+fn read_saved(saved: Value) -> Option<Saved> {
+    if saved.is_null() {
+        return None;
+    }
+    serde_json::from_value(saved)
+        .inspect_err(|error| {
+            tracing::error!(%error, "what was known of deployments and metrics cannot be read and is forgotten");
+        })
+        .ok()
+}
+
+/// Says what happened in the own log; what is old is not news.
+fn say(news: &News) {
+    if news.freshness != Freshness::Fresh {
+        return;
+    }
+    match &news.what {
+        What::DeploymentSucceeded { deployment, .. } => {
+            tracing::info!(
+                deployment,
+                "deployment succeeded, as far as this instance can tell"
+            );
+        }
+        What::DeploymentFailed {
+            deployment,
+            event,
+            failure,
+        } => {
+            tracing::warn!(
+                deployment,
+                event,
+                why = failure.cause.words(),
+                script = failure.script,
+                "deployment failed"
+            );
+        }
+        What::DeploymentHanging {
+            deployment,
+            event,
+            silent_ms,
+        } => {
+            tracing::warn!(
+                deployment,
+                event,
+                silent_s = silent_ms / 1000,
+                "deployment hangs"
+            );
+        }
+        What::DeploymentAborted { deployment, event } => {
+            tracing::warn!(deployment, event, "deployment was cut off by a restart");
+        }
+        What::DeploymentSuperseded { deployment, by } => {
+            tracing::info!(deployment, by, "deployment was superseded");
+        }
+        What::HealthChanged { verdict } => match verdict.is_healthy() {
+            Some(false) => {
+                tracing::warn!(why = verdict.reason(), "the CodeDeploy agent is not well")
+            }
+            _ => tracing::info!(why = verdict.reason(), "the CodeDeploy agent's health"),
+        },
+        What::CommandReceived { deployment, event } => {
+            tracing::debug!(deployment, event, "command received");
+        }
+        What::LifecycleEventStarted { deployment, event } => {
+            tracing::debug!(deployment, event, "lifecycle event started");
+        }
+        What::ScriptStarted {
+            deployment, event, ..
+        } => tracing::debug!(deployment, event, "script started"),
+        What::LifecycleEventFinished {
+            deployment,
+            event,
+            outcome,
+            ..
+        } => {
+            tracing::debug!(
+                deployment,
+                event,
+                outcome = outcome.word(),
+                "lifecycle event finished"
+            );
+        }
     }
 }

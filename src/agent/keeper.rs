@@ -74,6 +74,9 @@ pub(super) struct Keeper {
     save_due_ms: Option<u64>,
     unnoted_bytes: u64,
     noted_bytes: u64,
+    /// The insight's version in the checkpoint made last, and in the last one that is durable.
+    insight_version: u64,
+    pub(super) saved_insight: u64,
     /// Why the last checkpoint could not be written.
     pub(super) trouble: Option<String>,
 }
@@ -103,6 +106,8 @@ impl Keeper {
             save_due_ms: None,
             unnoted_bytes: 0,
             noted_bytes: 0,
+            insight_version: 0,
+            saved_insight: 0,
             trouble: None,
         };
         Ok((keeper, known.files, known.insight))
@@ -283,6 +288,7 @@ impl Keeper {
         match edges.store.save(checkpoint::NAME, &content) {
             Ok(()) => {
                 self.save_due_ms = None;
+                self.saved_insight = self.insight_version;
                 self.unnoted_bytes = 0;
                 if self.trouble.take().is_some() {
                     tracing::info!("the checkpoint can be written again");
@@ -306,9 +312,11 @@ impl Keeper {
             insight,
         } = known;
         self.sequence += 1;
+        let (heard, version) = insight.saved();
+        self.insight_version = version;
         Checkpoint {
             sequence: self.sequence,
-            insight: insight.saved(),
+            insight: heard,
             files: tail.records(edges.files, &|id| ledger.settled(id).unwrap_or_default()),
             counts: self.counts.clone(),
             losses: self.losses.iter().cloned().collect(),

@@ -1,7 +1,6 @@
 //! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
 //! in which its records are read, parsed and batched.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span, Target};
@@ -9,7 +8,7 @@ use crate::parse::{Chunk, Ending, Memory, Next, Parser, Taken};
 use crate::ship::{Push, Shipper, TargetId};
 use crate::tail::{File, Turn};
 
-use super::insight::{Ear, Insight};
+use super::insight::{Ear, Heard, Insight, Part};
 use super::{Agent, Edges, Mode, names};
 
 /// What is read of a file at once.
@@ -203,8 +202,12 @@ impl Agent {
             origin: &lane.origin,
             listener: Listener {
                 insight: &mut self.insight,
-                ear: lane.ear,
-                family: &file.family,
+                place: Heard {
+                    ear: lane.ear,
+                    part: Part::First,
+                    source: &file.source.name,
+                    family: &file.family,
+                },
                 heard: file.heard,
             },
             now,
@@ -291,8 +294,7 @@ struct Taker<'a> {
 /// What listens to the records of one file, and how far it has.
 struct Listener<'a> {
     insight: &'a mut Insight,
-    ear: Ear,
-    family: &'a Path,
+    place: Heard<'a>,
     heard: Offset,
 }
 
@@ -303,7 +305,7 @@ impl Listener<'_> {
             && span.end > self.heard
         {
             self.heard = span.end;
-            self.insight.hear(self.ear, self.family, event, now);
+            self.insight.hear(&self.place, event, now);
         }
     }
 }
@@ -318,6 +320,10 @@ fn take(
 ) -> (usize, Pass) {
     let mut at = 0;
     loop {
+        taker.listener.place.part = match memory.is_inside_line() {
+            true => Part::Further,
+            false => Part::First,
+        };
         let taken: Taken = match parser.next(memory, chunk, at, taker.now) {
             Next::Event(event, taken) => {
                 taker.listener.hear(&event, taker.now);

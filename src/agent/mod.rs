@@ -29,7 +29,7 @@ use crate::codedeploy::layout::Discovery;
 use crate::config::{Config, Identity};
 use crate::event::{EpochMs, FileId, Now, Origin};
 use crate::parse::Parser;
-use crate::ports::{Files, LogService, Store, Watch};
+use crate::ports::{Files, LogService, MetricService, Processes, Store, Watch};
 use crate::ship::ledger::{Ledger, Noted};
 use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
@@ -54,6 +54,10 @@ pub struct Edges<'a> {
     pub watch: &'a mut dyn Watch,
     /// Where batches go.
     pub logs: &'a mut dyn LogService,
+    /// Where metrics go.
+    pub metrics: &'a mut dyn MetricService,
+    /// The machine's processes.
+    pub processes: &'a mut dyn Processes,
 }
 
 /// What the agent must know of the machine it runs on.
@@ -63,6 +67,8 @@ pub struct Host {
     pub zone: TimeZone,
     /// When the machine booted, for `start = "boot"`.
     pub boot_ms: Option<EpochMs>,
+    /// The kernel's name for this boot: another one after each.
+    pub boot_id: Option<String>,
 }
 
 /// When the next step is due.
@@ -132,7 +138,7 @@ impl Agent {
         let discovery = Discovery::default();
         let mut agent = Self {
             tail: Tail::new(records, host.boot_ms),
-            insight: Insight::restore(&config, insight, now),
+            insight: Insight::restore(&config, &host, insight, seed, now),
             config,
             host,
             identity: Arc::new(Identity::default()),
@@ -157,6 +163,7 @@ impl Agent {
 
     /// Takes what was learned about the instance: names of targets may now be known.
     pub fn learn(&mut self, identity: Identity) {
+        self.insight.learn(&identity);
         self.identity = Arc::new(identity);
         for id in std::mem::take(&mut self.nameless) {
             self.tail.requeue(id);
@@ -191,6 +198,7 @@ impl Agent {
         self.news(edges, now);
         self.read(edges, now);
         self.shipper.step(now, edges.logs);
+        self.conclude(edges, now);
         let known = Known {
             tail: &self.tail,
             ledger: &self.ledger,
@@ -210,6 +218,7 @@ impl Agent {
         };
         self.tail.look_at_everything();
         self.shipper.close_open();
+        self.insight.stop(now);
     }
 
     /// Whether a stop is complete: nothing is left to send, or the time is over.
@@ -226,7 +235,8 @@ impl Agent {
                     && self.blocked.is_empty()
                     && self.nameless.is_empty()
                     && self.tail.is_in_place()
-                    && self.shipper.is_idle();
+                    && self.shipper.is_idle()
+                    && self.insight.is_done(now);
                 is_drained || deadline_ms.is_some_and(|deadline| now.mono_ms >= deadline)
             }
         }
@@ -342,6 +352,15 @@ impl Agent {
         self.keeper.count_parsed(&mut self.parsers);
     }
 
+    /// Makes of the records that were heard what is to be made of them.
+    fn conclude(&mut self, edges: &mut Edges<'_>, now: Now) {
+        self.insight.confirm(self.keeper.saved_insight);
+        self.insight.step(edges, &self.keeper.counts, now);
+        if self.insight.is_dirty() {
+            self.keeper.touch(now);
+        }
+    }
+
     fn next(&self, now: Now) -> Next {
         if self.tail.is_ready() {
             return Next::Now;
@@ -355,6 +374,7 @@ impl Agent {
             self.tail.next_due(),
             self.keeper.next_due(),
             deadline_ms,
+            self.insight.next_due(now),
             Some(self.discovery_due_ms),
         ];
         let due = due

@@ -17,6 +17,7 @@ impl Agent {
             .files()
             .map(|file| self.file_status(file, now))
             .collect();
+        let (deployments, codedeploy_health) = self.insight.deployments(now);
         files.sort_by(|a, b| (b.lag_bytes, &a.path).cmp(&(a.lag_bytes, &b.path)));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,6 +37,9 @@ impl Agent {
                 self.shipper.limits().batch_bytes_max as u64,
             ),
             rescue: self.keeper.rescue.size(),
+            deployments,
+            codedeploy_health,
+            metrics: self.insight.metrics(now),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::config::Source;
 use crate::event::Now;
 use crate::parse::Parser;
 
+use super::insight::Logs;
 use super::{Agent, Edges};
 
 /// How often the CodeDeploy agent's configuration is looked at.
@@ -23,6 +24,14 @@ impl Agent {
         self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
         // Other problems are said where they are noticed.
         self.announcer.announce(self.shipper.problems());
+        let files = self.tail.files();
+        let settled = |id| self.ledger.settled(id).unwrap_or_default().0;
+        let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));
+        let logs = Logs {
+            layout: self.discovery.layout(),
+            backlog_bytes: backlog_bytes.sum(),
+        };
+        self.insight.look(edges, &logs, now);
         match self.discovery.look(edges.files, &self.config.codedeploy) {
             Change::Same => {}
             Change::Found(_) => {

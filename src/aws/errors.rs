@@ -12,7 +12,8 @@
 //! | `ResourceAlreadyExistsException` | already exists |
 //! | `DataAlreadyAcceptedException` | already accepted |
 //! | any code that begins with `KMS`; `InvalidParameterException` about a KMS key | retry slowly |
-//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put | invalid |
+//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of events or metrics) | invalid |
+//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData | invalid |
 //! | the same of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
 //! | any other 4xx, redirects, answers that cannot be read | retry slowly |
@@ -42,6 +43,7 @@ pub(crate) enum Operation {
     CreateLogStream,
     CreateLogGroup,
     PutRetentionPolicy,
+    PutMetricData,
 }
 
 /// What went wrong, in our words: everything the table looks at.
@@ -161,7 +163,17 @@ impl Failure {
             ("DataAlreadyAcceptedException", _) => AlreadyAccepted,
             (
                 "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge",
-                Operation::PutLogEvents,
+                Operation::PutLogEvents | Operation::PutMetricData,
+            ) => Invalid,
+            (
+                "InvalidParameterValue"
+                | "InvalidParameterValueException"
+                | "InvalidParameterCombination"
+                | "InvalidParameterCombinationException"
+                | "MissingParameter"
+                | "MissingRequiredParameterException"
+                | "ValidationError",
+                Operation::PutMetricData,
             ) => Invalid,
             _ => return None,
         };
@@ -171,7 +183,7 @@ impl Failure {
     fn class_by_status(&self, operation: Operation) -> ErrorClass {
         match (self.status, operation) {
             (Some(429), _) => ErrorClass::Throttled,
-            (Some(413), Operation::PutLogEvents) => ErrorClass::Invalid,
+            (Some(413), Operation::PutLogEvents | Operation::PutMetricData) => ErrorClass::Invalid,
             (Some(408 | 500..=599), _) => ErrorClass::RetrySoon,
             _ => ErrorClass::RetrySlowly,
         }

@@ -6,18 +6,19 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
-use crate::aws::{self, AwsOptions, CloudWatchLogs, IdentityFeed};
+use crate::aws::{self, AwsOptions, CloudWatchLogs, CloudWatchMetrics, IdentityFeed};
 use crate::config::{Config, Sink};
-use crate::directory::DirectorySink;
+use crate::directory::{DirectoryMetrics, DirectorySink};
 use crate::os::files::OsFiles;
 use crate::os::log::LogHandle;
+use crate::os::processes::SystemProcesses;
 use crate::os::status_socket::{StatusSocket, status_socket_path};
 use crate::os::store::OsStore;
 use crate::os::systemd::Systemd;
 use crate::os::wake::{Reasons, Waker, Wakeup};
 use crate::os::watch::NotifyWatch;
 use crate::os::{clock, host, signal};
-use crate::ports::LogService;
+use crate::ports::{LogService, MetricService};
 use crate::status::{FileStatus, Status};
 
 use super::ExitCode;
@@ -32,25 +33,25 @@ pub enum Until {
     Drained,
 }
 
-/// Where batches go.
+/// Where batches and metrics go.
 #[derive(Debug)]
 enum Out {
-    CloudWatch(CloudWatchLogs),
-    Directory(DirectorySink),
+    CloudWatch(CloudWatchLogs, CloudWatchMetrics),
+    Directory(DirectorySink, DirectoryMetrics),
 }
 
 impl Out {
-    fn service(&mut self) -> &mut dyn LogService {
+    fn services(&mut self) -> (&mut dyn LogService, &mut dyn MetricService) {
         match self {
-            Self::CloudWatch(logs) => logs,
-            Self::Directory(sink) => sink,
+            Self::CloudWatch(logs, metrics) => (logs, metrics),
+            Self::Directory(logs, metrics) => (logs, metrics),
         }
     }
 
     fn is_running(&self) -> bool {
         match self {
-            Self::CloudWatch(logs) => logs.is_running(),
-            Self::Directory(_) => true,
+            Self::CloudWatch(logs, _) => logs.is_running(),
+            Self::Directory(..) => true,
         }
     }
 
@@ -91,6 +92,7 @@ struct Process {
     store: OsStore,
     watch: NotifyWatch,
     out: Out,
+    processes: SystemProcesses,
     identity: IdentityFeed,
     wakeup: Wakeup,
     status: Option<StatusSocket>,
@@ -112,11 +114,13 @@ impl Process {
             wanted: config.variables().iter().map(ToString::to_string).collect(),
         };
         let callback = waker.callback();
-        let (logs, identity) =
+        let (logs, metrics, identity) =
             aws::start(options, callback).context("failed to start the network thread")?;
         let out = match &config.logs.sink {
-            Sink::CloudWatch => Out::CloudWatch(logs),
-            Sink::Directory(dir) => Out::Directory(DirectorySink::new(dir)),
+            Sink::CloudWatch => Out::CloudWatch(logs, metrics),
+            Sink::Directory(dir) => {
+                Out::Directory(DirectorySink::new(dir), DirectoryMetrics::new(dir))
+            }
         };
         let status = open_status(&config, &waker);
         let watch = NotifyWatch::new(waker.callback());
@@ -126,6 +130,7 @@ impl Process {
             store,
             watch,
             out,
+            processes: SystemProcesses,
             identity,
             wakeup,
             status,
@@ -142,6 +147,9 @@ impl Process {
             zone: host::time_zone(),
             boot_ms: host::boot_time_ms()
                 .inspect_err(|error| tracing::warn!(%error, "boot time is not known"))
+                .ok(),
+            boot_id: host::boot_id()
+                .inspect_err(|error| tracing::warn!(%error, "the kernel does not name this boot"))
                 .ok(),
         };
         let seed = seed();
@@ -256,11 +264,14 @@ impl Process {
     }
 
     fn edges(&mut self) -> Edges<'_> {
+        let (logs, metrics) = self.out.services();
         Edges {
             files: &mut self.files,
             store: &mut self.store,
             watch: &mut self.watch,
-            logs: self.out.service(),
+            logs,
+            metrics,
+            processes: &mut self.processes,
         }
     }
 }

@@ -55,9 +55,7 @@ pub(super) enum Deed<'a> {
     /// A command ended.
     Completed {
         which: Which<'a>,
-        elapsed_ms: Option<u64>,
-        report: Report,
-        failure: Option<Box<Failure>>,
+        end: Box<CommandEnd>,
     },
     /// 2.x says once more why a command failed, or, when it failed before the work began, once.
     FailedAgain { text: &'a str },
@@ -65,6 +63,16 @@ pub(super) enum Deed<'a> {
     Unreported { command: CommandName<'a> },
     /// After a restart the agent fails the command that was under way.
     Recovered { identifier: &'a str },
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CommandEnd {
+    /// As 2.x says it.
+    pub(super) elapsed_ms: Option<u64>,
+    pub(super) report: Report,
+    /// Why it failed, if it did.
+    pub(super) failure: Option<Failure>,
 }
 
 /// A lifecycle event of a deployment.
@@ -131,7 +139,7 @@ impl<'a> HookLine<'a> {
     pub(super) fn read(rest: &'a str) -> Option<Self> {
         let bytes = rest.as_bytes();
         match bytes.first()? {
-            b'[' if bytes.get(1..5) == Some(b"std") || bytes.len() > 8 => ["[stdout]", "[stderr]"]
+            b'[' => ["[stdout]", "[stderr]"]
                 .iter()
                 .find_map(|head| rest.strip_prefix(head))
                 .map(Self::Output),

@@ -297,7 +297,7 @@ mod tests {
             let got = (failure.script.as_str(), &failure.cause, failure.error_code);
             assert_eq!(got, (script, &cause, Some(code)), "{text}");
             assert!(
-                failure.is_from(&text) && text.ends_with(&failure.message),
+                failure.is_from(&text) && text.trim_end().ends_with(&failure.message),
                 "{text}"
             );
         }

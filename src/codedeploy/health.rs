@@ -20,7 +20,7 @@ use super::roster::{Moment, mono};
 use crate::event::{EpochMs, Now};
 
 /// Without an answer, with errors alone, for so long: dead.
-pub const SILENCE_MS: i64 = 180_000;
+const SILENCE_MS: i64 = 180_000;
 /// A process may be missing for so long (a restart, an update).
 const GONE_MS: i64 = 60_000;
 /// A worker that is not ready so long after its first start of several is in a loop.

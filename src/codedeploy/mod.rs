@@ -19,10 +19,12 @@
 
 mod deployment;
 mod discovery;
+mod ending;
 mod fact;
 mod failure;
 mod health;
 pub mod layout;
+mod lifecycle;
 mod look;
 mod news;
 mod roster;
@@ -125,7 +127,7 @@ impl Observer {
         };
         let (generation, Facts { deed, sign }) = if let Some(message) = v1::message(rest) {
             (Generation::First, v1::read(message))
-        } else if let Some(message) = text.get(TIME_BYTES..).and_then(v2::message) {
+        } else if let Some(message) = v2::message(rest) {
             (Generation::Second, v2::read(message))
         } else {
             return;
@@ -245,6 +247,3 @@ fn bounded(text: &str, bytes_max: usize) -> String {
         .trim_end()
         .to_owned()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,9 @@
 //! Deployments and health in the shape of `status`.
 
-use super::deployment::{Deployment, Ending, LifecycleEvent};
+use super::deployment::Deployment;
+use super::ending::Ending;
 use super::health::Health;
+use super::lifecycle::{LifecycleEvent, Script};
 use super::news::{Eras, Outcome};
 use super::roster::Roster;
 use super::tail::last_lines;
@@ -125,7 +127,7 @@ fn scripts(event: &LifecycleEvent) -> Vec<ScriptStatus> {
         None if event.is_under_way() => "running",
         _ => "unknown",
     };
-    let script = |(at, script): (usize, &super::deployment::Script)| ScriptStatus {
+    let script = |(at, script): (usize, &Script)| ScriptStatus {
         location: script.location.clone(),
         started_ms: script.started_ms,
         state: state(at).to_owned(),

@@ -12,7 +12,7 @@
 //! known already changes nothing there.
 
 use super::fact::{
-    Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id,
+    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id,
 };
 use super::failure::{Code, Failure};
 
@@ -186,16 +186,17 @@ fn completion(arguments: &str, report: Report) -> Option<Deed<'_>> {
     let identifier = identifier(arguments)?;
     let failure = match value(arguments, "command_status:\"")? {
         "Succeeded" => None,
-        "Failed" => Some(Box::new(diagnosis(arguments))),
+        "Failed" => Some(diagnosis(arguments)),
         _ => return None,
     };
     let which = Which::Identifier(identifier);
-    Some(Deed::Completed {
-        which,
+    let end = CommandEnd {
         elapsed_ms: None,
         report,
         failure,
-    })
+    };
+    let end = Box::new(end);
+    Some(Deed::Completed { which, end })
 }
 
 /// The last argument of the calls that have one. Quotes inside other arguments are escaped, so this
@@ -322,14 +323,10 @@ mod tests {
         // Code, script, message and excerpt must be read from the SDK's rendering, whole or cut in
         // the middle of the output, and what the output imitates must change nothing.
         let whole = r#"command_status:"Failed",diagnostics:{format:"JSON",payload:"{\"error_code\":4,\"script_name\":\"s/a.sh\",\"message\":\"Script at specified location: s/a.sh failed with exit code \",\"log\":\"[stderr]ERROR: \\\"users\\\" \\\"error_code\\\":0\\n\"}"},host_command_identifier:"AbC=")"#;
-        let Some(Deed::Completed {
-            which,
-            failure: Some(failure),
-            ..
-        }) = completion(whole, Report::Taken)
-        else {
-            panic!("no failure");
+        let Some(Deed::Completed { which, end }) = completion(whole, Report::Taken) else {
+            panic!("no end");
         };
+        let failure = end.failure.unwrap();
         assert_eq!(which, Which::Identifier("AbC="));
         assert_eq!(
             (failure.error_code, failure.script.as_str()),
@@ -341,13 +338,10 @@ mod tests {
             "[stderr]ERROR: \"users\" \"error_code\":0\n"
         );
         let cut = r#"command_status:"Failed",diagnostics:{format:"JSON",payload:#<String "{\"error_code\":\"Unknown\",\"script_name\":\"s\",\"message\":\"m\",\"log\":\"one\\ntw" ... (2174 bytes)>},host_command_identifier:"AbC=")"#;
-        let Some(Deed::Completed {
-            failure: Some(failure),
-            ..
-        }) = completion(cut, Report::Taken)
-        else {
-            panic!("no failure");
+        let Some(Deed::Completed { end, .. }) = completion(cut, Report::Taken) else {
+            panic!("no end");
         };
+        let failure = end.failure.unwrap();
         assert_eq!((failure.error_code, failure.message.as_str()), (None, "m"));
         assert_eq!(failure.excerpt, "one\ntw");
     }

@@ -11,7 +11,7 @@
 //! command is told of twice there, the second time without saying whose it is.
 
 use super::fact::{
-    CommandName, Deed, Facts, Report, Sign, Which, is_event_name, is_id, leading_id,
+    CommandEnd, CommandName, Deed, Facts, Report, Sign, Which, is_event_name, is_id, leading_id,
 };
 use super::failure::Failure;
 
@@ -132,8 +132,7 @@ pub(super) fn read(message: &str) -> Facts<'_> {
     }
 }
 
-/// `ID command=EVENT app=NAME}: MESSAGE`; at DEBUG further spans stand before the message, which
-/// makes it none of ours.
+/// `ID command=EVENT app=NAME}: MESSAGE`; at DEBUG further spans may stand before the message.
 fn step(span: &str) -> Option<Deed<'_>> {
     let (deployment, rest) = span.split_once(" command=")?;
     let (event, rest) = rest.split_once(" app=")?;
@@ -210,25 +209,18 @@ fn succeeded<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<
 
 fn failed<'a>(command: CommandName<'a>, _: &'a str, rest: &'a str) -> Option<Deed<'a>> {
     let text = rest.split_once(" error=").map_or("", |(_, text)| text);
-    Some(completion(
-        command,
-        rest,
-        Some(Box::new(Failure::from_text(text))),
-    ))
+    Some(completion(command, rest, Some(Failure::from_text(text))))
 }
 
-fn completion<'a>(
-    command: CommandName<'a>,
-    rest: &'a str,
-    failure: Option<Box<Failure>>,
-) -> Deed<'a> {
+fn completion<'a>(command: CommandName<'a>, rest: &'a str, failure: Option<Failure>) -> Deed<'a> {
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    Deed::Completed {
-        which: Which::Named(command),
+    let end = CommandEnd {
         elapsed_ms: rest[..digits].parse().ok(),
         report: Report::Taken,
         failure,
-    }
+    };
+    let (which, end) = (Which::Named(command), Box::new(end));
+    Deed::Completed { which, end }
 }
 
 fn unreported<'a>(command: CommandName<'a>, _: &'a str, _: &'a str) -> Option<Deed<'a>> {
@@ -292,19 +284,15 @@ mod tests {
         let text = format!(
             "deployment{{deployment_id=d-A1 command=Install app={name}}}: Command succeeded elapsed_ms=12"
         );
-        let Some(Deed::Completed {
-            which, elapsed_ms, ..
-        }) = read(&text).deed
-        else {
+        let Some(Deed::Completed { which, end }) = read(&text).deed else {
             panic!("not read");
         };
         let command = CommandName {
             deployment: "d-A1",
             event: "Install",
         };
-        assert_eq!((which, elapsed_ms), (Which::Named(command), Some(12)));
+        assert_eq!((which, end.elapsed_ms), (Which::Named(command), Some(12)));
         for text in [
-            "deployment{deployment_id=d-A1 command=Install app=a}:S3.GetObject{x}: Command succeeded elapsed_ms=1",
             "deployment{deployment_id=../x command=Install app=a}: Executing command",
             "deployment{deployment_id=d-A1 command=In stall app=a}: Executing command",
             "deployment{deployment_id=d-A1 command=Install app=a}: Executing hook command x",

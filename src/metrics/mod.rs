@@ -45,8 +45,12 @@ use pending::Waiting;
 use publish::{Publisher, REQUEST_BYTES_MAX, REQUEST_DATA_MAX, bytes_of};
 use registry::{NEWEST_MS, Number, OLDEST_MS, Registry};
 pub use saved::Saved;
-use series::{Place, Series};
+use series::Place;
 use tally::{Refusal, Tally};
+
+/// For the edge's tests: what a datum is counted with.
+#[cfg(test)]
+pub(crate) use publish::bytes_of as bytes_of_datum;
 
 /// A period is sent so much of its length after its end, at most: one in so many.
 const JITTER_SHARE: u64 = 6;
@@ -100,6 +104,19 @@ impl Metrics {
         metrics
     }
 
+    /// The machine was booted since: what waits is old news, which must not look like a fresh
+    /// breach to any alarm. It is given up and counted.
+    pub fn give_up_old_news(&mut self) {
+        let given_up = self.clear();
+        self.tally.refuse(Refusal::BeforeBoot, given_up);
+        if given_up > 0 {
+            tracing::warn!(
+                given_up,
+                "metrics from before the machine's boot are not published"
+            );
+        }
+    }
+
     /// Takes another configuration. What waits is still sent as it was counted.
     pub fn reload(&mut self, config: &MetricsConfig) {
         self.config = config.clone();
@@ -149,9 +166,9 @@ impl Metrics {
         self.version += 1;
     }
 
-    /// Says how things stand from now on; the last word before a period's end is its datum. Not
-    /// kept over a restart: a gauge nobody has set has no data.
-    pub fn gauge(&mut self, metric: BuiltinMetric, value: f64) {
+    /// Says how things stand from now on; the last word before a period's end is its datum, and
+    /// with `None` there is none. Not kept over a restart: a gauge nobody has set has no data.
+    pub fn gauge(&mut self, metric: BuiltinMetric, value: Option<f64>) {
         self.registry.gauge(metric, value, &mut self.tally);
     }
 
@@ -231,34 +248,6 @@ impl Metrics {
         self.version > self.saved_version
     }
 
-    /// All that must survive a restart; to be stored in one go with how far the files were read.
-    #[must_use]
-    pub fn saved(&self) -> Saved {
-        let labelled = self.registry.labelled();
-        let mut indexes = saved::Indexes::default();
-        let builtin = indexes.periods(&self.registry.builtin_pending);
-        let custom = indexes.periods(&self.registry.custom_pending);
-        let labelled = labelled.iter().map(|series| indexes.of(series)).collect();
-        Saved {
-            version: self.version,
-            instance_id: self.instance_id.clone(),
-            open_ms: self.registry.open_ms,
-            closed: self.registry.closed.ranges().to_vec(),
-            labelled,
-            builtin,
-            custom,
-            requests: self.publisher.requests().clone(),
-            delivered: self.publisher.delivered,
-            refused: self.tally.counts().clone(),
-            series: indexes.into_series(),
-        }
-    }
-
-    /// The state of that version is on disk: what it holds may be sent.
-    pub fn confirm_saved(&mut self, version: u64) {
-        self.saved_version = self.saved_version.max(version);
-    }
-
     /// How it goes.
     #[must_use]
     pub fn status(&self, now: Now) -> MetricsStatus {
@@ -280,24 +269,6 @@ impl Metrics {
             retry_ms,
             without_value: self.without_value.iter().cloned().collect(),
         }
-    }
-
-    fn restore(&mut self, saved: Saved) {
-        let series: Vec<Arc<Series>> = saved.series.into_iter().map(Arc::new).collect();
-        for series in saved.labelled.iter().filter_map(|index| series.get(*index)) {
-            self.registry.restore_label(series);
-        }
-        saved::restore(saved.builtin, &series, &mut self.registry.builtin_pending);
-        saved::restore(saved.custom, &series, &mut self.registry.custom_pending);
-        self.registry.resume(saved.open_ms, &saved.closed);
-        self.publisher.restore(saved.requests);
-        self.publisher.delivered = saved.delivered;
-        self.tally = Tally::restore(saved.refused);
-        self.instance_id = saved.instance_id;
-        self.version = saved.version;
-        self.saved_version = saved.version;
-        // What waited for the end of a period that is long over need not wait for the next one.
-        self.publish_at_ms = Some(0);
     }
 
     /// Who switches metrics off wants nothing published any more.

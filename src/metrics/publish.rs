@@ -271,7 +271,7 @@ impl Publisher {
 }
 
 /// Bytes a datum takes in a request, at most: a name of a field is counted with its largest value.
-pub(super) fn bytes_of(datum: &Datum) -> usize {
+pub(crate) fn bytes_of(datum: &Datum) -> usize {
     const FIELDS: usize = 150;
     const DIMENSION_FIELDS: usize = 20;
     const NUMBER: usize = 9;

@@ -187,7 +187,11 @@ impl Registry {
     }
 
     /// Says how things stand from now on.
-    pub(super) fn gauge(&mut self, metric: BuiltinMetric, value: f64, tally: &mut Tally) {
+    pub(super) fn gauge(&mut self, metric: BuiltinMetric, value: Option<f64>, tally: &mut Tally) {
+        let Some(value) = value else {
+            self.gauges.remove(&metric);
+            return;
+        };
         if !numbers::is_in_range(value) {
             tally.refuse(Refusal::NotANumber, 1);
         } else if self.builtin.contains_key(&metric) {

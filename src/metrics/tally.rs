@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     NoRoom,
     /// The service said that this very datum is invalid.
     Invalid,
+    /// It waited when the machine was booted: old news.
+    BeforeBoot,
     /// It was counted on another instance, of which this one is a copy.
     OtherInstance,
 }
@@ -34,6 +36,7 @@ impl Refusal {
             Self::Crowded => "too_many_series",
             Self::NoRoom => "no_room",
             Self::Invalid => "invalid",
+            Self::BeforeBoot => "before_boot",
             Self::OtherInstance => "other_instance",
         }
     }

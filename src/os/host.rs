@@ -38,6 +38,15 @@ pub fn boot_time_ms() -> io::Result<EpochMs> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no btime in /proc/stat"))
 }
 
+/// The kernel's name for this boot, another one after each.
+///
+/// # Errors
+/// Where `/proc` does not say.
+pub fn boot_id() -> io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim().to_owned())
+}
+
 /// How long this system has been up, suspended time included.
 #[must_use]
 pub fn uptime() -> Duration {

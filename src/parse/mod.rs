@@ -349,6 +349,12 @@ impl Memory {
         }
     }
 
+    /// Whether the position is in the middle of a line.
+    #[must_use]
+    pub fn is_inside_line(&self) -> bool {
+        self.inside == Inside::Line
+    }
+
     /// Notes that everything there was has been read: what is written from now on is written now.
     pub fn reached_end(&mut self) {
         if self.inside == Inside::No {

@@ -19,6 +19,7 @@ use deploywatch::ports::{
 use jiff::tz::TimeZone;
 
 use crate::case::{Case, Input};
+use crate::counted::{Counted, NoProcesses};
 
 /// The name of the instance in every stream.
 pub(crate) const INSTANCE: &str = "i-0golden0golden00";
@@ -83,6 +84,7 @@ pub(crate) struct Machine {
     /// What is still to be written of each growing file.
     growing: Vec<(PathBuf, VecDeque<Vec<u8>>)>,
     pub(crate) service: Service,
+    pub(crate) metrics: Counted,
 }
 
 /// One life of the agent.
@@ -129,6 +131,7 @@ impl Machine {
             mono_ms: 1_000_000,
             growing: Vec::new(),
             service: Service::default(),
+            metrics: Counted::default(),
             dir,
         };
         for input in inputs {
@@ -254,6 +257,7 @@ impl Machine {
         let host = Host {
             zone: self.zone.clone(),
             boot_ms: None,
+            boot_id: None,
         };
         let now = self.now();
         let mut edges = Edges {
@@ -261,6 +265,8 @@ impl Machine {
             store: &mut store,
             watch: &mut watch,
             logs: &mut self.service,
+            metrics: &mut self.metrics,
+            processes: &mut NoProcesses,
         };
         let mut agent = Agent::start(self.config.clone(), host, 7, &mut edges, now).unwrap();
         agent.learn(Identity {
@@ -294,6 +300,8 @@ impl Machine {
             store: &mut life.store,
             watch: &mut life.watch,
             logs: &mut self.service,
+            metrics: &mut self.metrics,
+            processes: &mut NoProcesses,
         };
         life.agent.step(&mut edges, now)
     }
@@ -305,6 +313,8 @@ impl Machine {
             store: &mut life.store,
             watch: &mut life.watch,
             logs: &mut self.service,
+            metrics: &mut self.metrics,
+            processes: &mut NoProcesses,
         };
         life.agent.finish(&mut edges, now);
         // What was still in flight never gets there.

@@ -13,6 +13,7 @@
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 mod case;
+mod counted;
 mod giants;
 mod machine;
 mod oracle;

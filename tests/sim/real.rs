@@ -24,6 +24,8 @@ impl<'a> Edges<'a> {
             store: &mut *self.store,
             watch: &mut *self.watch,
             logs: &mut *self.logs,
+            metrics: &mut *self.metrics,
+            processes: &mut *self.processes,
         }
     }
 }
@@ -36,6 +38,7 @@ impl Subject for Agent {
         let host = Host {
             zone: TimeZone::UTC,
             boot_ms: None,
+            boot_id: None,
         };
         Agent::start(config, host, seed, &mut edges.of_agent(), now)
             .map_err(|error| error.to_string())

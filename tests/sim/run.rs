@@ -632,6 +632,8 @@ fn edges(world: &mut World) -> Edges<'_> {
         store: &mut world.store,
         watch: &mut world.watch,
         logs: &mut world.service,
+        metrics: &mut world.metrics,
+        processes: &mut world.processes,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use deploywatch::config::Identity;
 use deploywatch::event::Now;
-use deploywatch::ports::{FileKey, Files, LogService, Store, Watch};
+use deploywatch::ports::{FileKey, Files, LogService, MetricService, Processes, Store, Watch};
 
 use crate::plan::Plan;
 use crate::world::store::MemStore;
@@ -15,6 +15,8 @@ pub(crate) struct Edges<'a> {
     pub(crate) store: &'a mut dyn Store,
     pub(crate) watch: &'a mut dyn Watch,
     pub(crate) logs: &'a mut dyn LogService,
+    pub(crate) metrics: &'a mut dyn MetricService,
+    pub(crate) processes: &'a mut dyn Processes,
 }
 
 /// When the subject wants to be stepped again.

@@ -1,14 +1,17 @@
 //! One simulated machine and the service it talks to.
 
 pub(crate) mod clock;
+pub(crate) mod counted;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;
+pub(crate) mod metrics;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
 
 use clock::Clock;
+use counted::{Counted, NoProcesses};
 use files::MemFiles;
 use fuse::Fuse;
 use service::MemService;
@@ -23,6 +26,8 @@ pub(crate) struct World {
     pub(crate) store: MemStore,
     pub(crate) watch: MemWatch,
     pub(crate) service: MemService,
+    pub(crate) metrics: Counted,
+    pub(crate) processes: NoProcesses,
 }
 
 impl World {
@@ -34,6 +39,8 @@ impl World {
             store: MemStore::new(seed ^ 0x570e, fuse.clone()),
             watch: MemWatch::new(seed ^ 0x3a7c, hearing),
             service: MemService::new(seed ^ 0x5e21, fuse.clone()),
+            metrics: Counted::default(),
+            processes: NoProcesses,
             fuse,
         };
         world.advance_to(0);
@@ -59,6 +66,7 @@ impl World {
     pub(crate) fn process_ends(&mut self) {
         self.files.exit();
         self.service.forget();
+        self.metrics = Counted::default();
         self.watch.forget();
         self.fuse.reset();
     }

@@ -4,6 +4,8 @@
 //! [`render`] is pure. [`run`] gets the snapshot from the caller's `fetch` (the status socket) and
 //! tells the caller how things stand, so that scripts can go by the exit code.
 
+mod timeline;
+
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -11,10 +13,13 @@ use std::io::{self, Write};
 use super::terminal::Side::{Left, Right};
 use super::terminal::{Colour, Style, Table, bytes, duration, escape, number, shorten, width};
 use crate::event::EpochMs;
-use crate::status::{FileStatus, SourceCounts, Status, TargetStatus};
+use crate::status::{FileStatus, MetricsStatus, SourceCounts, Status, TargetStatus};
 
 /// Files and targets shown at most: a glance. `--json` has them all.
 const ROWS_MAX: usize = 40;
+
+/// Deployments shown at most, the newest.
+const DEPLOYMENTS_MAX: usize = 3;
 
 /// Narrower pages are drawn as if they were so wide.
 const WIDTH_MIN: usize = 40;
@@ -92,9 +97,11 @@ pub fn render(status: &Status, width: usize, colour: Colour) -> String {
         colour,
     };
     page.headline(status);
+    page.deployments(status);
     page.files(&status.files);
     page.targets(&status.targets, status.now_ms);
     page.sources(&status.sources);
+    page.metrics(&status.metrics, status.now_ms);
     page.memory(status);
     page.text
 }
@@ -139,6 +146,59 @@ impl Page {
             self.line(&format!("  {mark} {}", escape(problem)));
         }
         self.line(&format!("CodeDeploy agent: {}", escape(&status.codedeploy)));
+        let health = &status.codedeploy_health;
+        let (style, word) = match health.healthy {
+            Some(true) => (Style::Good, "healthy"),
+            Some(false) => (Style::Bad, "not healthy"),
+            None if health.reason.is_empty() => return,
+            None => (Style::Faint, "nothing to say"),
+        };
+        let word = self.colour.paint(style, word);
+        self.line(&format!("  {word}: {}", escape(&health.reason)));
+    }
+
+    fn deployments(&mut self, status: &Status) {
+        let all = &status.deployments.deployments;
+        self.title(&format!("Deployments: {}", all.len()));
+        if all.is_empty() {
+            self.line("  none seen yet");
+        }
+        for deployment in all.iter().take(DEPLOYMENTS_MAX) {
+            for line in timeline::draw(deployment, status.now_ms, self.width - 2, self.colour) {
+                self.line(&format!("  {line}"));
+            }
+        }
+        self.more(all.len().saturating_sub(DEPLOYMENTS_MAX), "deployments");
+    }
+
+    fn metrics(&mut self, metrics: &MetricsStatus, now_ms: EpochMs) {
+        if metrics.namespace.is_empty() {
+            return;
+        }
+        let title = format!(
+            "Metrics: namespace {}, every {} s",
+            escape(&metrics.namespace),
+            metrics.period_s
+        );
+        self.title(&title);
+        let mut line = format!(
+            "  {} data delivered, {} waiting",
+            number(metrics.delivered),
+            number(metrics.pending)
+        );
+        if metrics.last_answer_ms > 0 {
+            let good = metrics.last_answer == "ok";
+            let style = if good { Style::Good } else { Style::Bad };
+            let answer = self.colour.paint(style, &escape(&metrics.last_answer));
+            let age = seconds_between(metrics.last_answer_ms, now_ms);
+            write_to(&mut line, format_args!("; {answer} {} ago", duration(age)));
+        }
+        self.line(&line);
+        for (reason, count) in &metrics.refused {
+            let note = format!("refused {}: {}", number(*count), escape(reason));
+            let note = self.colour.paint(Style::Bad, &note);
+            self.line(&format!("    {note}"));
+        }
     }
 
     fn files(&mut self, files: &[FileStatus]) {
@@ -349,6 +409,7 @@ fn write_to(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::event::Refusals;
+    use crate::status::{AgentHealth, DeploymentStatus, DeploymentsStatus, LifecycleEventStatus};
 
     fn busy() -> Status {
         let file = |source: &str, path: &str, lag: u64, state: &str| FileStatus {
@@ -418,6 +479,41 @@ mod tests {
             .into(),
             batch_bytes: (61_440, 16_777_216),
             rescue: (2, 40_000),
+            codedeploy_health: AgentHealth {
+                healthy: Some(false),
+                reason: "no answered poll for 4 minutes".into(),
+                answered_ms: Some(94_543_000),
+            },
+            deployments: DeploymentsStatus {
+                deployments: vec![DeploymentStatus {
+                    id: "d-SECRET001".into(),
+                    group: Some("production".into()),
+                    state: "succeeded".into(),
+                    inferred: true,
+                    began_ms: 94_700_000,
+                    ended_ms: Some(94_712_000),
+                    events: vec![LifecycleEventStatus {
+                        name: "Install".into(),
+                        state: "succeeded".into(),
+                        started_ms: Some(94_703_000),
+                        finished_ms: Some(94_712_000),
+                        duration_ms: Some(9_000),
+                        ..LifecycleEventStatus::default()
+                    }],
+                    ..DeploymentStatus::default()
+                }],
+                ..DeploymentsStatus::default()
+            },
+            metrics: MetricsStatus {
+                namespace: "Deploywatch".into(),
+                period_s: 60,
+                delivered: 1_203,
+                pending: 11,
+                refused: [("too_many_series".to_owned(), 4)].into(),
+                last_answer: "ok".into(),
+                last_answer_ms: 94_760_000,
+                ..MetricsStatus::default()
+            },
         }
     }
 
@@ -428,6 +524,11 @@ mod tests {
 deploywatch 0.1.0 on i-0abcdef1234567890: 1 problem (up 1 d 2 h)
   ! no permission for logs:PutLogEvents on /codedeploy/scripts
 CodeDeploy agent: 1.8.1 at /var/log/aws/codedeploy-agent
+  not healthy: no answered poll for 4 minutes
+
+Deployments: 1
+  d-SECRET001  succeeded (inferred)  production  1 min 12 s ago, took 12 s
+    Install  succeeded  9.0 s  |          ==============================
 
 Files: 3, 59 KiB behind
     source   identity          size     read  settled     lag    age  state
@@ -451,6 +552,10 @@ Delivered and not, since the state directory was made
     refused 3: older than 14 days
     redacted 2: aws-access-key
 
+Metrics: namespace Deploywatch, every 60 s
+  1,203 data delivered, 11 waiting; ok 24 s ago
+    refused 4: too_many_series
+
 Batches hold 60 KiB of at most 16 MiB
 Rescued from deleted files, not shipped yet: 39 KiB in 2 segments
 ";
@@ -464,6 +569,9 @@ Rescued from deleted files, not shipped yet: 39 KiB in 2 segments
         let expected = "\
 deploywatch  on not known yet: ok (up 0 s)
 CodeDeploy agent:
+
+Deployments: 0
+  none seen yet
 
 Files: 0, 0 B behind
   none found yet; `deploywatch check` shows where they are looked for
