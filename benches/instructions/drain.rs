@@ -2,15 +2,18 @@
 //! instruction of a line's path but the network's.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use deploywatch::agent::{Agent, Edges, Host, Next};
 use deploywatch::config::{Config, Identity};
 use deploywatch::event::Now;
 use deploywatch::os::files::OsFiles;
 use deploywatch::os::store::OsStore;
-use deploywatch::ports::{Accepted, CallId, Hints, LogAnswer, LogCall, LogService, Watch};
+use deploywatch::ports::{
+    Accepted, CallId, Hints, LogAnswer, LogCall, LogService, MetricAnswer, MetricCall,
+    MetricService, Process, Processes, Watch,
+};
 use jiff::tz::TimeZone;
 
 use super::{measured, text};
@@ -152,6 +155,7 @@ struct World {
     store: OsStore,
     watch: Quiet,
     service: Taker,
+    metrics: Calm,
     now: Now,
 }
 
@@ -161,7 +165,7 @@ impl World {
             .expect("the configuration is right");
         let mut files = OsFiles::new();
         let mut store = OsStore::open(&place.path("state")).expect("the store can be opened");
-        let (mut watch, mut service) = (Quiet, Taker::default());
+        let (mut watch, mut service, mut metrics) = (Quiet, Taker::default(), Calm::default());
         let host = Host {
             zone: TimeZone::UTC,
             boot_ms: None,
@@ -175,6 +179,8 @@ impl World {
             store: &mut store,
             watch: &mut watch,
             logs: &mut service,
+            metrics: &mut metrics,
+            processes: &mut Nobody,
         };
         let mut agent =
             Agent::start(config, host, 1, &mut edges, now).expect("the agent can start");
@@ -188,6 +194,7 @@ impl World {
             store,
             watch,
             service,
+            metrics,
             now,
         }
     }
@@ -199,6 +206,8 @@ impl World {
             store: &mut self.store,
             watch: &mut self.watch,
             logs: &mut self.service,
+            metrics: &mut self.metrics,
+            processes: &mut Nobody,
         };
         let next = self.agent.step(&mut edges, self.now);
         let pause_ms = match next {
@@ -253,6 +262,31 @@ impl Watch for Quiet {
 
     fn take(&mut self) -> Hints {
         Hints::default()
+    }
+}
+
+/// A machine without processes.
+struct Nobody;
+
+impl Processes for Nobody {
+    fn process(&mut self, _: u32) -> io::Result<Option<Process>> {
+        Ok(None)
+    }
+}
+
+/// A metric service that takes everything.
+#[derive(Default)]
+struct Calm {
+    answers: VecDeque<MetricAnswer>,
+}
+
+impl MetricService for Calm {
+    fn submit(&mut self, id: CallId, _: MetricCall) {
+        self.answers.push_back(MetricAnswer { id, result: Ok(()) });
+    }
+
+    fn answer(&mut self) -> Option<MetricAnswer> {
+        self.answers.pop_front()
     }
 }
 

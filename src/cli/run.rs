@@ -58,8 +58,8 @@ impl Out {
     /// Whether answers wait that wake nobody.
     fn has_answers(&self) -> bool {
         match self {
-            Self::CloudWatch(_) => false,
-            Self::Directory(sink) => sink.has_answers(),
+            Self::CloudWatch(..) => false,
+            Self::Directory(logs, _) => logs.has_answers(),
         }
     }
 }

@@ -25,13 +25,61 @@ pub(crate) const EVENT_OVERHEAD_BYTES_MAX: usize =
 /// How much longer a message can become: every byte `\u00XX`.
 pub(crate) const ESCAPE_FACTOR_MAX: usize = 6;
 
-/// Writes one event's object: `{"timestamp":N,"message":"…"}`.
-pub(crate) fn push_event(body: &mut Vec<u8>, time_ms: EpochMs, message: &str) {
-    body.extend_from_slice(TIME_KEY);
-    push_integer(body, time_ms);
-    body.extend_from_slice(MESSAGE_KEY);
-    push_escaped(body, message);
-    body.extend_from_slice(EVENT_END);
+/// What stands before an event's message, kept from one event to the next: most of the digits of
+/// the time stay, since lines come many to the second.
+#[derive(Debug)]
+pub(crate) struct EventHead {
+    /// The second that is written in it.
+    second: i64,
+    bytes: [u8; HEAD_BYTES],
+}
+
+/// Times of thirteen digits: from 2001 to 2286.
+const THIRTEEN_DIGITS: std::ops::Range<EpochMs> = 1_000_000_000_000..10_000_000_000_000;
+const TIME_DIGITS: usize = 13;
+const HEAD_BYTES: usize = TIME_KEY.len() + TIME_DIGITS + MESSAGE_KEY.len();
+
+impl EventHead {
+    /// One in which no second is written yet.
+    pub(crate) fn new() -> Self {
+        let mut bytes = [b'0'; HEAD_BYTES];
+        bytes[..TIME_KEY.len()].copy_from_slice(TIME_KEY);
+        bytes[HEAD_BYTES - MESSAGE_KEY.len()..].copy_from_slice(MESSAGE_KEY);
+        Self { second: 0, bytes }
+    }
+
+    /// Writes one event's object: `{"timestamp":N,"message":"…"}`.
+    pub(crate) fn push_event(&mut self, body: &mut Vec<u8>, time_ms: EpochMs, message: &str) {
+        if THIRTEEN_DIGITS.contains(&time_ms) {
+            self.set(time_ms);
+            body.extend_from_slice(&self.bytes);
+        } else {
+            body.extend_from_slice(TIME_KEY);
+            push_integer(body, time_ms);
+            body.extend_from_slice(MESSAGE_KEY);
+        }
+        push_escaped(body, message);
+        body.extend_from_slice(EVENT_END);
+    }
+
+    fn set(&mut self, time_ms: EpochMs) {
+        const MS_AT: usize = TIME_KEY.len() + TIME_DIGITS - 3;
+        let second = time_ms / 1_000;
+        if second != self.second {
+            self.second = second;
+            write_digits(&mut self.bytes[TIME_KEY.len()..MS_AT], second);
+        }
+        write_digits(&mut self.bytes[MS_AT..MS_AT + 3], time_ms % 1_000);
+    }
+}
+
+/// Writes a number that is not negative over these digits, zeros before it.
+fn write_digits(digits: &mut [u8], number: i64) {
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
 }
 
 /// The still escaped message inside an event's object.
@@ -142,22 +190,18 @@ fn escape_marks(word: u64) -> u64 {
     (control | quote | backslash) & (ONES * 0x80)
 }
 
-/// Writes a number in decimal, two digits at a time.
+/// Writes a number in decimal.
 pub(crate) fn push_integer(body: &mut Vec<u8>, number: i64) {
     let mut digits = [0_u8; INTEGER_BYTES_MAX];
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
-    while rest >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
-        rest /= 100;
-    }
-    if rest >= 10 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[rest as usize]);
-    } else {
+    loop {
         at -= 1;
-        digits[at] = b'0' + rest as u8;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
     }
     if number < 0 {
         at -= 1;
@@ -165,17 +209,6 @@ pub(crate) fn push_integer(body: &mut Vec<u8>, number: i64) {
     }
     body.extend_from_slice(&digits[at..]);
 }
-
-/// `00` to `99`.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
-        number += 1;
-    }
-    pairs
-};
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +272,30 @@ mod tests {
         }
     }
 
+    /// A head says the time of its event, whatever it said before: times around the ends of what
+    /// it is made for, and of a second, one after the other.
+    #[test]
+    fn a_head_says_each_time() {
+        let times = [
+            0,
+            1_795_230_000_000,
+            1_795_230_000_009,
+            1_795_229_999_999,
+            999_999_999_999,
+            1_000_000_000_000,
+            9_999_999_999_999,
+            10_000_000_000_000,
+            -1,
+        ];
+        let mut head = EventHead::new();
+        for time_ms in times.into_iter().chain(times.into_iter().rev()) {
+            let mut body = Vec::new();
+            head.push_event(&mut body, time_ms, "m");
+            let wanted = format!(r#"{{"timestamp":{time_ms},"message":"m"}}"#);
+            assert_eq!(String::from_utf8(body).unwrap(), wanted);
+        }
+    }
+
     proptest! {
         /// Any text and time come back by a JSON parser; the length was foretold and the bounds
         /// hold; the message is found again in the object.
@@ -247,7 +304,7 @@ mod tests {
             text in "([a-z]|[\u{0}-\u{7f}]|[\\\\\"\n\t]|.){0,200}", time_ms: i64)
         {
             let mut body = Vec::new();
-            push_event(&mut body, time_ms, &text);
+            EventHead::new().push_event(&mut body, time_ms, &text);
             let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
             prop_assert_eq!(&read["message"], &serde_json::Value::from(text.as_str()));
             prop_assert_eq!(&read["timestamp"], &serde_json::Value::from(time_ms));
