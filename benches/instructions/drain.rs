@@ -169,6 +169,7 @@ impl World {
         let host = Host {
             zone: TimeZone::UTC,
             boot_ms: None,
+            boot_id: None,
         };
         let now = Now {
             mono_ms: 1_000,
