@@ -69,6 +69,12 @@ impl DirectorySink {
         }
     }
 
+    /// Whether answers wait to be fetched. It has no thread that could wake the loop for them.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     fn put(&mut self, batch: &Batch, range: Range<usize>) -> Result<Accepted, ServiceError> {
         let mut output = match self.open.take() {
             Some(output) if output.is_still_at(&self.path) => output,

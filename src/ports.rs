@@ -5,6 +5,7 @@
 
 pub mod alarm;
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -161,8 +162,22 @@ pub trait Watch {
     /// No more hints about a directory.
     fn unwatch(&mut self, dir: &Path);
 
+    /// Names the paths about which hints are wanted from now on; until then, all are. Others may
+    /// still come.
+    fn care_for(&mut self, _interest: Interest) {}
+
     /// The hints since the last call.
     fn take(&mut self) -> Hints;
+}
+
+/// Which paths somebody wants hints about, by their names alone. Asked on other threads.
+#[derive(Clone)]
+pub struct Interest(pub Arc<dyn Fn(&Path) -> bool + Send + Sync>);
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Interest")
+    }
 }
 
 /// What a [`Watch`] noticed.

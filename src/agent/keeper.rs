@@ -31,6 +31,10 @@ use super::insight::Insight;
 /// Longest time between a settled byte and the durable checkpoint that knows of it.
 const SAVE_MS: u64 = 1_000;
 
+/// Bytes of a checkpoint that lengthen this by a millisecond: where very many files are known, one
+/// of them must not have all written again each second.
+const SAVE_BYTES_PER_MS: u64 = 1_024;
+
 /// Pause after a checkpoint that could not be written.
 const SAVE_RETRY_MS: u64 = 2_000;
 
@@ -79,6 +83,8 @@ pub(super) struct Keeper {
     save_due_ms: Option<u64>,
     unnoted_bytes: u64,
     noted_bytes: u64,
+    /// Size of the durable checkpoint.
+    saved_bytes: u64,
     /// The insight's version in the checkpoint made last, and in the last one that is durable.
     insight_version: u64,
     pub(super) saved_insight: u64,
@@ -111,6 +117,7 @@ impl Keeper {
             save_due_ms: None,
             unnoted_bytes: 0,
             noted_bytes: 0,
+            saved_bytes: 0,
             insight_version: 0,
             saved_insight: 0,
             trouble: None,
@@ -134,7 +141,8 @@ impl Keeper {
 
     /// Something changed that a checkpoint must know.
     pub(super) fn touch(&mut self, now: Now) {
-        self.save_due_ms.get_or_insert(now.mono_ms + SAVE_MS);
+        let pause_ms = SAVE_MS + self.saved_bytes / SAVE_BYTES_PER_MS;
+        self.save_due_ms.get_or_insert(now.mono_ms + pause_ms);
     }
 
     pub(super) fn next_due(&self) -> Option<u64> {

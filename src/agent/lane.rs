@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span, Target};
+use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span};
 use crate::parse::{Chunk, Ending, Memory, Next, Parser, Taken};
 use crate::ship::{Push, Shipper, TargetId};
 use crate::tail::{File, Turn};
@@ -27,8 +27,8 @@ const TURN_BYTES_MAX: usize = 2 * 1_048_576;
 /// The state of one file beside its position.
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// Where its events go, once all variables in the names are known.
-    target: Option<(TargetId, Target)>,
+    /// Where its events go, while it has some and all variables in the names are known.
+    target: Option<TargetId>,
     /// What its next record depends on; `None` until its position is looked at.
     memory: Option<Memory>,
     origin: Arc<FileOrigin>,
@@ -62,10 +62,6 @@ impl Lane {
     /// After the position was set back.
     pub(super) fn forget_position(&mut self) {
         self.memory = None;
-    }
-
-    pub(super) fn target(&self) -> Option<&Target> {
-        self.target.as_ref().map(|(_, target)| target)
     }
 }
 
@@ -236,12 +232,12 @@ impl Agent {
 
     /// Everything there is of a file has been read.
     fn reached_end(&mut self, id: FileId) {
-        if let Some(memory) = self
-            .lanes
-            .get_mut(&id)
-            .and_then(|lane| lane.memory.as_mut())
-        {
-            memory.reached_end();
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            // Thousands of files may never grow again; what is held for each is little.
+            lane.target = None;
+            if let Some(memory) = &mut lane.memory {
+                memory.reached_end();
+            }
         }
     }
 
@@ -270,7 +266,7 @@ impl Agent {
             match names::target(&file.source, &file.family, &self.identity, layout) {
                 Ok(target) => {
                     let options = file.source.group_options.clone();
-                    lane.target = Some((self.shipper.target(target.clone(), options), target));
+                    lane.target = Some(self.shipper.target(target, options));
                 }
                 Err(_variable) => {
                     self.nameless.insert(id);
@@ -278,7 +274,7 @@ impl Agent {
                 }
             }
         }
-        lane.target.as_ref().map(|(id, _)| id.clone())
+        lane.target.clone()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::event::Now;
 use crate::status::{FileStatus, Status};
 use crate::tail::{File, Naming};
 
-use super::Agent;
+use super::{Agent, names};
 
 impl Agent {
     /// What `deploywatch status` shows.
@@ -67,7 +67,8 @@ impl Agent {
     fn file_status(&self, file: &File, now: Now) -> FileStatus {
         let settled = self.ledger.settled(file.id).unwrap_or_default();
         let lane = self.lanes.get(&file.id);
-        let target = lane.and_then(|lane| lane.target());
+        let layout = self.discovery.layout();
+        let target = names::target(&file.source, &file.family, &self.identity, layout);
         let lag_bytes = file.size.saturating_sub(settled.0);
         let behind_ms = lane
             .and_then(|lane| lane.behind_since_ms)

@@ -7,6 +7,7 @@ use crate::codedeploy::layout::Change;
 use crate::config::Source;
 use crate::event::Now;
 use crate::parse::Parser;
+use crate::tail::discover;
 
 use super::insight::Logs;
 use super::{Agent, Edges};
@@ -57,6 +58,7 @@ impl Agent {
                 }
             }
         }
+        edges.watch.care_for(discover::interest(&sources));
         let keeper = &self.keeper;
         let ledger = &self.ledger;
         self.tail.set_sources(

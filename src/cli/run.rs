@@ -56,6 +56,14 @@ impl Out {
             Self::Directory(..) => true,
         }
     }
+
+    /// Whether answers wait that wake nobody.
+    fn has_answers(&self) -> bool {
+        match self {
+            Self::CloudWatch(..) => false,
+            Self::Directory(logs, _) => logs.has_answers(),
+        }
+    }
 }
 
 /// Runs the agent.
@@ -206,8 +214,8 @@ impl Process {
     fn pause(&self, next: Next) -> Duration {
         let now_ms = clock::now().mono_ms;
         let mut due_ms = match next {
-            Next::Now => now_ms,
-            Next::At(due_ms) => due_ms,
+            Next::At(due_ms) if !self.out.has_answers() => due_ms,
+            Next::Now | Next::At(_) => now_ms,
         };
         if self.systemd.watchdog_interval().is_some() {
             due_ms = due_ms.min(self.watchdog_due_ms);

@@ -12,6 +12,8 @@ use std::time::Duration;
 use notify::event::{ModifyKind, RenameMode};
 use notify::{Event, EventKind};
 
+use crate::ports::Interest;
+
 /// Distinct paths noted before they collapse to "look at everything"; the kernel's own queue has
 /// the same length (`fs.inotify.max_queued_events`, inotify(7)).
 pub(super) const PATHS_MAX: usize = 16_384;
@@ -32,6 +34,11 @@ pub(super) struct Noted {
     /// Those of them under which nothing stands any more, or something else.
     pub(super) gone: HashSet<PathBuf>,
     pub(super) rescan: bool,
+    /// What is noted at all; `None`: everything.
+    pub(super) interest: Option<Interest>,
+    /// Some directory is watched under one of several names, so that a path alone does not tell
+    /// whether somebody cares.
+    pub(super) is_aliased: bool,
     /// The loop is to be woken.
     pub(super) wake: bool,
     /// The thread that wakes it shall end.
@@ -51,10 +58,23 @@ impl Shared {
         match event {
             // Opening, reading and closing: ours above all. A write has its own event.
             Ok(event) if event.kind.is_access() => return,
+            Ok(event) if !self.is_wanted(&event) => return,
             Ok(event) => self.lock().take_in(event),
             Err(error) => self.lock().complain(&error),
         }
         self.changed.notify_one();
+    }
+
+    /// Whether somebody cares. Beside the files that are shipped lie others, in `/tmp` above all, and
+    /// what happens to those must not wake us.
+    fn is_wanted(&self, event: &Event) -> bool {
+        let noted = self.lock();
+        if noted.is_aliased || event.need_rescan() {
+            return true;
+        }
+        let interest = noted.interest.clone();
+        drop(noted);
+        interest.is_none_or(|Interest(wants)| event.paths.iter().any(|path| wants(path)))
     }
 
     /// Wakes the loop whenever there is something new, but not too often.
@@ -161,6 +181,30 @@ mod tests {
         shared.note(Ok(event("one more".to_owned())));
         let noted = shared.lock();
         assert!(noted.rescan && noted.wake && noted.paths.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_cares_for_is_not_noted() {
+        // Of two files only the one that is cared for may wake and be kept, unless a directory has
+        // two names: then both, since the path may be the other one.
+        let shared = Shared::default();
+        shared.lock().interest = Some(Interest(std::sync::Arc::new(|path: &Path| {
+            path.ends_with("app.log")
+        })));
+        let noted_of = |name: &str| {
+            shared.note(Ok(
+                Event::new(EventKind::Any).add_path(Path::new("/d").join(name))
+            ));
+            let mut noted = shared.lock();
+            (
+                std::mem::take(&mut noted.wake),
+                std::mem::take(&mut noted.paths).len(),
+            )
+        };
+        assert_eq!(noted_of("build.tmp"), (false, 0));
+        assert_eq!(noted_of("app.log"), (true, 1));
+        shared.lock().is_aliased = true;
+        assert_eq!(noted_of("build.tmp"), (true, 1));
     }
 
     #[test]

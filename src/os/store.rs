@@ -154,17 +154,20 @@ impl OsStore {
         Ok(Some(content))
     }
 
-    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    fn replace(&self, name: &str, content: &[u8], fate: Fate) -> io::Result<()> {
         let (folder, file) = self.place(name, Missing::Make)?;
         let beside = temporary(file);
-        let written = write_new(&folder, &beside, content)
+        let written = write_new(&folder, &beside, content, fate)
             .and_then(|()| Ok(rustix::fs::renameat(&folder, &beside, &folder, file)?));
         if let Err(error) = written {
             // The error is what matters; a leftover goes with the next open.
             let _removed = rustix::fs::unlinkat(&folder, &beside, AtFlags::empty());
             return Err(error);
         }
-        Ok(rustix::fs::fsync(&folder)?)
+        match fate {
+            Fate::OutlivesPowerCut => Ok(rustix::fs::fsync(&folder)?),
+            Fate::OutlivesProcess => Ok(()),
+        }
     }
 
     /// Appends whole or not at all, as far as the process lives: a full disk leaves no torn end.
@@ -238,7 +241,12 @@ impl Store for OsStore {
     }
 
     fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.replace(name, content)
+        self.replace(name, content, Fate::OutlivesPowerCut)
+            .map_err(|error| self.naming(name, &error))
+    }
+
+    fn note(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.replace(name, content, Fate::OutlivesProcess)
             .map_err(|error| self.naming(name, &error))
     }
 
@@ -267,6 +275,13 @@ impl Store for OsStore {
 enum Missing {
     Make,
     Leave,
+}
+
+/// What a written content is to outlive; the disk is waited for only for the sake of the former.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    OutlivesPowerCut,
+    OutlivesProcess,
 }
 
 fn make_private(path: &Path) -> io::Result<()> {
@@ -309,7 +324,7 @@ fn owner_text(owner: Option<u32>) -> String {
     owner.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-fn write_new(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+fn write_new(folder: &OwnedFd, name: &str, content: &[u8], fate: Fate) -> io::Result<()> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
@@ -317,7 +332,10 @@ fn write_new(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mut file = open_file(folder, name, flags)?;
     file.write_all(content)?;
-    file.sync_all()
+    match fate {
+        Fate::OutlivesPowerCut => file.sync_all(),
+        Fate::OutlivesProcess => Ok(()),
+    }
 }
 
 /// Opens a regular file in a folder; a link or anything else in its place is an error.
@@ -487,7 +505,7 @@ mod tests {
     #[test]
     fn a_reader_sees_the_old_or_the_new_never_a_mixture() {
         // While one content replaces the other two hundred times, every load must give one of the
-        // two whole: shown by a second thread that reads the file all the time.
+        // two whole, noted or saved: shown by a second thread that reads the file all the time.
         let (_dir, mut store) = opened();
         let contents = [vec![b'a'; 50_000], vec![b'b'; 70_000]];
         store.save("x", &contents[0]).unwrap();
@@ -501,7 +519,11 @@ mod tests {
                 }
             });
             for round in 0..200 {
-                if store.save("x", &contents[round % 2]).is_err() {
+                let replaced = match round % 4 {
+                    0 | 3 => store.save("x", &contents[round % 2]),
+                    _ => store.note("x", &contents[round % 2]),
+                };
+                if replaced.is_err() {
                     break;
                 }
             }

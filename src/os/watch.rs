@@ -21,7 +21,7 @@ use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 use super::hints::Shared;
 use super::wake::SMALL_STACK_BYTES;
 use crate::event::FileKey;
-use crate::ports::{Hints, Watch};
+use crate::ports::{Hints, Interest, Watch};
 
 /// File systems others may write to without this kernel noticing, by `f_type` (statfs(2) and the
 /// kernel's `magic.h`): NFS, CIFS, SMB, SMB2, FUSE, 9p, AFS, Ceph, Coda, GFS2, OCFS2, Lustre.
@@ -118,6 +118,12 @@ impl Watch for NotifyWatch {
         }
     }
 
+    fn care_for(&mut self, interest: Interest) {
+        if let Some(live) = &self.live {
+            live.shared.lock().interest = Some(interest);
+        }
+    }
+
     fn take(&mut self) -> Hints {
         match &mut self.live {
             Some(live) => live.take(),
@@ -174,6 +180,7 @@ impl Live {
             return Err(error);
         }
         self.directories.add(dir, key);
+        self.tell_aliases();
         if key_of(dir) != Some(key) {
             // Replaced meanwhile: nobody knows which one is watched.
             self.forget(dir);
@@ -189,6 +196,7 @@ impl Live {
         };
         let was_known_so = self.directories.known_as(key).as_deref() == Some(dir);
         self.directories.remove(dir, key);
+        self.tell_aliases();
         if !was_known_so {
             return;
         }
@@ -260,7 +268,13 @@ impl Live {
         for name in &names {
             self.directories.keys.remove(name);
         }
+        self.tell_aliases();
         names
+    }
+
+    fn tell_aliases(&self) {
+        let directories = &self.directories;
+        self.shared.lock().is_aliased = directories.keys.len() > directories.names.len();
     }
 
     fn release(&mut self, dir: &Path) {

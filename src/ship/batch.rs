@@ -18,7 +18,7 @@ use crate::event::{Batch, EpochMs, Event, FileOrigin, Origin, Piece, Slot, Span,
 
 use super::buffers::{BODY_STEP_BYTES, Buffers, Growth, SIZES, SPARE_BYTES};
 use super::encode::{
-    ESCAPE_FACTOR_MAX, EVENT_OVERHEAD_BYTES_MAX, escaped_len, message_of, push_escaped, push_event,
+    ESCAPE_FACTOR_MAX, EVENT_OVERHEAD_BYTES_MAX, EventHead, escaped_len, message_of, push_escaped,
 };
 
 /// Most bytes of a batch: the messages as UTF-8 plus [`EVENT_BYTES`] for each (PutLogEvents,
@@ -57,6 +57,7 @@ pub(crate) struct Builder {
     target: Arc<Target>,
     buffers: Buffers,
     body_head: u32,
+    event_head: EventHead,
     pieces: Vec<Piece>,
     counted_bytes: usize,
     oldest_ms: EpochMs,
@@ -80,6 +81,7 @@ impl Builder {
             target,
             buffers: Buffers::default(),
             body_head: 0,
+            event_head: EventHead::new(),
             pieces: Vec::new(),
             counted_bytes: 0,
             oldest_ms: EpochMs::MAX,
@@ -230,7 +232,8 @@ impl Builder {
         }
         self.oldest_ms = self.oldest_ms.min(time_ms);
         self.newest_ms = self.newest_ms.max(time_ms);
-        push_event(&mut self.buffers.body, time_ms, &event.text);
+        self.event_head
+            .push_event(&mut self.buffers.body, time_ms, &event.text);
         self.counted_bytes += event.text.len() + EVENT_BYTES;
         match (self.joined(event, file), self.pieces.last_mut()) {
             (Some(span), Some(last)) => last.origin = Origin::File(span),

@@ -111,7 +111,7 @@ pub struct Shipper {
     limits: Limits,
     rng: Rng,
     /// Targets by [`TargetId::index`]; `None` is a free place.
-    lanes: Vec<Option<Lane>>,
+    lanes: Vec<Option<Box<Lane>>>,
     free: Vec<u32>,
     by_target: HashMap<Arc<Target>, u32>,
     /// Lanes with something to do, the one served longest ago first.
@@ -187,7 +187,7 @@ impl Shipper {
             self.lanes.push(None);
             u32::try_from(self.lanes.len() - 1).expect("targets are fewer than 4 billion")
         });
-        self.lanes[index as usize] = Some(lane);
+        self.lanes[index as usize] = Some(Box::new(lane));
         self.by_target.insert(target, index);
         index
     }
@@ -311,7 +311,9 @@ impl Shipper {
 
     /// What is open now is due at once: the agent is about to stop. Backoffs stay.
     pub fn close_open(&mut self) {
-        self.lanes.iter_mut().flatten().for_each(Lane::hurry);
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.hurry();
+        }
     }
 
     /// When [`Shipper::step`] has something to do again, on the monotonic clock, if no answer

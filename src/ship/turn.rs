@@ -61,7 +61,7 @@ impl Shipper {
                 let lanes = self.lanes.iter_mut().flatten();
                 lanes
                     .filter(|lane| lane.target.group == group)
-                    .for_each(Lane::group_exists);
+                    .for_each(|lane| lane.group_exists());
             }
             Verdict::Decided {
                 batch,

@@ -8,9 +8,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Component, PathPattern, Source};
-use crate::ports::{Files, Kind, Meta};
+use crate::ports::{Files, Interest, Kind, Meta};
+
+use super::rotation;
 
 /// Directory entries one walk of a source looks at before it gives up and says so.
 pub(crate) const ENTRIES_MAX: usize = 1_000_000;
@@ -118,6 +121,20 @@ fn match_names(components: &[Component], names: &[&OsStr]) -> Relation {
             }
         }
     }
+}
+
+/// What is worth a hint: files the sources name, directories on the way to them, and the names that
+/// rotation makes of such files.
+#[must_use]
+pub(crate) fn interest(sources: &[Arc<Source>]) -> Interest {
+    let sources = sources.to_vec();
+    let is_named = move |path: &Path| {
+        let relates = |source: &Arc<Source>| relation(source, path) != Relation::None;
+        sources.iter().any(relates)
+    };
+    Interest(Arc::new(move |path| {
+        is_named(path) || rotation::live_names(path).any(|live| is_named(&live))
+    }))
 }
 
 /// Whether the user told us to leave this file alone.

@@ -5,6 +5,7 @@
 //! only tell where to look and in which order to read; what a file is, its content tells.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// Whether `name` is the name of a rotated `live`.
@@ -40,6 +41,17 @@ pub(crate) fn family_of(path: &Path) -> PathBuf {
         .filter(|(at, part)| *at == 0 || !is_date_or_number(part));
     let kept: Vec<&str> = kept.map(|(_, part)| strip_date(part)).collect();
     path.with_file_name(kept.join("."))
+}
+
+/// The live paths that a rotated file of that name may belong to.
+pub(crate) fn live_names(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().map_or(&[][..], OsStr::as_encoded_bytes);
+    let ends = name
+        .iter()
+        .enumerate()
+        .filter(|(at, byte)| *at > 0 && matches!(byte, b'.' | b'-' | b'_'));
+    let cut = ends.map(|(at, _)| path.with_file_name(OsStr::from_bytes(&name[..at])));
+    std::iter::once(family_of(path)).chain(cut)
 }
 
 /// `.1`, `-20261121`, `.2026-11-21`, also with the dot behind (`20261121.`): a separator and
@@ -95,6 +107,7 @@ mod tests {
                 "{name} of {live}"
             );
             assert_eq!(family_of(Path::new(name)), Path::new(live), "{name}");
+            assert!(live_names(Path::new(name)).any(|path| path == Path::new(live)));
         }
         let no = [
             ("app.log", "app.log"),

@@ -268,15 +268,17 @@ fn fraction_ms(tail: &[u8]) -> (i64, usize) {
         return (0, 0);
     };
     let mut ms = 0;
-    let mut scale = 100;
     let mut count = 0;
     for digit in digits.iter().map_while(|&byte| digit(byte)) {
-        ms += i64::from(digit) * scale;
-        scale /= 10;
+        if count < 3 {
+            ms = ms * 10 + i64::from(digit);
+        }
         count += 1;
     }
     match count {
         0 => (0, 0),
+        1 => (ms * 100, 2),
+        2 => (ms * 10, 3),
         _ => (ms, count + 1),
     }
 }
