@@ -6,6 +6,9 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 pub use crate::event::FileKey;
 use crate::event::{Batch, EpochMs, Offset, Target};
@@ -243,4 +246,70 @@ pub trait LogService {
 
     /// The next answer that is there, if any.
     fn answer(&mut self) -> Option<LogAnswer>;
+}
+
+/// One metric's numbers for one period, checked against the service's rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Datum {
+    /// Metric name.
+    pub name: String,
+    /// Names and values, in the order of the names.
+    pub dimensions: Vec<(String, String)>,
+    /// When the period began, in ms since the epoch.
+    pub time_ms: EpochMs,
+    /// One of CloudWatch's units.
+    pub unit: String,
+    /// `StorageResolution` in seconds, 1 or 60.
+    pub resolution_s: u32,
+    /// The numbers.
+    pub numbers: Numbers,
+}
+
+/// The three ways CloudWatch takes numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    /// `Value`.
+    One(f64),
+    /// `Values` with `Counts`: at most 150 different values, each with how often it was seen.
+    Many(Vec<(f64, f64)>),
+    /// `StatisticValues`, where there are more different values than that.
+    Summary {
+        /// How many.
+        count: f64,
+        /// Their sum.
+        sum: f64,
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+    },
+}
+
+/// A PutMetricData call: one namespace, at most 1,000 data and 1 MB.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricCall {
+    /// Where the data go.
+    pub namespace: Arc<str>,
+    /// What is sent; shared, since the caller keeps it until the answer is there.
+    pub data: Arc<[Datum]>,
+}
+
+/// The answer to a [`MetricCall`]. The service takes all data of a call or none.
+#[derive(Debug)]
+pub struct MetricAnswer {
+    /// Which call.
+    pub id: CallId,
+    /// What the service said. Only the classes [`ErrorClass::RetrySoon`],
+    /// [`ErrorClass::Throttled`], [`ErrorClass::RetrySlowly`] and [`ErrorClass::Invalid`] occur.
+    pub result: Result<(), ServiceError>,
+}
+
+/// The metric service, or something that stands in for it.
+pub trait MetricService {
+    /// Starts a call. Its answer comes by [`MetricService::answer`], exactly one per call.
+    fn submit(&mut self, id: CallId, call: MetricCall);
+
+    /// The next answer that is there, if any.
+    fn answer(&mut self) -> Option<MetricAnswer>;
 }

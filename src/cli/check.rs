@@ -374,7 +374,7 @@ mod tests {
 
     const APP: &str = "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\n\
         paths = [\"/var/log/app/*.log\"]\nexclude = [\"x*\"]\ngroup = \"/app\"\n\
-        exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[metric]]\n";
+        exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[alarm]]\n";
 
     /// A good configuration is explained: what is read, what is there, where it goes, what it
     /// costs; shown by the whole text.
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(code, ExitCode::Ok);
         let expected = "\
 The configuration is good: FILE
-note: FILE:11: [[metric]] is not supported by this version yet, and ignored
+note: FILE:11: [[alarm]] is not supported by this version yet, and ignored
 
 app
   reads     /var/log/app/*.log

@@ -228,12 +228,40 @@ mod tests {
         assert_eq!(parse(&lines), parse(&lines[..2]));
     }
 
+    /// The same for `[[metric]]`: shown by comparing the metric with everything written out with
+    /// one that has only a name, a source and a pattern.
+    #[test]
+    fn the_commented_metric_shows_the_defaults() {
+        let text = fs::read_to_string(conf().join("deploywatch.toml")).unwrap();
+        let lines: Vec<&str> = section(&text, "[[metric]]")
+            .into_iter()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            .collect();
+        assert!(lines.len() >= 8, "{lines:?}");
+        let parse = |lines: &[&str]| {
+            let source = "[[source]]\nname = \"app\"\npaths = [\"/x/y\"]";
+            let text = format!("{source}\n[[metric]]\n{}", lines.join("\n"));
+            let (config, _) = Config::parse(&[(PathBuf::from("a"), text)]).unwrap();
+            format!("{:?}", config.metrics.custom)
+        };
+        assert_eq!(parse(&lines), parse(&lines[..3]));
+    }
+
     /// No key is left out of the default file: shown by asking each section for a key that does
     /// not exist, and looking for every key it then offers.
     #[test]
     fn every_key_is_shown() {
         let text = fs::read_to_string(conf().join("deploywatch.toml")).unwrap();
-        for header in ["[agent]", "[aws]", "[logs]", "[codedeploy]", "[[source]]"] {
+        for header in [
+            "[agent]",
+            "[aws]",
+            "[logs]",
+            "[codedeploy]",
+            "[[source]]",
+            "[metrics]",
+            "[[metric]]",
+        ] {
             let bad = format!("{header}\n\"\" = 0");
             let mistakes = Config::parse(&[(PathBuf::from("a"), bad)]).unwrap_err();
             let unknown = mistakes

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mistake::{Mistake, Note, Problem, Report};
+use super::metric::{Surroundings, metrics};
+use super::mistake::{Mistake, Note, Report};
 use super::section::Section;
 use super::source::{Shipping, builtin_source, user_source};
-use super::tree::{Node, Table, Value};
+use super::tree::Table;
 use super::value;
 use super::{
     AgentConfig, AwsConfig, Builtin, CodeDeployConfig, Compression, Config, LogsConfig, Sink,
@@ -28,16 +29,16 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
     let aws = aws(top.section("aws"));
     let (logs, shipping) = logs(top.section("logs"));
     let codedeploy = codedeploy(top.section("codedeploy"), &shipping);
-    let sources = sources(top.sections("source"), &shipping);
-    metrics(top.section("metrics"));
+    let (sources, source_names) = sources(top.sections("source"), &shipping);
+    let around = Surroundings {
+        codedeploy: codedeploy.enabled,
+        sources: source_names,
+    };
+    let metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
     alarms(top.section("alarms"));
-    for list in ["metric", "alarm"] {
-        for section in top.sections(list) {
-            section.note(format!(
-                "[[{list}]] is not supported by this version yet, and ignored"
-            ));
-            section.ignore();
-        }
+    for section in top.sections("alarm") {
+        section.note("[[alarm]] is not supported by this version yet, and ignored");
+        section.ignore();
     }
     top.finish(&[
         ("sources", "write [[source]]"),
@@ -53,6 +54,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
             logs,
             codedeploy,
             sources,
+            metrics,
         };
         Ok((config, notes))
     } else {
@@ -174,39 +176,22 @@ fn codedeploy(mut section: Section<'_>, shipping: &Shipping) -> CodeDeployConfig
     }
 }
 
-fn sources(sections: Vec<Section<'_>>, shipping: &Shipping) -> Vec<Arc<Source>> {
+/// The sources that are switched on, and the names of all, the CodeDeploy agent's included.
+fn sources(
+    sections: Vec<Section<'_>>,
+    shipping: &Shipping,
+) -> (Vec<Arc<Source>>, BTreeSet<String>) {
     let mut taken = BTreeSet::new();
-    sections
+    let sources = sections
         .into_iter()
         .filter_map(|section| user_source(section, shipping, &mut taken))
         .map(Arc::new)
-        .collect()
+        .collect();
+    taken.extend(Builtin::ALL.map(|builtin| builtin.name().to_owned()));
+    (sources, taken)
 }
 
-/// `[metrics]` is checked, so that a file written for later versions has no surprises, and noted.
-fn metrics(mut section: Section<'_>) {
-    section.note("[metrics] is not supported by this version yet: no metric is published");
-    section.read("enabled", value::boolean);
-    section.read("namespace", |node| {
-        value::text(node, "Deploywatch").map(drop)
-    });
-    section.read("period", |node| value::duration(node, "10s", "1h"));
-    section.read_list("dimensions", "[\"InstanceId\"]", |node| match &node.value {
-        Value::Array(names) => names
-            .iter()
-            .try_for_each(|name| text_only(name, "InstanceId")),
-        other => Err(Problem::new(
-            format!("expected an array of names, found {}", other.kind()),
-            "write dimensions = [[\"InstanceId\"]]",
-        )),
-    });
-    section.read_list("disable", "\"BacklogBytes\"", |node| {
-        text_only(node, "BacklogBytes")
-    });
-    section.finish(&[]);
-}
-
-/// `[alarms]`: as with `[metrics]`.
+/// `[alarms]` is checked, so that a file written for later versions has no surprises, and noted.
 fn alarms(mut section: Section<'_>) {
     section.note("[alarms] is not supported by this version yet: no alarm is made");
     section.read("manage", value::boolean);
@@ -214,10 +199,4 @@ fn alarms(mut section: Section<'_>) {
     section.read("max_restarts", |node| value::integer(node, 1, 100));
     section.read("window", |node| value::duration(node, "1m", "7d"));
     section.finish(&[]);
-}
-
-fn text_only(node: &Node, example: &str) -> Result<(), Problem> {
-    value::text(node, example)
-        .map(drop)
-        .map_err(|problem| problem.at(node.place))
 }

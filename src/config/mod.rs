@@ -1,7 +1,7 @@
 //! The checked configuration: what the rest of the agent may rely on.
 //!
 //! Two layers. `tree.rs` holds what the user wrote, every value with its place; `file.rs`,
-//! `source.rs` and `record.rs` make of it a [`Config`], which cannot hold a bad value. All defaults live in this
+//! `source.rs`, `record.rs` and `metric/` make of it a [`Config`], which cannot hold a bad value. All defaults live in this
 //! folder and nowhere else; `conf/deploywatch.toml` shows them, and a test holds the two against
 //! each other. Every mistake of all files is found in one go and told with file, line, key, what
 //! is allowed and what to do.
@@ -9,6 +9,7 @@
 //! Nothing here reads a file: [`Config::parse`] takes texts, `cli/mod.rs` finds and reads them.
 
 mod file;
+pub mod metric;
 mod mistake;
 pub mod name;
 mod pattern;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::ports::GroupOptions;
+use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
 pub use pattern::{Component, PathPattern, PatternError};
 use template::{Template, Variable};
@@ -49,6 +51,8 @@ pub struct Config {
     pub codedeploy: CodeDeployConfig,
     /// The user's own `[[source]]`s.
     pub sources: Vec<Arc<Source>>,
+    /// What is counted and published.
+    pub metrics: MetricsConfig,
 }
 
 impl Config {
@@ -70,12 +74,14 @@ impl Config {
             .chain(self.sources.iter().map(Arc::as_ref))
     }
 
-    /// The variables all group and stream names ask for: nothing else need be looked up.
+    /// The variables all group and stream names and all metrics' dimensions ask for: nothing else
+    /// need be looked up.
     #[must_use]
     pub fn variables(&self) -> BTreeSet<Variable> {
         self.all_sources()
             .flat_map(|source| source.group.variables().chain(source.stream.variables()))
             .cloned()
+            .chain(self.metrics.variables())
             .collect()
     }
 }

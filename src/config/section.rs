@@ -171,6 +171,13 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Reports a problem with this section as a whole; nothing where it is not there.
+    pub(super) fn complain_of_all(&self, problem: Problem) {
+        if let Some(place) = self.place {
+            self.report.mistake(place, self.path.clone(), problem);
+        }
+    }
+
     /// Says something about this section that is no mistake; nothing where it is not there.
     pub(super) fn note(&self, text: impl Into<String>) {
         if let Some(place) = self.place {

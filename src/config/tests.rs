@@ -250,10 +250,10 @@ fn files_are_laid_over_each_other() {
 /// notes' lines.
 #[test]
 fn sections_of_later_versions_are_noted() {
-    let text = "[metrics]\nperiod = \"60s\"\n[[metric]]\nname = \"x\"\n[[alarm]]\npreset = \"y\"";
+    let text = "[alarms]\nmanage = true\n[[alarm]]\npreset = \"y\"";
     let (_, notes) = parse(text).unwrap();
     let lines: Vec<Option<u32>> = notes.iter().map(|note| note.line).collect();
-    assert_eq!(lines, [Some(1), Some(3), Some(5)]);
+    assert_eq!(lines, [Some(1), Some(3)]);
 }
 
 /// No text makes the checks panic, and a refusal always says something: shown by mangling a good
