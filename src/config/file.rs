@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::events::events;
 use super::metric::{Surroundings, metrics};
 use super::mistake::{Mistake, Note, Report};
 use super::section::Section;
@@ -35,6 +36,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
         sources: source_names,
     };
     let metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
+    let events = events(top.section("events"));
     alarms(top.section("alarms"));
     for section in top.sections("alarm") {
         section.note("[[alarm]] is not supported by this version yet, and ignored");
@@ -55,6 +57,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
             codedeploy,
             sources,
             metrics,
+            events,
         };
         Ok((config, notes))
     } else {

@@ -8,6 +8,7 @@
 //!
 //! Nothing here reads a file: [`Config::parse`] takes texts, `cli/mod.rs` finds and reads them.
 
+pub mod events;
 mod file;
 pub mod metric;
 mod mistake;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::ports::GroupOptions;
+use events::EventsConfig;
 use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
 pub use pattern::{Component, PathPattern, PatternError};
@@ -53,6 +55,8 @@ pub struct Config {
     pub sources: Vec<Arc<Source>>,
     /// What is counted and published.
     pub metrics: MetricsConfig,
+    /// Which incidents are told to EventBridge.
+    pub events: EventsConfig,
 }
 
 impl Config {
@@ -82,6 +86,7 @@ impl Config {
             .flat_map(|source| source.group.variables().chain(source.stream.variables()))
             .cloned()
             .chain(self.metrics.variables())
+            .chain(self.events.variables())
             .collect()
     }
 }
