@@ -49,9 +49,7 @@ impl EventsConfig {
 }
 
 /// What an event tells of.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A hook, or the CodeDeploy agent itself, failed in a lifecycle event.

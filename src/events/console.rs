@@ -8,7 +8,11 @@ use crate::event::{EpochMs, Target};
 /// that is public knowledge.
 const PARTITIONS: [(&str, &str, Option<&str>); 7] = [
     ("cn-", "aws-cn", Some("console.amazonaws.cn")),
-    ("us-gov-", "aws-us-gov", Some("console.amazonaws-us-gov.com")),
+    (
+        "us-gov-",
+        "aws-us-gov",
+        Some("console.amazonaws-us-gov.com"),
+    ),
     ("us-iso-", "aws-iso", None),
     ("us-isob-", "aws-iso-b", None),
     ("us-isof-", "aws-iso-f", None),
@@ -81,8 +85,16 @@ mod tests {
             ("eu-west-1", "aws", "eu-west-1.console.aws.amazon.com"),
             ("us-east-1", "aws", "us-east-1.console.aws.amazon.com"),
             ("cn-north-1", "aws-cn", "cn-north-1.console.amazonaws.cn"),
-            ("us-gov-west-1", "aws-us-gov", "us-gov-west-1.console.amazonaws-us-gov.com"),
-            ("eusc-de-east-1", "aws-eusc", "eusc-de-east-1.console.amazonaws-eusc.eu"),
+            (
+                "us-gov-west-1",
+                "aws-us-gov",
+                "us-gov-west-1.console.amazonaws-us-gov.com",
+            ),
+            (
+                "eusc-de-east-1",
+                "aws-eusc",
+                "eusc-de-east-1.console.amazonaws-eusc.eu",
+            ),
         ] {
             assert_eq!(partition(region), partition_name);
             assert_eq!(
@@ -107,7 +119,10 @@ mod tests {
     #[test]
     fn odd_names_are_encoded() {
         let odd = link("eu-west-1", &target("/a", "ä #?&%$"), 0).unwrap();
-        assert!(odd.contains("/log-events/$25C3$25A4$2520$2523$253F$2526$2525$2524$3Fstart$3D0"), "{odd}");
+        assert!(
+            odd.contains("/log-events/$25C3$25A4$2520$2523$253F$2526$2525$2524$3Fstart$3D0"),
+            "{odd}"
+        );
         assert_eq!(link("eu-west-1", &target("/a", &"ä".repeat(256)), 0), None);
     }
 }

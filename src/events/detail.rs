@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::console;
 use super::incident::Incident;
 use crate::config::Identity;
-use crate::event::EpochMs;
 use crate::config::events::EventKind;
+use crate::event::EpochMs;
 use crate::ports::EventEntry;
 
 /// Version of the detail's shape.

@@ -130,7 +130,8 @@ impl Incident {
             cut_begin(output);
         }
         if let Some(lost) = &mut self.lost {
-            lost.source.truncate(lost.source.floor_char_boundary(NAME_BYTES_MAX));
+            lost.source
+                .truncate(lost.source.floor_char_boundary(NAME_BYTES_MAX));
         }
         self
     }
@@ -222,16 +223,33 @@ mod tests {
         use EventKind::{DeploymentFailed, LifecycleEventFailed};
         let one = deployment(LifecycleEventFailed, "d-1", Some("BeforeInstall"), 5);
         assert_eq!(one, "lifecycle_event_failed/d-1/BeforeInstall");
-        assert_eq!(one, deployment(LifecycleEventFailed, "d-1", Some("BeforeInstall"), 6));
-        assert_ne!(one, deployment(LifecycleEventFailed, "d-1", Some("AfterInstall"), 5));
-        assert_ne!(one, deployment(LifecycleEventFailed, "d-2", Some("BeforeInstall"), 5));
+        assert_eq!(
+            one,
+            deployment(LifecycleEventFailed, "d-1", Some("BeforeInstall"), 6)
+        );
+        assert_ne!(
+            one,
+            deployment(LifecycleEventFailed, "d-1", Some("AfterInstall"), 5)
+        );
+        assert_ne!(
+            one,
+            deployment(LifecycleEventFailed, "d-2", Some("BeforeInstall"), 5)
+        );
         let failed = deployment(DeploymentFailed, "d-1", Some("BeforeInstall"), 5);
         assert_eq!(failed, deployment(DeploymentFailed, "d-1", None, 9));
         let sick = |at_ms| Incident::new(EventKind::CodeDeployAgentUnhealthy, at_ms).key();
         assert_ne!(sick(1), sick(2));
         let lost = |number, at_ms| {
-            let lost = Some(Lost { number, source: "a".to_owned(), bytes: 3 });
-            Incident { lost, ..Incident::new(EventKind::BytesLost, at_ms) }.key()
+            let lost = Some(Lost {
+                number,
+                source: "a".to_owned(),
+                bytes: 3,
+            });
+            Incident {
+                lost,
+                ..Incident::new(EventKind::BytesLost, at_ms)
+            }
+            .key()
         };
         assert_eq!(lost(1, 5), lost(1, 6));
         assert_ne!(lost(1, 5), lost(2, 5));

@@ -319,7 +319,10 @@ impl Events {
             self.dirty = Dirty::Yes;
         }
         if expired > 0 {
-            tracing::error!(events = expired, "events could not be sent for a day: given up");
+            tracing::error!(
+                events = expired,
+                "events could not be sent for a day: given up"
+            );
         }
     }
 
@@ -395,8 +398,7 @@ impl Events {
             (ErrorClass::Invalid, [at]) => self.refuse(*at, &error),
             (ErrorClass::Invalid, _) => self.singly = flown.len(),
             (class, _) => {
-                self.backoff
-                    .failed(class, now.mono_ms, &mut self.random);
+                self.backoff.failed(class, now.mono_ms, &mut self.random);
                 self.last_error = Some(error);
             }
         }
