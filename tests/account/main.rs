@@ -1,0 +1,114 @@
+//! The account's side: the CloudFormation template and the function that posts to Slack.
+//!
+//! cfn-lint holds the template against CloudFormation's own schemas, without a network. What it
+//! does not see is tested in Python beside it, where the template can be worked out for any choice
+//! of parameters (`template_test.py`), and its patterns held against events by the matcher of
+//! moto's EventBridge (`patterns_test.py`). The Slack function is tested with nothing but Python.
+//!
+//! Where Python or its packages cannot be had, the tests say SKIPPED and pass, unless `CI=true` or
+//! `DEPLOYWATCH_ACCOUNT=required`: then they fail.
+//!
+//! Not shown here, since nothing on this machine can: that CloudFormation makes the stack, that
+//! e-mail arrives, that Lambda runs the function, that CloudTrail delivers into the bucket.
+
+#![expect(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "../support/python.rs"]
+mod pinned;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The folder of this test's Python parts.
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/account"))
+}
+
+/// The template.
+fn template() -> &'static Path {
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/packaging/cloudformation/deploywatch.yaml"
+    ))
+}
+
+/// The interpreter with the packages, which are installed by the first who asks.
+fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| pinned::interpreter("account", folder(), "DEPLOYWATCH_ACCOUNT"))
+        .clone()
+}
+
+/// Runs a command without a way to AWS and returns what it said.
+fn succeeds(command: &mut Command) -> String {
+    let output = command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        // No proxy, no metadata, no account of the developer's.
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{command:?}:\n{text}");
+    text
+}
+
+/// A unittest file passes, and ran at least so many tests.
+fn passes(python: &Path, file: &str, tests_min: usize) {
+    let said = succeeds(Command::new(python).arg(folder().join(file)));
+    let ran = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok());
+    assert!(ran >= Some(tests_min), "only {ran:?} tests ran:\n{said}");
+}
+
+#[test]
+fn cfn_lint_finds_nothing() {
+    // The template keeps to CloudFormation's schemas: shown by cfn-lint, which must say nothing
+    // about it, and something about one with a mistake.
+    let Some(python) = python() else {
+        return;
+    };
+    let lint = python.parent().unwrap().join("cfn-lint");
+    let said = succeeds(Command::new(&lint).arg(template()));
+    assert_eq!(said, "");
+    let text = std::fs::read_to_string(template()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.yaml");
+    std::fs::write(&broken, text.replace("      IsLogging: true\n", "")).unwrap();
+    let output = Command::new(&lint).arg(&broken).output().unwrap();
+    assert!(!output.status.success());
+}
+
+#[test]
+fn the_template_is_right_where_cfn_lint_does_not_look() {
+    // References under every choice of parameters, privileges, actions, targets, the dashboard:
+    // each test in the file says its own.
+    if let Some(python) = python() {
+        passes(&python, "template_test.py", 13);
+    }
+}
+
+#[test]
+fn each_event_matches_exactly_its_rules() {
+    // Events of every level and state of the three services match the rules they should and no
+    // others: each test in the file says its own.
+    if let Some(python) = python() {
+        passes(&python, "patterns_test.py", 4);
+    }
+}
+
+#[test]
+fn the_slack_function_posts_what_happened() {
+    // The function's behaviour against a webhook on loopback: each test in the file says its own.
+    // It needs no package, so any Python will do.
+    if python().is_some() {
+        passes(Path::new("python3"), "slack_test.py", 6);
+    }
+}
