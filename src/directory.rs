@@ -2,6 +2,8 @@
 //! `logs.ndjson` in a directory, one JSON object a line (`group`, `stream`, `timestamp` in ms,
 //! `message`, `source`, `path`). For dry runs, for instances without a way out, and for the demo.
 //!
+//! Beside it, [`DirectoryMetrics`] writes `metrics.ndjson`.
+//!
 //! It stands behind the same port as the real service, so everything before it is the real thing.
 //! The agent builds it when `[logs] sink = "directory"` and asks nothing else of it.
 //!
@@ -17,6 +19,8 @@
 //! There is no rotation: the file grows until somebody moves it away. It may be renamed or
 //! removed at any time; the next batch begins a new one.
 
+mod metrics;
+
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,6 +30,8 @@ use std::path::{Path, PathBuf};
 
 use crate::event::Batch;
 use crate::ports::{Accepted, CallId, ErrorClass, LogAnswer, LogCall, LogService, ServiceError};
+
+pub use metrics::{DirectoryMetrics, METRICS_FILE};
 
 /// The file's name in the directory.
 pub const LOGS_FILE: &str = "logs.ndjson";

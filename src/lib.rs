@@ -29,6 +29,7 @@
 //! - `event`, `ports`, `status`: the nouns that cross borders, the traits the edges stand behind,
 //!   the snapshot that is shown.
 //! - `events/`: from incidents to EventBridge: one id each, never old news.
+//! - `metrics/`: from counts and values to data points, each at its own time, sent once.
 //! - `os/`: files, notifications, clock, signals, systemd, the state directory, the own log.
 //! - `parse/`: from bytes to records: lines that belong together, their time, their secrets.
 //! - `ship/`: from events to answers: batches, pace, retries, ledger, rescue, dead letter.
@@ -51,6 +52,7 @@ pub mod config;
 pub mod directory;
 pub mod event;
 pub mod events;
+pub mod metrics;
 pub mod os;
 pub mod parse;
 pub mod ports;

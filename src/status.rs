@@ -136,3 +136,27 @@ pub struct EventCounts {
     /// Pushed out by newer ones in an outage.
     pub no_room: u64,
 }
+
+/// How publishing metrics goes. Totals since the state directory was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MetricsStatus {
+    /// Namespace the data go to.
+    pub namespace: String,
+    /// Length of a period in seconds.
+    pub period_s: u32,
+    /// Data that the service took.
+    pub delivered: u64,
+    /// Data that wait, in flight or for the next call.
+    pub pending: u64,
+    /// Numbers and data that were not delivered and never will be, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// `ok`, or the last error in words.
+    pub last_answer: String,
+    /// When it came.
+    pub last_answer_ms: EpochMs,
+    /// When the next try is due, if it waits to retry.
+    pub retry_ms: Option<EpochMs>,
+    /// Dimensions that this instance has no value for: sets with them are left out.
+    pub without_value: Vec<String>,
+}

@@ -1,4 +1,4 @@
-//! The service's client: built when first needed, thrown away when its credentials fail.
+//! The services' clients: built when first needed, thrown away when its credentials fail.
 //!
 //! The SDK caches credentials until they expire, and the profile file for ever. That is right
 //! until someone attaches a role, rotates a key or rewrites the file; so an answer that speaks of
@@ -6,7 +6,10 @@
 //! costs no connection: all clients share one pool. The SDK's retries are off, because the
 //! middle decides about retries, and so is its clock correction ([`super::clock_skew`]).
 
+use std::cell::OnceCell;
+use std::future::Future;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -14,9 +17,11 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, imds};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig, imds};
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::{Mutex, watch};
 
 use super::clock_skew::Clock;
@@ -130,12 +135,30 @@ pub(crate) enum RegionState {
 /// A client and when it was made, to know later whether it is still the one that failed.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    /// The SDK's client.
+    /// The SDK's client for CloudWatch Logs.
     pub(crate) client: Client,
+    /// What it was made of, for other services' clients.
+    config: SdkConfig,
+    monitoring: Rc<OnceCell<aws_sdk_cloudwatch::Client>>,
+    bus: Rc<OnceCell<aws_sdk_eventbridge::Client>>,
     generation: u64,
     made: Instant,
     /// Whether its credentials failed.
     failed: bool,
+}
+
+impl Connection {
+    /// The SDK's client for CloudWatch: made when it is first needed, of the same parts.
+    pub(crate) fn monitoring(&self) -> &aws_sdk_cloudwatch::Client {
+        self.monitoring
+            .get_or_init(|| aws_sdk_cloudwatch::Client::new(&self.config))
+    }
+
+    /// The same for EventBridge.
+    pub(crate) fn bus(&self) -> &aws_sdk_eventbridge::Client {
+        self.bus
+            .get_or_init(|| aws_sdk_eventbridge::Client::new(&self.config))
+    }
 }
 
 /// Makes clients and keeps the present one.
@@ -177,14 +200,39 @@ impl Gateway {
             return Ok(connection.clone());
         }
         let generation = present.as_ref().map_or(0, |old| old.generation + 1);
+        let config = self.build(region).await;
         let connection = Connection {
-            client: self.build(region).await,
+            client: Client::new(&config),
+            config,
+            monitoring: Rc::default(),
+            bus: Rc::default(),
             generation,
             made: Instant::now(),
             failed: false,
         };
         *present = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// One request through the present client; what goes wrong is learnt from.
+    pub(crate) async fn call<O, E, F>(
+        &self,
+        request: impl FnOnce(&Connection) -> F,
+    ) -> Result<O, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    {
+        let connection = self.connection().await?;
+        match request(&connection).await {
+            Ok(output) => Ok(output),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                tracing::debug!(code = %failure.code, status = failure.status, "call failed");
+                self.learn(&connection, &failure).await;
+                Err(failure)
+            }
+        }
     }
 
     /// Learns from a bad answer: sets the clock, marks a client whose credentials failed.
@@ -228,7 +276,7 @@ impl Gateway {
         }
     }
 
-    async fn build(&self, region: String) -> Client {
+    async fn build(&self, region: String) -> SdkConfig {
         let region = Region::new(region);
         let settings = &self.settings;
         let mut loader = self
@@ -258,7 +306,7 @@ impl Gateway {
         if settings.aws.use_dualstack {
             loader = loader.use_dual_stack(true);
         }
-        Client::new(&loader.load().await)
+        loader.load().await
     }
 
     async fn with_credentials(&self, region: Region) -> ConfigLoader {

@@ -12,8 +12,12 @@
 //! | `ResourceAlreadyExistsException` | already exists |
 //! | `DataAlreadyAcceptedException` | already accepted |
 //! | any code that begins with `KMS`; `InvalidParameterException` about a KMS key | retry slowly |
-//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put | invalid |
-//! | the same of a create call: no event is guilty | retry slowly |
+//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of log events, metrics or events) | invalid |
+//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData | invalid |
+//! | `InvalidArgument(Exception)`, `MalformedDetail` of PutEvents, of one entry or of all | invalid |
+//! | `InternalException` of PutEvents | retry soon |
+//! | `NotAuthorizedForSource`, `NotAuthorizedForDetailType`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
+//! | any of these of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
 //! | any other 4xx, redirects, answers that cannot be read | retry slowly |
 //!
@@ -42,6 +46,8 @@ pub(crate) enum Operation {
     CreateLogStream,
     CreateLogGroup,
     PutRetentionPolicy,
+    PutMetricData,
+    PutEvents,
 }
 
 /// What went wrong, in our words: everything the table looks at.
@@ -161,7 +167,25 @@ impl Failure {
             ("DataAlreadyAcceptedException", _) => AlreadyAccepted,
             (
                 "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge",
-                Operation::PutLogEvents,
+                Operation::PutLogEvents | Operation::PutMetricData | Operation::PutEvents,
+            ) => Invalid,
+            // Of one entry, or of all.
+            ("InternalException", Operation::PutEvents) => RetrySoon,
+            (
+                "InvalidArgument"
+                | "InvalidArgumentException"
+                | "MalformedDetail",
+                Operation::PutEvents,
+            ) => Invalid,
+            (
+                "InvalidParameterValue"
+                | "InvalidParameterValueException"
+                | "InvalidParameterCombination"
+                | "InvalidParameterCombinationException"
+                | "MissingParameter"
+                | "MissingRequiredParameterException"
+                | "ValidationError",
+                Operation::PutMetricData,
             ) => Invalid,
             _ => return None,
         };
@@ -171,7 +195,10 @@ impl Failure {
     fn class_by_status(&self, operation: Operation) -> ErrorClass {
         match (self.status, operation) {
             (Some(429), _) => ErrorClass::Throttled,
-            (Some(413), Operation::PutLogEvents) => ErrorClass::Invalid,
+            (
+                Some(413),
+                Operation::PutLogEvents | Operation::PutMetricData | Operation::PutEvents,
+            ) => ErrorClass::Invalid,
             (Some(408 | 500..=599), _) => ErrorClass::RetrySoon,
             _ => ErrorClass::RetrySlowly,
         }

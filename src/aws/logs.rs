@@ -14,20 +14,17 @@
 //! to blame and the second answer counts.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::LogGroupClass;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use super::client::{Connection, Gateway};
+use super::client::Gateway;
 use super::errors::{Failure, Operation};
 use super::gzip::Packer;
 use crate::config::Compression;
@@ -42,7 +39,7 @@ const RETENTION_PAUSE: Duration = Duration::from_millis(250);
 
 /// The three calls.
 pub(crate) struct Logs {
-    gateway: Gateway,
+    gateway: Rc<Gateway>,
     packer: Packer,
     gzip: Cell<Gzip>,
 }
@@ -110,7 +107,7 @@ enum Encoding {
 
 impl Logs {
     /// Ready to call.
-    pub(crate) fn new(gateway: Gateway, compression: Compression) -> Self {
+    pub(crate) fn new(gateway: Rc<Gateway>, compression: Compression) -> Self {
         Self {
             gateway,
             packer: Packer::new(),
@@ -179,26 +176,27 @@ impl Logs {
         body: Bytes,
         encoding: Encoding,
     ) -> Result<PutLogEventsOutput, Failure> {
-        self.call(|connection| {
-            let length = body.len().to_string();
-            let body = body.clone();
-            connection
-                .client
-                .put_log_events()
-                .log_group_name(&target.group)
-                .log_stream_name(&target.stream)
-                .customize()
-                .mutate_request(move |request| {
-                    *request.body_mut() = SdkBody::from(body.clone());
-                    let headers = request.headers_mut();
-                    headers.insert("content-length", length.clone());
-                    if encoding == Encoding::Gzip {
-                        headers.insert("content-encoding", "gzip");
-                    }
-                })
-                .send()
-        })
-        .await
+        self.gateway
+            .call(|connection| {
+                let length = body.len().to_string();
+                let body = body.clone();
+                connection
+                    .client
+                    .put_log_events()
+                    .log_group_name(&target.group)
+                    .log_stream_name(&target.stream)
+                    .customize()
+                    .mutate_request(move |request| {
+                        *request.body_mut() = SdkBody::from(body.clone());
+                        let headers = request.headers_mut();
+                        headers.insert("content-length", length.clone());
+                        if encoding == Encoding::Gzip {
+                            headers.insert("content-encoding", "gzip");
+                        }
+                    })
+                    .send()
+            })
+            .await
     }
 
     fn may_be_gzip(&self, failure: &Failure) -> bool {
@@ -232,17 +230,18 @@ impl Logs {
 
     /// CreateLogStream.
     pub(crate) async fn create_stream(&self, target: &Target) -> Result<Accepted, ServiceError> {
-        self.call(|connection| {
-            connection
-                .client
-                .create_log_stream()
-                .log_group_name(&target.group)
-                .log_stream_name(&target.stream)
-                .send()
-        })
-        .await
-        .map(|_| Accepted::default())
-        .map_err(|failure| failure.into_service_error(Operation::CreateLogStream))
+        self.gateway
+            .call(|connection| {
+                connection
+                    .client
+                    .create_log_stream()
+                    .log_group_name(&target.group)
+                    .log_stream_name(&target.stream)
+                    .send()
+            })
+            .await
+            .map(|_| Accepted::default())
+            .map_err(|failure| failure.into_service_error(Operation::CreateLogStream))
     }
 
     /// CreateLogGroup; then its retention, which only a group just created here is given.
@@ -252,18 +251,19 @@ impl Logs {
         options: &GroupOptions,
     ) -> Result<Accepted, ServiceError> {
         let tags = (!options.tags.is_empty()).then(|| options.tags.clone().into_iter().collect());
-        self.call(|connection| {
-            connection
-                .client
-                .create_log_group()
-                .log_group_name(name)
-                .set_kms_key_id(options.kms_key_id.clone())
-                .set_tags(tags.clone())
-                .set_log_group_class(options.class.as_deref().map(LogGroupClass::from))
-                .send()
-        })
-        .await
-        .map_err(|failure| failure.into_service_error(Operation::CreateLogGroup))?;
+        self.gateway
+            .call(|connection| {
+                connection
+                    .client
+                    .create_log_group()
+                    .log_group_name(name)
+                    .set_kms_key_id(options.kms_key_id.clone())
+                    .set_tags(tags.clone())
+                    .set_log_group_class(options.class.as_deref().map(LogGroupClass::from))
+                    .send()
+            })
+            .await
+            .map_err(|failure| failure.into_service_error(Operation::CreateLogGroup))?;
         tracing::info!(group = name, "log group created");
         if let Some(days) = options.retention_days {
             self.put_retention(name, days).await;
@@ -276,6 +276,7 @@ impl Logs {
         let mut pause = RETENTION_PAUSE;
         for left in (0..RETENTION_TRIES).rev() {
             let result = self
+                .gateway
                 .call(|connection| {
                     connection
                         .client
@@ -297,24 +298,6 @@ impl Logs {
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
-        }
-    }
-
-    /// One request through the present client; what goes wrong is learnt from.
-    async fn call<O, E, F>(&self, request: impl FnOnce(&Connection) -> F) -> Result<O, Failure>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-        F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
-    {
-        let connection = self.gateway.connection().await?;
-        match request(&connection).await {
-            Ok(output) => Ok(output),
-            Err(error) => {
-                let failure = Failure::of(&error);
-                tracing::debug!(code = %failure.code, status = failure.status, "call failed");
-                self.gateway.learn(&connection, &failure).await;
-                Err(failure)
-            }
         }
     }
 }

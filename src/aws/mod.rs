@@ -1,4 +1,5 @@
-//! The network edge: CloudWatch Logs and the instance's identity, on one thread of their own.
+//! The network edge: CloudWatch Logs, CloudWatch, EventBridge and the instance's identity, on one
+//! thread of their own.
 //!
 //! [`start`] spawns the thread, which runs a single-threaded tokio; nothing outside this folder
 //! knows that tokio exists. Calls go in and answers come out through channels, and the caller's
@@ -16,10 +17,12 @@
 mod client;
 mod clock_skew;
 mod errors;
+mod events;
 mod gzip;
 mod http;
 mod identity;
 mod logs;
+mod monitoring;
 #[cfg(test)]
 mod tests;
 
@@ -37,11 +40,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{AwsConfig, Compression, Identity};
-use crate::ports::{CallId, LogAnswer, LogCall, LogService};
+use crate::ports::{
+    CallId, EventAnswer, EventCall, EventService, LogAnswer, LogCall, LogService, MetricAnswer,
+    MetricCall, MetricService,
+};
 use client::{Gateway, RegionState, Settings};
 use clock_skew::Clock;
+use events::Bus;
 use identity::{Parts, Seeker};
 use logs::{Carried, Logs, SharedLogs, broken};
+use monitoring::Monitoring;
 
 /// What [`start`] needs to know.
 #[derive(Clone, Debug)]
@@ -63,7 +71,7 @@ pub struct AwsOptions {
 pub fn start(
     options: AwsOptions,
     waker: impl Fn() + Send + 'static,
-) -> io::Result<(CloudWatchLogs, IdentityFeed)> {
+) -> io::Result<(CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed)> {
     let settings = Settings::from_environment(options.aws);
     start_with(settings, options.compression, options.wanted, waker)
 }
@@ -73,7 +81,7 @@ fn start_with(
     compression: Compression,
     wanted: BTreeSet<String>,
     waker: impl Fn() + Send + 'static,
-) -> io::Result<(CloudWatchLogs, IdentityFeed)> {
+) -> io::Result<(CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed)> {
     if let Some(url) = &settings.aws.endpoint_url
         && !http::is_url(url)
     {
@@ -91,6 +99,8 @@ fn start_with(
         .build()?;
     let (calls, calls_in) = mpsc::unbounded_channel();
     let (answers_out, answers) = channel();
+    let (metric_answers_out, metric_answers) = channel();
+    let (event_answers_out, event_answers) = channel();
     let (feed_out, feed) = watch::channel(None);
     let worker = Worker {
         settings,
@@ -99,6 +109,8 @@ fn start_with(
         http,
         calls: calls_in,
         answers: answers_out,
+        metric_answers: metric_answers_out,
+        event_answers: event_answers_out,
         feed: feed_out,
     };
     std::thread::Builder::new()
@@ -112,18 +124,36 @@ fn start_with(
         feed,
         _thread: calls.clone(),
     };
+    let metrics = CloudWatchMetrics {
+        calls: calls.clone(),
+        answers: metric_answers,
+        unsent: VecDeque::new(),
+    };
+    let events = EventBridge {
+        calls: calls.clone(),
+        answers: event_answers,
+        unsent: VecDeque::new(),
+    };
     let logs = CloudWatchLogs {
         calls,
         answers,
         unsent: VecDeque::new(),
     };
-    Ok((logs, identity))
+    Ok((logs, metrics, events, identity))
+}
+
+/// What the thread is asked.
+#[derive(Debug)]
+enum Call {
+    Log(CallId, LogCall),
+    Metric(CallId, MetricCall),
+    Event(CallId, EventCall),
 }
 
 /// CloudWatch Logs as the middle sees it.
 #[derive(Debug)]
 pub struct CloudWatchLogs {
-    calls: mpsc::UnboundedSender<(CallId, LogCall)>,
+    calls: mpsc::UnboundedSender<Call>,
     answers: Receiver<LogAnswer>,
     /// Answers to calls that the dead thread could not take.
     unsent: VecDeque<LogAnswer>,
@@ -141,11 +171,10 @@ impl CloudWatchLogs {
 
 impl LogService for CloudWatchLogs {
     fn submit(&mut self, id: CallId, call: LogCall) {
-        if let Err(back) = self.calls.send((id, call)) {
-            let (id, call) = back.0;
-            let batch = match call {
-                LogCall::Put { batch, .. } => Some(batch),
-                LogCall::CreateStream(_) | LogCall::CreateGroup(..) => None,
+        if let Err(back) = self.calls.send(Call::Log(id, call)) {
+            let batch = match back.0 {
+                Call::Log(_, LogCall::Put { batch, .. }) => Some(batch),
+                Call::Log(..) | Call::Metric(..) | Call::Event(..) => None,
             };
             self.unsent.push_back(LogAnswer {
                 id,
@@ -164,12 +193,64 @@ impl LogService for CloudWatchLogs {
     }
 }
 
+/// CloudWatch as the middle sees it.
+#[derive(Debug)]
+pub struct CloudWatchMetrics {
+    calls: mpsc::UnboundedSender<Call>,
+    answers: Receiver<MetricAnswer>,
+    /// Answers to calls that the dead thread could not take.
+    unsent: VecDeque<MetricAnswer>,
+}
+
+impl MetricService for CloudWatchMetrics {
+    fn submit(&mut self, id: CallId, call: MetricCall) {
+        if self.calls.send(Call::Metric(id, call)).is_err() {
+            let result = Err(broken("the network thread has ended"));
+            self.unsent.push_back(MetricAnswer { id, result });
+        }
+    }
+
+    fn answer(&mut self) -> Option<MetricAnswer> {
+        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
+        self.answers
+            .try_recv()
+            .ok()
+            .or_else(|| self.unsent.pop_front())
+    }
+}
+
+/// EventBridge as the middle sees it.
+#[derive(Debug)]
+pub struct EventBridge {
+    calls: mpsc::UnboundedSender<Call>,
+    answers: Receiver<EventAnswer>,
+    /// Answers to calls that the dead thread could not take.
+    unsent: VecDeque<EventAnswer>,
+}
+
+impl EventService for EventBridge {
+    fn submit(&mut self, id: CallId, call: EventCall) {
+        if self.calls.send(Call::Event(id, call)).is_err() {
+            let result = Err(broken("the network thread has ended"));
+            self.unsent.push_back(EventAnswer { id, result });
+        }
+    }
+
+    fn answer(&mut self) -> Option<EventAnswer> {
+        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
+        self.answers
+            .try_recv()
+            .ok()
+            .or_else(|| self.unsent.pop_front())
+    }
+}
+
 /// What is known of this instance, as it becomes known.
 #[derive(Debug)]
 pub struct IdentityFeed {
     feed: watch::Receiver<Option<Identity>>,
     /// Keeps the thread alive for those who want the identity but no CloudWatch Logs.
-    _thread: mpsc::UnboundedSender<(CallId, LogCall)>,
+    _thread: mpsc::UnboundedSender<Call>,
 }
 
 impl IdentityFeed {
@@ -202,8 +283,10 @@ struct Worker {
     compression: Compression,
     wanted: BTreeSet<String>,
     http: SharedHttpClient,
-    calls: mpsc::UnboundedReceiver<(CallId, LogCall)>,
+    calls: mpsc::UnboundedReceiver<Call>,
     answers: Sender<LogAnswer>,
+    metric_answers: Sender<MetricAnswer>,
+    event_answers: Sender<EventAnswer>,
     feed: watch::Sender<Option<Identity>>,
 }
 
@@ -221,35 +304,72 @@ impl Worker {
             feed: self.feed,
             bell: Rc::clone(bell),
         });
-        let gateway = Gateway::new(self.settings, self.http, clock, region);
-        let logs: SharedLogs = Rc::new(Logs::new(gateway, self.compression));
+        let gateway = Rc::new(Gateway::new(self.settings, self.http, clock, region));
+        let logs: SharedLogs = Rc::new(Logs::new(Rc::clone(&gateway), self.compression));
+        let monitoring = Rc::new(Monitoring::new(Rc::clone(&gateway)));
+        let bus = Rc::new(Bus::new(gateway));
         let (mut calls, answers) = (self.calls, self.answers);
+        let (metric_answers, event_answers) = (self.metric_answers, self.event_answers);
         let tasks = LocalSet::new();
         // Ending this ends the tasks with it: the caller is gone, or has its last answers. The
         // seeker is no task, so that a panic in it ends the thread, which is noticed.
         tasks.block_on(runtime, async move {
             let mut seeker = pin!(seeker.run());
             let mut seeking = true;
-            while let Some((id, call)) = poll_fn(|context| {
+            while let Some(call) = poll_fn(|context| {
                 seeking = seeking && seeker.as_mut().poll(context).is_pending();
                 calls.poll_recv(context)
             })
             .await
             {
-                let task = serve(Rc::clone(&logs), id, call);
-                let (answers, bell) = (answers.clone(), Rc::clone(bell));
-                tokio::task::spawn_local(async move {
-                    // Nobody is left to take the answer when the caller is stopping.
-                    if answers.send(task.await).is_ok() {
-                        bell();
+                match call {
+                    Call::Log(id, call) => {
+                        let task = serve(Rc::clone(&logs), id, call);
+                        answer(task, answers.clone(), Rc::clone(bell));
                     }
-                });
+                    Call::Metric(id, call) => {
+                        let task = serve_metrics(Rc::clone(&monitoring), id, call);
+                        answer(task, metric_answers.clone(), Rc::clone(bell));
+                    }
+                    Call::Event(id, call) => {
+                        let task = serve_events(Rc::clone(&bus), id, call);
+                        answer(task, event_answers.clone(), Rc::clone(bell));
+                    }
+                }
             }
         });
     }
 }
 
+/// Sends what a task comes to, and rings.
+fn answer<A: 'static>(task: impl Future<Output = A> + 'static, to: Sender<A>, bell: Bell) {
+    tokio::task::spawn_local(async move {
+        // Nobody is left to take the answer when the caller is stopping.
+        if to.send(task.await).is_ok() {
+            bell();
+        }
+    });
+}
+
 /// Runs a call in a task of its own and makes its answer, also when that task panics.
+async fn serve_metrics(monitoring: Rc<Monitoring>, id: CallId, call: MetricCall) -> MetricAnswer {
+    let task = tokio::task::spawn_local(async move { monitoring.put(&call).await });
+    let result = task
+        .await
+        .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
+    MetricAnswer { id, result }
+}
+
+/// The same for a call about events.
+async fn serve_events(bus: Rc<Bus>, id: CallId, call: EventCall) -> EventAnswer {
+    let task = tokio::task::spawn_local(async move { bus.put(&call).await });
+    let result = task
+        .await
+        .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
+    EventAnswer { id, result }
+}
+
+/// The same for a call about logs, whose batch comes back too.
 async fn serve(logs: SharedLogs, id: CallId, call: LogCall) -> LogAnswer {
     let slot = Rc::new(RefCell::new(None));
     let task = match call {

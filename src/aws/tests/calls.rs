@@ -35,6 +35,11 @@ fn long_batch() -> crate::event::Batch {
 
 /// The Authorization header that AWS's own signer gives to what arrived.
 fn expected_authorization(request: &Request) -> String {
+    expected_authorization_for("logs", request)
+}
+
+/// The same for any service.
+pub(super) fn expected_authorization_for(service: &str, request: &Request) -> String {
     let amz_date = request.header("x-amz-date");
     let time = format!(
         "{}-{}-{}T{}:{}:{}Z",
@@ -50,7 +55,7 @@ fn expected_authorization(request: &Request) -> String {
     let params = aws_sigv4::sign::v4::SigningParams::builder()
         .identity(&identity)
         .region(REGION)
-        .name("logs")
+        .name(service)
         .time(SystemTime::try_from(time).unwrap())
         .settings(SigningSettings::default())
         .build()
@@ -685,7 +690,7 @@ fn tells_that_the_thread_has_ended() {
         ring.send(()).unwrap();
     };
     let settings = settings("http://127.0.0.1:9");
-    let (mut logs, _feed) =
+    let (mut logs, _metrics, _feed) =
         super::super::start_with(settings, Compression::None, Default::default(), waker).unwrap();
     rings.recv_timeout(super::PATIENCE).unwrap();
     assert!(!logs.is_running());

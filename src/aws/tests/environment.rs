@@ -50,9 +50,10 @@ fn goes_through_a_proxy_but_not_to_metadata() {
         let waker = move || {
             let _heard = ring.send(());
         };
-        let (logs, feed) = start(options, waker).unwrap();
+        let (logs, metrics, feed) = start(options, waker).unwrap();
         let mut edge = Edge {
             logs,
+            metrics,
             feed,
             rings,
             next: 0,

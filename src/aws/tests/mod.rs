@@ -1,8 +1,11 @@
 //! The edge against a stand-in on loopback: the real SDK, the real thread, real sockets.
 
 mod calls;
+#[path = "../../../tests/support/cbor.rs"]
+mod cbor;
 mod environment;
 mod identity;
+mod metrics;
 mod stand_in;
 
 use std::path::PathBuf;
@@ -14,7 +17,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use super::client::{Ambient, Machine, Metadata, Settings};
-use super::{CloudWatchLogs, IdentityFeed, start_with};
+use super::{CloudWatchLogs, CloudWatchMetrics, IdentityFeed, start_with};
 use crate::config::{AwsConfig, Compression, Identity};
 use crate::event::{Batch, FileId, FileOrigin, Offset, Origin, Piece, Slot, Span, Target};
 use crate::ports::{Accepted, CallId, LogAnswer, LogCall, LogService, ServiceError};
@@ -29,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The edge with its waker as a channel, so that tests wait for news instead of sleeping.
 struct Edge {
     logs: CloudWatchLogs,
+    metrics: CloudWatchMetrics,
     feed: IdentityFeed,
     rings: Receiver<()>,
     next: u64,
@@ -38,13 +42,14 @@ impl Edge {
     fn start(settings: Settings, compression: Compression, wanted: &[&str]) -> Self {
         let (ring, rings) = channel();
         let wanted = wanted.iter().map(|&name| name.to_owned()).collect();
-        let (logs, feed) = start_with(settings, compression, wanted, move || {
+        let (logs, metrics, feed) = start_with(settings, compression, wanted, move || {
             // The test may be over.
             let _heard = ring.send(());
         })
         .unwrap();
         Self {
             logs,
+            metrics,
             feed,
             rings,
             next: 0,

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::template::Variable;
 pub use published::{Cost, PRICES_AS_OF, PRICES_OF, Published};
@@ -32,6 +33,37 @@ pub const DIMENSIONS_MAX: usize = 30;
 /// Longest name of a metric, a dimension or a namespace, in bytes (CloudWatch API reference,
 /// MetricDatum, Dimension, PutMetricData).
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Units a datum may have (CloudWatch API reference, MetricDatum).
+const UNITS: [&str; 27] = [
+    "Count",
+    "None",
+    "Seconds",
+    "Milliseconds",
+    "Microseconds",
+    "Bytes",
+    "Kilobytes",
+    "Megabytes",
+    "Gigabytes",
+    "Terabytes",
+    "Bits",
+    "Kilobits",
+    "Megabits",
+    "Gigabits",
+    "Terabits",
+    "Percent",
+    "Bytes/Second",
+    "Kilobytes/Second",
+    "Megabytes/Second",
+    "Gigabytes/Second",
+    "Terabytes/Second",
+    "Bits/Second",
+    "Kilobits/Second",
+    "Megabits/Second",
+    "Gigabits/Second",
+    "Terabits/Second",
+    "Count/Second",
+];
 
 /// `[metrics]` and every `[[metric]]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +153,8 @@ pub enum BuiltinMetric {
 }
 
 /// How the numbers of a period become one datum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Statistic {
     /// Their sum, as one value; 0 in a period without any.
     Sum,
@@ -209,7 +242,8 @@ impl BuiltinMetric {
 }
 
 /// One dimension of a set: its name is known from the configuration, its value later.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dimension {
     /// `InstanceId`
     InstanceId,

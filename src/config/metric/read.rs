@@ -12,7 +12,7 @@ use super::super::tree::{Node, Value};
 use super::super::value;
 use super::{
     BuiltinMetric, CUSTOM_METRICS_MAX, CustomMetric, DIMENSION_SETS_MAX, DIMENSIONS_MAX, Dimension,
-    DimensionSet, MetricsConfig, NAME_BYTES_MAX, SERIES_MAX, Statistic,
+    DimensionSet, MetricsConfig, NAME_BYTES_MAX, SERIES_MAX, Statistic, UNITS,
 };
 
 /// How many combinations of groups' values a metric keeps apart where the user does not say: as
@@ -24,37 +24,6 @@ const TAG_KEY_BYTES_MAX: usize = 128;
 
 /// The group of a pattern that holds the number.
 const VALUE_GROUP: &str = "value";
-
-/// Units a datum may have (CloudWatch API reference, MetricDatum).
-const UNITS: [&str; 27] = [
-    "Count",
-    "None",
-    "Seconds",
-    "Milliseconds",
-    "Microseconds",
-    "Bytes",
-    "Kilobytes",
-    "Megabytes",
-    "Gigabytes",
-    "Terabytes",
-    "Bits",
-    "Kilobits",
-    "Megabits",
-    "Gigabits",
-    "Terabits",
-    "Percent",
-    "Bytes/Second",
-    "Kilobytes/Second",
-    "Megabytes/Second",
-    "Gigabytes/Second",
-    "Terabytes/Second",
-    "Bits/Second",
-    "Kilobits/Second",
-    "Megabits/Second",
-    "Gigabits/Second",
-    "Terabits/Second",
-    "Count/Second",
-];
 
 const SETS_EXAMPLE: &str = "[\"InstanceId\"]";
 

@@ -1,0 +1,418 @@
+//! Counters and values → data points of CloudWatch metrics, each at its own time, none lost, none
+//! made up.
+//!
+//! The agent says what happened ([`Metrics::count`], [`Metrics::time`], [`Metrics::hear`]) and how
+//! things stand ([`Metrics::gauge`]); `registry.rs` puts that into periods, `publish.rs` sends
+//! each period once with a jitter of its own per instance, so that a fleet does not come at once.
+//!
+//! # Two phases
+//!
+//! A count comes from a line, and the line's offset is saved by the agent. Were the two saved
+//! apart, a crash between them would repeat or skip a count. So [`Metrics::saved`] holds all that
+//! is not answered for, the agent stores it in one go with its offsets and says so by
+//! [`Metrics::confirm_saved`], and only then is a request that was made before sent. After a crash
+//! the request that was in flight is sent again just as it was, and nothing else is: the data of
+//! at most one request may count twice, none are skipped.
+//!
+//! # Invariants
+//!
+//! - Every number that was counted is delivered, waits, or is counted in a tally by reason.
+//! - A datum's time is the period in which it happened, never the one in which it was read.
+//! - A period gets gauges and fill-in zeros once, at its own end, or never.
+//! - What waits is bounded in numbers, labels in bytes, requests in data and bytes.
+
+mod custom;
+mod numbers;
+mod pending;
+mod publish;
+mod registry;
+mod saved;
+mod series;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::Identity;
+use crate::config::metric::{BuiltinMetric, MetricsConfig};
+use crate::event::{EpochMs, Now};
+use crate::ports::{Datum, MetricService};
+use crate::status::MetricsStatus;
+use custom::Listener;
+use pending::Waiting;
+use publish::{Publisher, REQUEST_BYTES_MAX, REQUEST_DATA_MAX, bytes_of};
+use registry::{NEWEST_MS, Number, OLDEST_MS, Registry};
+pub use saved::Saved;
+use series::{Place, Series};
+use tally::{Refusal, Tally};
+
+/// For the edge's tests: what a datum is counted with.
+#[cfg(test)]
+pub(crate) use publish::bytes_of as bytes_of_datum;
+
+/// A period is sent so much of its length after its end, at most: one in so many.
+const JITTER_SHARE: u64 = 6;
+
+/// Counts and publishes.
+#[derive(Debug)]
+pub struct Metrics {
+    config: MetricsConfig,
+    identity: Identity,
+    registry: Registry,
+    listener: Listener,
+    publisher: Publisher,
+    tally: Tally,
+    /// The instance that what waits was counted on.
+    instance_id: Option<String>,
+    /// Grows with every change that must survive a restart.
+    version: u64,
+    saved_version: u64,
+    /// When what waits is to be sent; `None` until the next period ends.
+    publish_at_ms: Option<u64>,
+    /// When the present period ends, by the clock that never goes back.
+    turn_at_ms: u64,
+    /// Dimensions of which it was said that this instance has no value.
+    without_value: BTreeSet<String>,
+    is_stopping: bool,
+}
+
+impl Metrics {
+    /// Goes on where `saved` ends. The seed decides about jitter.
+    #[must_use]
+    pub fn new(config: &MetricsConfig, saved: Option<Saved>, seed: u64) -> Self {
+        let mut metrics = Self {
+            config: config.clone(),
+            identity: Identity::default(),
+            registry: Registry::new(config),
+            listener: Listener::new(config),
+            publisher: Publisher::new(seed),
+            tally: Tally::default(),
+            instance_id: None,
+            version: 0,
+            saved_version: 0,
+            publish_at_ms: None,
+            turn_at_ms: 0,
+            without_value: BTreeSet::new(),
+            is_stopping: false,
+        };
+        if let Some(saved) = saved {
+            metrics.restore(saved);
+        }
+        metrics.clear_if_off();
+        metrics
+    }
+
+    /// Takes another configuration. What waits is still sent as it was counted.
+    pub fn reload(&mut self, config: &MetricsConfig) {
+        self.config = config.clone();
+        self.registry.reload(config);
+        self.listener = Listener::new(config);
+        self.without_value.clear();
+        self.clear_if_off();
+    }
+
+    /// Takes what was learned about the instance. What was counted on another one (this disk is a
+    /// copy of its) is given up: its news are not this instance's.
+    pub fn learn(&mut self, identity: &Identity) {
+        self.identity = identity.clone();
+        let Some(id) = &identity.instance_id else {
+            return;
+        };
+        if self.instance_id.as_ref().is_some_and(|known| known != id) {
+            let given_up = self.clear();
+            self.tally.refuse(Refusal::OtherInstance, given_up);
+            tracing::warn!(
+                given_up,
+                "the state is of another instance; its metrics are given up"
+            );
+        }
+        if self.instance_id.as_ref() != Some(id) {
+            self.instance_id = Some(id.clone());
+            self.version += 1;
+        }
+    }
+
+    /// Counts for a built-in metric, at the time it happened.
+    pub fn count(&mut self, metric: BuiltinMetric, value: f64, at_ms: EpochMs) {
+        let number = Number { value, at_ms };
+        self.registry.count(metric, None, number, &mut self.tally);
+        self.version += 1;
+    }
+
+    /// Counts for a built-in metric that has a series for each `label`
+    /// ([`BuiltinMetric::LifecycleEventSeconds`]: the lifecycle event).
+    pub fn time(&mut self, metric: BuiltinMetric, label: &str, seconds: f64, at_ms: EpochMs) {
+        let number = Number {
+            value: seconds,
+            at_ms,
+        };
+        self.registry
+            .count(metric, Some(label), number, &mut self.tally);
+        self.version += 1;
+    }
+
+    /// Says how things stand from now on; the last word before a period's end is its datum. Not
+    /// kept over a restart: a gauge nobody has set has no data.
+    pub fn gauge(&mut self, metric: BuiltinMetric, value: f64) {
+        self.registry.gauge(metric, value, &mut self.tally);
+    }
+
+    /// Whether [`Self::hear`] does anything with a source's records.
+    #[must_use]
+    pub fn hears(&self, source: &str) -> bool {
+        self.listener.hears(source)
+    }
+
+    /// Counts what a record says, as the user's `[[metric]]`s want it. The text is redacted.
+    pub fn hear(&mut self, source: &str, text: &str, time_ms: EpochMs) {
+        let record = (source, text, time_ms);
+        if self
+            .listener
+            .hear(record, &mut self.registry, &mut self.tally)
+        {
+            self.version += 1;
+        }
+    }
+
+    /// One turn: takes answers, ends a period, sends what is due and saved.
+    pub fn step(&mut self, now: Now, service: &mut dyn MetricService) {
+        if self.publisher.settle(service, now, &mut self.tally) {
+            self.version += 1;
+        }
+        if !self.config.enabled {
+            return;
+        }
+        self.turn(now);
+        if self.is_publish_due(now) && self.publisher.is_idle() && self.is_someone() {
+            self.expire(now);
+            self.make_request(now);
+        }
+        if self.is_someone() {
+            let when = (now, now.wall_ms - OLDEST_MS);
+            let saved = self.saved_version;
+            if self.publisher.submit(service, saved, when, &mut self.tally) {
+                self.version += 1;
+            }
+        }
+    }
+
+    /// Begins to stop: what the present period has counted is sent too, without gauges, since the
+    /// period is not over.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Whether there is nothing to send or to wait for. After [`Self::stop`]: all is delivered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let waits = self.is_stopping && self.is_someone() && self.sendable().next().is_some();
+        self.publisher.is_idle() && !waits
+    }
+
+    /// When a step is needed next, by the clock that never goes back. A request that waits for
+    /// [`Self::confirm_saved`] needs none before that.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        if !self.config.enabled {
+            return None;
+        }
+        let send_ms = match self.is_someone() {
+            true => self.publisher.due_ms(self.saved_version),
+            false => None,
+        };
+        let publish_ms = self
+            .publish_at_ms
+            .filter(|_| self.publisher.is_idle() && self.is_someone());
+        let due = [Some(self.turn_at_ms), send_ms, publish_ms];
+        due.into_iter().flatten().min()
+    }
+
+    /// Whether something changed since the state that was last confirmed.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.version > self.saved_version
+    }
+
+    /// All that must survive a restart; to be stored in one go with how far the files were read.
+    #[must_use]
+    pub fn saved(&self) -> Saved {
+        let labelled = self.registry.labelled();
+        let mut indexes = saved::Indexes::default();
+        let builtin = indexes.periods(&self.registry.builtin_pending);
+        let custom = indexes.periods(&self.registry.custom_pending);
+        let labelled = labelled.iter().map(|series| indexes.of(series)).collect();
+        Saved {
+            version: self.version,
+            instance_id: self.instance_id.clone(),
+            open_ms: self.registry.open_ms,
+            closed: self.registry.closed.ranges().to_vec(),
+            labelled,
+            builtin,
+            custom,
+            requests: self.publisher.requests().clone(),
+            delivered: self.publisher.delivered,
+            refused: self.tally.counts().clone(),
+            series: indexes.into_series(),
+        }
+    }
+
+    /// The state of that version is on disk: what it holds may be sent.
+    pub fn confirm_saved(&mut self, version: u64) {
+        self.saved_version = self.saved_version.max(version);
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self, now: Now) -> MetricsStatus {
+        let (last_answer, last_answer_ms) = self.publisher.last_answer.clone().unwrap_or_default();
+        let retry_ms = self.publisher.retry_at_ms().map(|at_ms| {
+            let wait_ms = at_ms.saturating_sub(now.mono_ms);
+            now.wall_ms + EpochMs::try_from(wait_ms).unwrap_or(EpochMs::MAX / 2)
+        });
+        MetricsStatus {
+            namespace: self.config.namespace.clone(),
+            period_s: self.config.period_s,
+            delivered: self.publisher.delivered,
+            pending: self.publisher.len()
+                + self.registry.builtin_pending.len()
+                + self.registry.custom_pending.len(),
+            refused: self.tally.counts().clone(),
+            last_answer,
+            last_answer_ms,
+            retry_ms,
+            without_value: self.without_value.iter().cloned().collect(),
+        }
+    }
+
+    fn restore(&mut self, saved: Saved) {
+        let series: Vec<Arc<Series>> = saved.series.into_iter().map(Arc::new).collect();
+        for series in saved.labelled.iter().filter_map(|index| series.get(*index)) {
+            self.registry.restore_label(series);
+        }
+        saved::restore(saved.builtin, &series, &mut self.registry.builtin_pending);
+        saved::restore(saved.custom, &series, &mut self.registry.custom_pending);
+        self.registry.resume(saved.open_ms, &saved.closed);
+        self.publisher.restore(saved.requests);
+        self.publisher.delivered = saved.delivered;
+        self.tally = Tally::restore(saved.refused);
+        self.instance_id = saved.instance_id;
+        self.version = saved.version;
+        self.saved_version = saved.version;
+        // What waited for the end of a period that is long over need not wait for the next one.
+        self.publish_at_ms = Some(0);
+    }
+
+    /// Who switches metrics off wants nothing published any more.
+    fn clear_if_off(&mut self) {
+        if !self.config.enabled {
+            self.clear();
+        }
+    }
+
+    /// Gives everything up that waits; how many data.
+    fn clear(&mut self) -> u64 {
+        self.version += 1;
+        self.publisher.clear()
+            + self.registry.builtin_pending.clear()
+            + self.registry.custom_pending.clear()
+    }
+
+    /// Whether it is known who we are: data of a state that may be another's must not leave.
+    fn is_someone(&self) -> bool {
+        self.identity.instance_id.is_some() || self.identity.complete
+    }
+
+    fn turn(&mut self, now: Now) {
+        if self.registry.turn(now, &mut self.tally) {
+            self.version += 1;
+            let bound_ms = u64::from(self.config.period_s) * 1000 / JITTER_SHARE;
+            let jitter_ms = self.publisher.jitter(bound_ms);
+            self.publish_at_ms.get_or_insert(now.mono_ms + jitter_ms);
+        }
+        let until_ms = self.registry.open_until_ms().unwrap_or(now.wall_ms);
+        let left_ms = u64::try_from(until_ms - now.wall_ms).unwrap_or(0);
+        self.turn_at_ms = now.mono_ms + left_ms.max(1);
+    }
+
+    fn is_publish_due(&self, now: Now) -> bool {
+        self.is_stopping || self.publish_at_ms.is_some_and(|at_ms| at_ms <= now.mono_ms)
+    }
+
+    /// What may be sent: the numbers of every period but the one that is being lived through.
+    fn sendable(&self) -> impl Iterator<Item = (Waiting<'_>, Place)> {
+        let builtin = self.registry.builtin_pending.newest_first();
+        let all = builtin.chain(self.registry.custom_pending.newest_first());
+        let open_ms = self.registry.open_ms.filter(|_| !self.is_stopping);
+        all.filter(move |(at_ms, ..)| Some(*at_ms) != open_ms)
+            .map(|waiting| (waiting, waiting.1.place(&self.identity)))
+            .filter(|(_, place)| *place != Place::Waiting)
+    }
+
+    /// Gives up what the service would refuse by now.
+    fn expire(&mut self, now: Now) {
+        let within = (now.wall_ms - OLDEST_MS, now.wall_ms + NEWEST_MS);
+        for pending in [
+            &mut self.registry.builtin_pending,
+            &mut self.registry.custom_pending,
+        ] {
+            let (old, new) = pending.keep_within(within.0, within.1);
+            self.tally.refuse(Refusal::TooOld, old);
+            self.tally.refuse(Refusal::TooNew, new);
+            self.version += u64::from(old + new > 0);
+        }
+    }
+
+    /// Makes one request of what may be sent, the newest first: after an outage the present
+    /// matters most.
+    fn make_request(&mut self, now: Now) {
+        let mut chosen = Vec::new();
+        let mut nowhere = BTreeSet::new();
+        let (mut count, mut bytes) = (0, 0);
+        for ((at_ms, series, numbers), place) in self.sendable() {
+            let datum = match place {
+                Place::Known(dimensions) => Some(Datum {
+                    name: series.name.clone(),
+                    dimensions,
+                    time_ms: at_ms,
+                    unit: series.unit.clone(),
+                    resolution_s: series.resolution_s,
+                    numbers: numbers.clone(),
+                }),
+                Place::Nowhere(name) => {
+                    nowhere.insert(name);
+                    None
+                }
+                Place::Waiting => continue,
+            };
+            count += usize::from(datum.is_some());
+            bytes += datum.as_ref().map_or(0, bytes_of);
+            if count > REQUEST_DATA_MAX || bytes > REQUEST_BYTES_MAX {
+                break;
+            }
+            chosen.push((at_ms, Arc::clone(series), datum));
+        }
+        let mut data = Vec::new();
+        for (at_ms, series, datum) in chosen {
+            self.registry.take(at_ms, &series);
+            data.extend(datum);
+        }
+        self.say_without_value(nowhere);
+        if data.is_empty() {
+            self.publish_at_ms = None;
+            return;
+        }
+        self.version += 1;
+        let namespace = &self.config.namespace;
+        self.publisher.add(namespace, data, self.version, now);
+    }
+
+    fn say_without_value(&mut self, names: BTreeSet<String>) {
+        for name in names {
+            if self.without_value.insert(name.clone()) {
+                tracing::warn!(dimension = %name, "this instance has no value for a dimension; metrics of its sets are not published");
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From what waits to answered requests: one in flight, repeated unchanged until it is answered.
+//!
+//! A put is not idempotent: when an answer is lost, nobody can know whether the data count. We
+//! repeat, so that nothing is lost, and pay with data that may count twice, at most those of the
+//! one request in flight. Alarms stay safe: a repeated gauge leaves average, minimum and maximum
+//! as they are, a repeated count is counted at its own time and never makes something of a zero.
+//!
+//! | answer | first wait, at most | longest wait, at most | at least |
+//! |---|---|---|---|
+//! | retry soon (5xx, timeout, reset) | 1 s | 60 s | 100 ms |
+//! | throttled | 2 s | 120 s | 500 ms |
+//! | retry slowly (credentials, permission) | 5 s | 300 s | 2 s |
+//!
+//! The bound doubles with each failure since the last success, the wait is drawn evenly below it
+//! (full jitter). A request that the service calls invalid is halved until the guilty datum stands
+//! alone, and only that one is given up.
+
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::numbers;
+use super::tally::{Refusal, Tally};
+use crate::event::{EpochMs, Now};
+use crate::ports::{
+    CallId, Datum, ErrorClass, MetricAnswer, MetricCall, MetricService, Numbers, ServiceError,
+};
+
+/// Data of a request (CloudWatch API reference, PutMetricData).
+pub(super) const REQUEST_DATA_MAX: usize = 1000;
+
+/// Bytes of a request as [`bytes_of`] counts them, safely below the service's 1 MB (same place).
+pub(super) const REQUEST_BYTES_MAX: usize = 900_000;
+
+/// A request whose state cannot be saved (a full disk) leaves after so long all the same: losing
+/// the heartbeat would be worse than a count that a crash repeats.
+const UNSAVED_WAIT_MS: u64 = 30_000;
+
+/// Bytes of a service's text that are kept.
+const ANSWER_CHARS_MAX: usize = 300;
+
+/// How long a kind of failure is waited for: first bound, last bound, least.
+fn backoff(class: ErrorClass) -> (u64, u64, u64) {
+    match class {
+        ErrorClass::RetrySoon => (1_000, 60_000, 100),
+        ErrorClass::Throttled => (2_000, 120_000, 500),
+        _ => (5_000, 300_000, 2_000),
+    }
+}
+
+/// Data that are sent together, as often as it takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Request {
+    namespace: String,
+    data: Vec<Datum>,
+    /// The state that must be on disk before it is sent.
+    #[serde(skip)]
+    version: u64,
+    /// When it was made, by the clock that never goes back.
+    #[serde(skip)]
+    made_ms: u64,
+}
+
+/// Sends requests, the front one first.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    requests: VecDeque<Request>,
+    in_flight: Option<CallId>,
+    next_call: u64,
+    rng: Rng,
+    failures: u32,
+    retry_at_ms: Option<u64>,
+    pub(super) delivered: u64,
+    pub(super) last_answer: Option<(String, EpochMs)>,
+}
+
+impl Publisher {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            requests: VecDeque::new(),
+            in_flight: None,
+            next_call: 0,
+            rng: Rng::with_seed(seed),
+            failures: 0,
+            retry_at_ms: None,
+            delivered: 0,
+            last_answer: None,
+        }
+    }
+
+    /// Whether there is nothing to send or to wait for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Every request that is not answered for.
+    pub(super) fn requests(&self) -> &VecDeque<Request> {
+        &self.requests
+    }
+
+    /// Data that are not answered for.
+    pub(super) fn len(&self) -> u64 {
+        self.requests
+            .iter()
+            .map(|request| request.data.len() as u64)
+            .sum()
+    }
+
+    /// Takes back the requests of an earlier run: they were saved, and are sent again as they are.
+    pub(super) fn restore(&mut self, requests: VecDeque<Request>) {
+        self.requests = requests;
+    }
+
+    /// Makes a request of data, to be sent when the state of that version is saved.
+    pub(super) fn add(&mut self, namespace: &str, data: Vec<Datum>, version: u64, now: Now) {
+        debug_assert!(data.len() <= REQUEST_DATA_MAX);
+        self.requests.push_back(Request {
+            namespace: namespace.to_owned(),
+            data,
+            version,
+            made_ms: now.mono_ms,
+        });
+    }
+
+    /// Gives everything up; how many data. What is in flight may still arrive.
+    pub(super) fn clear(&mut self) -> u64 {
+        let data = self.len();
+        self.requests.clear();
+        self.in_flight = None;
+        self.retry_at_ms = None;
+        data
+    }
+
+    /// A pause drawn from the seed.
+    pub(super) fn jitter(&mut self, bound_ms: u64) -> u64 {
+        self.rng.u64(0..=bound_ms)
+    }
+
+    /// Takes the answers that are there; true if that changed anything worth saving.
+    pub(super) fn settle(
+        &mut self,
+        service: &mut dyn MetricService,
+        now: Now,
+        tally: &mut Tally,
+    ) -> bool {
+        let mut changed = false;
+        while let Some(MetricAnswer { id, result }) = service.answer() {
+            // An answer to a call of before a reset says nothing about the present one.
+            if self.in_flight != Some(id) {
+                continue;
+            }
+            self.in_flight = None;
+            changed |= match result {
+                Ok(()) => self.delivered(now),
+                Err(error) if error.class == ErrorClass::Invalid => self.halve(&error, now, tally),
+                Err(error) => self.failed(&error, now),
+            };
+        }
+        changed
+    }
+
+    /// Sends the front request if it is its time; true if data were given up for their age.
+    pub(super) fn submit(
+        &mut self,
+        service: &mut dyn MetricService,
+        saved_version: u64,
+        (now, oldest_ms): (Now, EpochMs),
+        tally: &mut Tally,
+    ) -> bool {
+        let due = self.due_ms(saved_version);
+        if self.in_flight.is_some() || due.is_none_or(|due| due > now.mono_ms) {
+            return false;
+        }
+        let aged = self.drop_older(oldest_ms, tally);
+        let Some(request) = self.requests.front() else {
+            return aged;
+        };
+        self.next_call += 1;
+        let id = CallId(self.next_call);
+        self.in_flight = Some(id);
+        self.retry_at_ms = None;
+        let call = MetricCall {
+            namespace: request.namespace.as_str().into(),
+            data: request.data.as_slice().into(),
+        };
+        service.submit(id, call);
+        aged
+    }
+
+    /// When the next call may leave, by the clock that never goes back; `None` when there is none
+    /// to leave, or one under way.
+    pub(super) fn due_ms(&self, saved_version: u64) -> Option<u64> {
+        let request = self.requests.front().filter(|_| self.in_flight.is_none())?;
+        let saved_ms = match request.version <= saved_version {
+            true => 0,
+            false => request.made_ms + UNSAVED_WAIT_MS,
+        };
+        Some(saved_ms.max(self.retry_at_ms.unwrap_or(0)))
+    }
+
+    /// When the next try is due, if the last one failed.
+    pub(super) fn retry_at_ms(&self) -> Option<u64> {
+        self.retry_at_ms
+    }
+
+    fn delivered(&mut self, now: Now) -> bool {
+        if let Some(request) = self.requests.pop_front() {
+            self.delivered += request.data.len() as u64;
+        }
+        self.failures = 0;
+        self.last_answer = Some(("ok".to_owned(), now.wall_ms));
+        true
+    }
+
+    /// Somebody in the front request is guilty.
+    fn halve(&mut self, error: &ServiceError, now: Now, tally: &mut Tally) -> bool {
+        self.failures = 0;
+        self.say(error, now);
+        let Some(request) = self.requests.pop_front() else {
+            return false;
+        };
+        if let [guilty] = request.data.as_slice() {
+            tracing::error!(metric = %guilty.name, %error, "a datum was refused");
+            tally.refuse(Refusal::Invalid, 1);
+            return true;
+        }
+        let (first, second) = request.data.split_at(request.data.len() / 2);
+        for half in [second, first] {
+            self.requests.push_front(Request {
+                data: half.to_vec(),
+                ..request.clone()
+            });
+        }
+        true
+    }
+
+    fn failed(&mut self, error: &ServiceError, now: Now) -> bool {
+        if self.failures == 0 {
+            tracing::warn!(%error, "metrics could not be published; tried again");
+        }
+        self.say(error, now);
+        let (first_ms, most_ms, least_ms) = backoff(error.class);
+        let bound_ms = most_ms.min(first_ms << self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        let wait_ms = self.rng.u64(0..=bound_ms).max(least_ms);
+        self.retry_at_ms = Some(now.mono_ms + wait_ms);
+        false
+    }
+
+    fn say(&mut self, error: &ServiceError, now: Now) {
+        let text = error.to_string().chars().take(ANSWER_CHARS_MAX).collect();
+        self.last_answer = Some((text, now.wall_ms));
+    }
+
+    /// The service would call the whole request invalid for one datum that is too old.
+    fn drop_older(&mut self, oldest_ms: EpochMs, tally: &mut Tally) -> bool {
+        let mut aged = false;
+        for request in &mut self.requests {
+            let young = |datum: &&Datum| datum.time_ms >= oldest_ms;
+            if !request.data.iter().all(|datum| young(&datum)) {
+                let before = request.data.len();
+                request.data.retain(|datum| young(&datum));
+                tally.refuse(Refusal::TooOld, (before - request.data.len()) as u64);
+                aged = true;
+            }
+        }
+        self.requests.retain(|request| !request.data.is_empty());
+        aged
+    }
+}
+
+/// Bytes a datum takes in a request, at most: a name of a field is counted with its largest value.
+pub(crate) fn bytes_of(datum: &Datum) -> usize {
+    const FIELDS: usize = 150;
+    const DIMENSION_FIELDS: usize = 20;
+    const NUMBER: usize = 9;
+    let dimensions = datum.dimensions.iter();
+    let dimensions = dimensions.map(|(name, value)| DIMENSION_FIELDS + name.len() + value.len());
+    let numbers = match &datum.numbers {
+        Numbers::Summary { .. } => 80,
+        other => 2 * NUMBER * numbers::weight(other),
+    };
+    FIELDS + datum.name.len() + dimensions.sum::<usize>() + numbers
+}
