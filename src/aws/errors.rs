@@ -16,7 +16,7 @@
 //! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData | invalid |
 //! | `InvalidArgument(Exception)`, `MalformedDetail` of PutEvents, of one entry or of all | invalid |
 //! | `InternalException` of PutEvents | retry soon |
-//! | `NotAuthorizedForSource`, `NotAuthorizedForDetailType`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
+//! | `NotAuthorizedForSource(Exception)`, `NotAuthorizedForDetailType(Exception)`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
 //! | any of these of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
 //! | any other 4xx, redirects, answers that cannot be read | retry slowly |
@@ -172,9 +172,7 @@ impl Failure {
             // Of one entry, or of all.
             ("InternalException", Operation::PutEvents) => RetrySoon,
             (
-                "InvalidArgument"
-                | "InvalidArgumentException"
-                | "MalformedDetail",
+                "InvalidArgument" | "InvalidArgumentException" | "MalformedDetail",
                 Operation::PutEvents,
             ) => Invalid,
             (

@@ -690,7 +690,7 @@ fn tells_that_the_thread_has_ended() {
         ring.send(()).unwrap();
     };
     let settings = settings("http://127.0.0.1:9");
-    let (mut logs, _metrics, _feed) =
+    let (mut logs, _metrics, _events, _feed) =
         super::super::start_with(settings, Compression::None, Default::default(), waker).unwrap();
     rings.recv_timeout(super::PATIENCE).unwrap();
     assert!(!logs.is_running());

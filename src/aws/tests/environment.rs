@@ -50,10 +50,11 @@ fn goes_through_a_proxy_but_not_to_metadata() {
         let waker = move || {
             let _heard = ring.send(());
         };
-        let (logs, metrics, feed) = start(options, waker).unwrap();
+        let (logs, metrics, events, feed) = start(options, waker).unwrap();
         let mut edge = Edge {
             logs,
             metrics,
+            events,
             feed,
             rings,
             next: 0,
