@@ -3,7 +3,7 @@
 //! cfn-lint holds the template against CloudFormation's own schemas, without a network. What it
 //! does not see is tested in Python beside it, where the template can be worked out for any choice
 //! of parameters (`template_test.py`), and its patterns held against events by the matcher of
-//! moto's EventBridge (`patterns_test.py`). The Slack function is tested with nothing but Python.
+//! moto's EventBridge (`patterns_test.py`), which also delivers by them (`delivery_test.py`). The Slack function is tested with nothing but Python.
 //!
 //! Where Python or its packages cannot be had, the tests say SKIPPED and pass, unless `CI=true` or
 //! `DEPLOYWATCH_ACCOUNT=required`: then they fail.
@@ -101,6 +101,15 @@ fn each_event_matches_exactly_its_rules() {
     // others: each test in the file says its own.
     if let Some(python) = python() {
         passes(&python, "patterns_test.py", 4);
+    }
+}
+
+#[test]
+fn events_come_out_of_the_queue_and_stand_in_the_history() {
+    // The template's own rules and targets, in moto's EventBridge, deliver what they should: the
+    // test in the file says how.
+    if let Some(python) = python() {
+        passes(&python, "delivery_test.py", 1);
     }
 }
 

@@ -182,7 +182,8 @@ class Targets(unittest.TestCase):
             return allowed["Resource"] == target["Arn"]
         for name, statement in statements(stack):
             resource = statement.get("Resource")
-            if resource != target["Arn"] and not (service == "logs" and resource == target["Arn"]):
+            # A group's streams, where the target is the group.
+            if resource != (target["Arn"] + ":*" if service == "logs" else target["Arn"]):
                 continue
             if "events.amazonaws.com" not in many(statement["Principal"]["Service"]):
                 continue
