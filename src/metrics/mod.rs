@@ -45,7 +45,7 @@ use pending::Waiting;
 use publish::{Publisher, REQUEST_BYTES_MAX, REQUEST_DATA_MAX, bytes_of};
 use registry::{NEWEST_MS, Number, OLDEST_MS, Registry};
 pub use saved::Saved;
-use series::{Place, Series};
+use series::Place;
 use tally::{Refusal, Tally};
 
 /// For the edge's tests: what a datum is counted with.
@@ -235,34 +235,6 @@ impl Metrics {
         self.version > self.saved_version
     }
 
-    /// All that must survive a restart; to be stored in one go with how far the files were read.
-    #[must_use]
-    pub fn saved(&self) -> Saved {
-        let labelled = self.registry.labelled();
-        let mut indexes = saved::Indexes::default();
-        let builtin = indexes.periods(&self.registry.builtin_pending);
-        let custom = indexes.periods(&self.registry.custom_pending);
-        let labelled = labelled.iter().map(|series| indexes.of(series)).collect();
-        Saved {
-            version: self.version,
-            instance_id: self.instance_id.clone(),
-            open_ms: self.registry.open_ms,
-            closed: self.registry.closed.ranges().to_vec(),
-            labelled,
-            builtin,
-            custom,
-            requests: self.publisher.requests().clone(),
-            delivered: self.publisher.delivered,
-            refused: self.tally.counts().clone(),
-            series: indexes.into_series(),
-        }
-    }
-
-    /// The state of that version is on disk: what it holds may be sent.
-    pub fn confirm_saved(&mut self, version: u64) {
-        self.saved_version = self.saved_version.max(version);
-    }
-
     /// How it goes.
     #[must_use]
     pub fn status(&self, now: Now) -> MetricsStatus {
@@ -284,24 +256,6 @@ impl Metrics {
             retry_ms,
             without_value: self.without_value.iter().cloned().collect(),
         }
-    }
-
-    fn restore(&mut self, saved: Saved) {
-        let series: Vec<Arc<Series>> = saved.series.into_iter().map(Arc::new).collect();
-        for series in saved.labelled.iter().filter_map(|index| series.get(*index)) {
-            self.registry.restore_label(series);
-        }
-        saved::restore(saved.builtin, &series, &mut self.registry.builtin_pending);
-        saved::restore(saved.custom, &series, &mut self.registry.custom_pending);
-        self.registry.resume(saved.open_ms, &saved.closed);
-        self.publisher.restore(saved.requests);
-        self.publisher.delivered = saved.delivered;
-        self.tally = Tally::restore(saved.refused);
-        self.instance_id = saved.instance_id;
-        self.version = saved.version;
-        self.saved_version = saved.version;
-        // What waited for the end of a period that is long over need not wait for the next one.
-        self.publish_at_ms = Some(0);
     }
 
     /// Who switches metrics off wants nothing published any more.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Metrics;
 use super::pending::Pending;
 use super::publish::Request;
 use super::series::Series;
+use super::tally::Tally;
 use crate::event::EpochMs;
 use crate::ports::Numbers;
 
@@ -17,7 +19,7 @@ use crate::ports::Numbers;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Saved {
-    /// To be given to [`super::Metrics::confirm_saved`] once this is on disk.
+    /// To be given to [`Metrics::confirm_saved`] once this is on disk.
     pub version: u64,
     /// The instance it was counted on.
     pub(super) instance_id: Option<String>,
@@ -39,6 +41,55 @@ pub struct Saved {
     pub(super) delivered: u64,
     /// What was not, by reason.
     pub(super) refused: BTreeMap<String, u64>,
+}
+
+impl Metrics {
+    /// All that must survive a restart; to be stored in one go with how far the files were read.
+    #[must_use]
+    pub fn saved(&self) -> Saved {
+        let labelled = self.registry.labelled();
+        let mut indexes = Indexes::default();
+        let builtin = indexes.periods(&self.registry.builtin_pending);
+        let custom = indexes.periods(&self.registry.custom_pending);
+        let labelled = labelled.iter().map(|series| indexes.of(series)).collect();
+        Saved {
+            version: self.version,
+            instance_id: self.instance_id.clone(),
+            open_ms: self.registry.open_ms,
+            closed: self.registry.closed.ranges().to_vec(),
+            labelled,
+            builtin,
+            custom,
+            requests: self.publisher.requests().clone(),
+            delivered: self.publisher.delivered,
+            refused: self.tally.counts().clone(),
+            series: indexes.into_series(),
+        }
+    }
+
+    /// The state of that version is on disk: what it holds may be sent.
+    pub fn confirm_saved(&mut self, version: u64) {
+        self.saved_version = self.saved_version.max(version);
+    }
+
+    /// Goes on where an earlier run ended.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        let series: Vec<Arc<Series>> = saved.series.into_iter().map(Arc::new).collect();
+        for series in saved.labelled.iter().filter_map(|index| series.get(*index)) {
+            self.registry.restore_label(series);
+        }
+        restore(saved.builtin, &series, &mut self.registry.builtin_pending);
+        restore(saved.custom, &series, &mut self.registry.custom_pending);
+        self.registry.resume(saved.open_ms, &saved.closed);
+        self.publisher.restore(saved.requests);
+        self.publisher.delivered = saved.delivered;
+        self.tally = Tally::restore(saved.refused);
+        self.instance_id = saved.instance_id;
+        self.version = saved.version;
+        self.saved_version = saved.version;
+        // What waited for the end of a period that is long over need not wait for the next one.
+        self.publish_at_ms = Some(0);
+    }
 }
 
 /// By when a period began: index of a series and its numbers.
@@ -79,7 +130,7 @@ impl<'s> Indexes<'s> {
 }
 
 /// Puts periods back; an index that names no series (a file from elsewhere) is passed over.
-pub(super) fn restore(periods: Periods, series: &[Arc<Series>], into: &mut Pending) {
+fn restore(periods: Periods, series: &[Arc<Series>], into: &mut Pending) {
     for (at_ms, data) in periods {
         for (index, numbers) in data {
             if let Some(series) = series.get(index) {

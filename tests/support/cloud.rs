@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::fault::{Call, Fault, Trouble};
 use super::http::{Request, Response, Wire};
 use super::listener::{Gate, Listener};
+use super::monitoring;
 use super::rules::Put;
 use super::sigv4::{self, Key};
 use super::state::{self, Action, Gzip, KeyState, PutSeen, Refusal, State, Stored};
@@ -236,6 +237,9 @@ impl Shared {
     }
 
     fn answer(&self, request: &Request) -> (Response, Manner) {
+        if let Some(operation) = monitoring::operation(request) {
+            return self.answer_metrics(operation, request);
+        }
         let action = request
             .header("x-amz-target")
             .and_then(|target| target.strip_prefix("Logs_20140328."))
@@ -317,6 +321,74 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The same for CloudWatch, in its own language.
+    fn answer_metrics(&self, operation: &str, request: &Request) -> (Response, Manner) {
+        let action = match operation {
+            "PutMetricData" => Action::PutMetrics,
+            _ => Action::Other,
+        };
+        let put = unpack(request).and_then(|body| monitoring::parse(&body));
+        let mut state = self.state.lock().unwrap();
+        *state.calls.entry(action).or_default() += 1;
+        let call = Call {
+            action: Some(action),
+            ..Call::default()
+        };
+        let trouble = state.strike(&call);
+        if let Some(Trouble::Delay(time)) = trouble {
+            drop(state);
+            std::thread::sleep(time);
+            state = self.state.lock().unwrap();
+        }
+        let now_ms = now_ms() + state.clock_ahead_ms;
+        let result = match refused_by(trouble.as_ref()) {
+            Some(answer) => Err(answer),
+            None if action == Action::Other => Err(Bad::Refusal(Refusal::breach(
+                "AccessDeniedException",
+                "not authorized to perform this action",
+            ))),
+            None => monitoring::protocol(request)
+                .and_then(|()| signed(&state, request, "monitoring", now_ms))
+                .and(put)
+                .and_then(|put| state.put_metrics(&put, now_ms))
+                .map_err(Bad::Refusal),
+        };
+        if let Err(Bad::Refusal(refusal)) = &result
+            && refusal.breach
+        {
+            state.violations.push(format!(
+                "{operation}: {}: {}",
+                refusal.code, refusal.message
+            ));
+        }
+        let name = match (&trouble, &result) {
+            (Some(trouble), _) => trouble.name().to_owned(),
+            (None, Err(Bad::Refusal(refusal))) => refusal.code.clone(),
+            (None, _) => "ok".to_owned(),
+        };
+        *state.answers.entry(name).or_default() += 1;
+        let number: u64 = state.calls.values().sum();
+        self.changed.notify_all();
+        let manner = match trouble {
+            Some(Trouble::LoseAnswer) => Manner::Never,
+            Some(Trouble::Drip(all)) => Manner::Drip(all),
+            _ => Manner::Whole,
+        };
+        let response = match result {
+            Ok(()) => numbered(monitoring::respond(Ok(())), number, now_ms),
+            Err(Bad::Refusal(refusal)) => {
+                numbered(monitoring::respond(Err(refusal)), number, now_ms)
+            }
+            // A page of somebody in between, who knows nothing of request numbers.
+            Err(Bad::Raw(status, text)) => {
+                Response::new(status, text).with("content-type", "text/html")
+            }
+        };
+        (response, manner)
+    }
+}
+
 /// What a call asks, read as far as its kind needs.
 enum Asked<'a> {
     Put(Put<'a>),
@@ -389,12 +461,17 @@ fn front(state: &State, request: &Request, now_ms: i64) -> Result<(), Refusal> {
             "content-type is not x-amz-json-1.1",
         ));
     }
+    signed(state, request, "logs", now_ms)
+}
+
+/// Whether a request is signed for a service with a key that is good.
+fn signed(state: &State, request: &Request, service: &str, now_ms: i64) -> Result<(), Refusal> {
     let known = |id: &str| {
         let mut keys = state.keys.iter();
         keys.find(|(key, _)| key.id == id)
             .map(|(key, _)| key.clone())
     };
-    let id = sigv4::verify(request, known, now_ms)?;
+    let id = sigv4::verify(request, service, known, now_ms)?;
     let expired =
         |(key, key_state): &(Key, KeyState)| key.id == id && *key_state == KeyState::Expired;
     match state.keys.iter().any(expired) {
@@ -432,6 +509,10 @@ fn respond(result: Result<Value, Bad>, number: u64, now_ms: i64) -> Response {
         Some(_) => response,
         None => response.with("content-type", "application/x-amz-json-1.1"),
     };
+    numbered(response, number, now_ms)
+}
+
+fn numbered(response: Response, number: u64, now_ms: i64) -> Response {
     response
         .with(
             "x-amzn-requestid",

@@ -51,6 +51,7 @@ impl Key {
 /// or a clock that is off are not.
 pub(crate) fn verify(
     request: &Request,
+    service: &str,
     known: impl Fn(&str) -> Option<Key>,
     now_ms: i64,
 ) -> Result<String, Refusal> {
@@ -79,9 +80,12 @@ pub(crate) fn verify(
         field("Signature")?,
     );
     let scope: Vec<&str> = credential.split('/').collect();
-    let [id, day, region, "logs", "aws4_request"] = scope[..] else {
+    let [id, day, region, signed_service, "aws4_request"] = scope[..] else {
         return Err(incomplete("has a bad credential scope"));
     };
+    if signed_service != service {
+        return Err(incomplete("should be scoped to correct service"));
+    }
     let date = request
         .header("x-amz-date")
         .ok_or_else(|| incomplete("requires existence of 'X-Amz-Date' header"))?;
@@ -99,7 +103,16 @@ pub(crate) fn verify(
         ));
     }
     check_date(date, day, now_ms)?;
-    let wanted = signature_of(request, &key, &Scope { day, region }, signed);
+    let wanted = signature_of(
+        request,
+        &key,
+        &Scope {
+            day,
+            region,
+            service,
+        },
+        signed,
+    );
     if wanted != signature {
         return Err(Refusal::breach(
             "InvalidSignatureException",
@@ -111,6 +124,11 @@ pub(crate) fn verify(
 
 /// Signs a request in place; `host` and everything that shall be signed is there already.
 pub(crate) fn sign(request: &mut Request, key: &Key, now_ms: i64) {
+    sign_for("logs", request, key, now_ms);
+}
+
+/// The same for any service.
+pub(crate) fn sign_for(service: &str, request: &mut Request, key: &Key, now_ms: i64) {
     let date = amz_date(now_ms);
     request.headers.push(("x-amz-date".into(), date.clone()));
     if let Some(token) = &key.token {
@@ -125,10 +143,11 @@ pub(crate) fn sign(request: &mut Request, key: &Key, now_ms: i64) {
     let scope = Scope {
         day: &date[..8],
         region: "eu-west-1",
+        service,
     };
     let signature = signature_of(request, key, &scope, &signed);
     let value = format!(
-        "AWS4-HMAC-SHA256 Credential={}/{}/{}/logs/aws4_request, SignedHeaders={signed}, Signature={signature}",
+        "AWS4-HMAC-SHA256 Credential={}/{}/{}/{service}/aws4_request, SignedHeaders={signed}, Signature={signature}",
         key.id, scope.day, scope.region
     );
     request.headers.push(("authorization".into(), value));
@@ -145,6 +164,7 @@ pub(crate) fn amz_date(ms: i64) -> String {
 struct Scope<'a> {
     day: &'a str,
     region: &'a str,
+    service: &'a str,
 }
 
 fn check_signed_headers(request: &Request, signed: &str) -> Result<(), Refusal> {
@@ -226,11 +246,17 @@ fn signature_of(request: &Request, key: &Key, scope: &Scope<'_>, signed: &str) -
     let date = request.header("x-amz-date").unwrap_or_default();
     let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     let to_sign = format!(
-        "AWS4-HMAC-SHA256\n{date}\n{}/{}/logs/aws4_request\n{hash}",
-        scope.day, scope.region
+        "AWS4-HMAC-SHA256\n{date}\n{}/{}/{}/aws4_request\n{hash}",
+        scope.day, scope.region, scope.service
     );
     let mut chain = format!("AWS4{}", key.secret).into_bytes();
-    for part in [scope.day, scope.region, "logs", "aws4_request", &to_sign] {
+    for part in [
+        scope.day,
+        scope.region,
+        scope.service,
+        "aws4_request",
+        &to_sign,
+    ] {
         let step = hmac::Key::new(hmac::HMAC_SHA256, &chain);
         chain = hmac::sign(&step, part.as_bytes()).as_ref().to_vec();
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::fault::{Call, Dice, Fault, Trouble};
+use super::monitoring::{self, PutMetrics, StoredDatum};
 use super::rules::{self, Put, Rejected};
 use super::sigv4::Key;
 
@@ -21,6 +22,8 @@ pub(crate) enum Action {
     CreateGroup,
     /// PutRetentionPolicy.
     Retention,
+    /// PutMetricData.
+    PutMetrics,
     /// Anything else, above all Describe*: no line may depend on it.
     Other,
 }
@@ -138,6 +141,10 @@ pub(crate) struct State {
     pub(crate) answers: BTreeMap<String, u64>,
     /// Every PutLogEvents in order.
     pub(crate) puts: Vec<PutSeen>,
+    /// Every datum that was taken, in order.
+    pub(crate) metrics: Vec<StoredDatum>,
+    /// Metric names that make CloudWatch call their call invalid.
+    pub(crate) metric_poison: Vec<String>,
     /// What the client did that the service forbids.
     pub(crate) violations: Vec<String>,
     /// Events rejected one by one: too new, too old, expired.
@@ -172,6 +179,8 @@ impl Default for State {
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
             puts: Vec::new(),
+            metrics: Vec::new(),
+            metric_poison: Vec::new(),
             violations: Vec::new(),
             rejected: 0,
             faults: Vec::new(),
@@ -253,7 +262,7 @@ impl State {
             Action::CreateStream => self.create_stream(&parse(body)?),
             Action::CreateGroup => self.create_group(parse(body)?),
             Action::Retention => self.put_retention(&parse(body)?),
-            Action::Other => Err(Refusal::breach(
+            Action::PutMetrics | Action::Other => Err(Refusal::breach(
                 "AccessDeniedException",
                 "not authorized to perform this action: no line may depend on it",
             )),
@@ -296,6 +305,35 @@ impl State {
             arrived,
         }));
         Ok(answer(&rejected))
+    }
+
+    /// PutMetricData.
+    pub(crate) fn put_metrics(&mut self, put: &PutMetrics, now_ms: i64) -> Result<(), Refusal> {
+        let call = self
+            .calls
+            .get(&Action::PutMetrics)
+            .map_or(0, |calls| *calls as usize - 1);
+        let stored = monitoring::take(put, now_ms, call)?;
+        if stored
+            .iter()
+            .any(|datum| self.metric_poison.contains(&datum.name))
+        {
+            let text = "The value for parameter MetricName is invalid.";
+            return Err(Refusal::plain("InvalidParameterValueException", text));
+        }
+        self.metrics.extend(stored);
+        Ok(())
+    }
+
+    /// The data of a metric under exactly these dimensions, in the order of arrival.
+    pub(crate) fn data(&self, name: &str, dimensions: &[(&str, &str)]) -> Vec<&StoredDatum> {
+        let wanted = dimensions
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let wanted: BTreeMap<String, String> = wanted.collect();
+        let data = self.metrics.iter();
+        data.filter(|datum| datum.name == name && datum.dimensions == wanted)
+            .collect()
     }
 
     fn create_stream(&mut self, call: &CreateStream) -> Result<Value, Refusal> {

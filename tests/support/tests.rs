@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cbor;
 use super::cloud::{Cloud, now_ms};
 use super::fault::{Fault, Trouble};
 use super::http::{Request, Response, Wire};
 use super::imds::{Imds, Instance};
 use super::lines::{Writer, line};
 use super::listener::Gate;
+use super::monitoring::{DATA_MAX, DIMENSIONS_MAX, VALUES_MAX};
 use super::oracle::judge;
 use super::rules::{
     BATCH_BYTES_MAX, EVENT_OVERHEAD_BYTES, EVENTS_MAX, FUTURE_MS_MAX, HOUR_MS, PAST_MS_MAX,
     SPAN_MS_MAX,
 };
-use super::sigv4::{Key, sign};
+use super::sigv4::{Key, sign, sign_for};
 use super::state::{Action, Gzip, KeyState, Stored};
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -557,4 +559,154 @@ fn the_oracle_sees_every_fault() {
         judged(&[lines[0], lines[1], lines[2], lines[3], cut, "stranger"]),
         (0, 0, 0, 1, 1)
     );
+}
+
+/// A PutMetricData call, signed, plain or packed.
+fn put_metrics(cloud: &Cloud, namespace: &str, data: &Value, packed: bool) -> Response {
+    let mut body = cbor::encode(&json!({"Namespace": namespace, "MetricData": data}));
+    let mut request = request(cloud, "", b"");
+    request.path = "/service/GraniteServiceVersion20100801/operation/PutMetricData".into();
+    request.headers.truncate(1);
+    if packed {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&body).unwrap();
+        body = gzip.finish().unwrap();
+        let gzip = ("content-encoding".into(), "gzip".into());
+        request.headers.push(gzip);
+    }
+    for (name, value) in [
+        ("content-type", "application/cbor"),
+        ("smithy-protocol", "rpc-v2-cbor"),
+    ] {
+        request.headers.push((name.into(), value.into()));
+    }
+    let length = ("content-length".into(), body.len().to_string());
+    request.headers.push(length);
+    request.body = body;
+    sign_for("monitoring", &mut request, &Key::fixed(), now_ms());
+    send(cloud, &request).unwrap()
+}
+
+fn cbor_code(response: &Response) -> String {
+    assert_eq!(response.header("smithy-protocol"), Some("rpc-v2-cbor"));
+    if response.status == 200 {
+        return "ok".into();
+    }
+    let answer = cbor::decode(&response.body).unwrap();
+    let code = answer["__type"].as_str().unwrap();
+    code.rsplit('#').next().unwrap().to_owned()
+}
+
+/// CloudWatch's limits are exact and its refusals named as it names them, and one bad datum spoils
+/// its whole call: shown one by one, at and just beyond each limit.
+#[test]
+fn metric_limits_are_exact() {
+    let cloud = Cloud::start();
+    let base = json!({"MetricName": "M", "Value": 1.0});
+    let with = |key: &str, value: Value| {
+        let mut datum = base.clone();
+        datum[key] = value;
+        datum
+    };
+    let many = |values: usize| {
+        let numbers: Vec<f64> = (0..values).map(|n| n as f64).collect();
+        json!({"MetricName": "M", "Values": numbers, "Counts": vec![1.0; values]})
+    };
+    let dimensions = |count: usize| -> Value {
+        (0..count)
+            .map(|n| json!({"Name": format!("D{n}"), "Value": "v"}))
+            .collect()
+    };
+    let ok = "ok";
+    let bad = "InvalidParameterValueException";
+    let rows = [
+        (base.clone(), ok),
+        (with("MetricName", json!("x".repeat(255))), ok),
+        (with("MetricName", json!("x".repeat(256))), bad),
+        (with("MetricName", json!(" ")), bad),
+        (with("MetricName", json!("ä")), bad),
+        (with("Dimensions", dimensions(DIMENSIONS_MAX)), ok),
+        (with("Dimensions", dimensions(DIMENSIONS_MAX + 1)), bad),
+        (with("Dimensions", json!([{"Name": "A", "Value": ""}])), bad),
+        (
+            with("Dimensions", json!([{"Name": ":A", "Value": "x"}])),
+            bad,
+        ),
+        (with("Unit", json!("Count/Second")), ok),
+        (with("Unit", json!("Counts")), bad),
+        (with("StorageResolution", json!(1)), ok),
+        (with("StorageResolution", json!(10)), bad),
+        (with("Value", json!(2_f64.powi(360))), ok),
+        (with("Value", json!(2_f64.powi(361))), bad),
+        (
+            with("Values", json!([1.0])),
+            "InvalidParameterCombinationException",
+        ),
+        (with("Timestamp", json!(5)), "SerializationException"),
+        (many(VALUES_MAX), ok),
+        (many(VALUES_MAX + 1), bad),
+    ];
+    for (datum, expected) in rows {
+        let response = put_metrics(&cloud, "N", &json!([datum]), false);
+        assert_eq!(cbor_code(&response), expected, "{datum}");
+    }
+    let taken = cloud.state().metrics.len();
+    assert_eq!(taken, 7);
+    for (namespace, expected) in [("AWS/EC2", bad), (":x", bad), ("", bad), ("a/b", ok)] {
+        let response = put_metrics(&cloud, namespace, &json!([base]), false);
+        assert_eq!(cbor_code(&response), expected, "{namespace}");
+    }
+    for (count, packed, expected) in [(DATA_MAX, true, ok), (DATA_MAX + 1, false, bad)] {
+        let data = json!(vec![base.clone(); count]);
+        assert_eq!(
+            cbor_code(&put_metrics(&cloud, "N", &data, packed)),
+            expected
+        );
+    }
+    let spoiled = json!([base, with("Unit", json!("x"))]);
+    assert_eq!(cbor_code(&put_metrics(&cloud, "N", &spoiled, true)), bad);
+    assert_eq!(cloud.state().metrics.len(), taken + 1 + DATA_MAX);
+    assert_eq!(cloud.state().data("M", &[]).len(), taken - 2 + 1 + DATA_MAX);
+    assert!(!cloud.state().violations.is_empty());
+}
+
+/// Metrics are signed for their own service, troubles strike them too, and a lost answer is taken
+/// all the same: shown one after the other.
+#[test]
+fn metric_calls_have_troubles() {
+    let cloud = Cloud::start();
+    let data = json!([{"MetricName": "M", "Value": 1.0}]);
+    cloud.fault(
+        Fault::new(Trouble::Throttle)
+            .on(Action::PutMetrics)
+            .times(1),
+    );
+    let response = put_metrics(&cloud, "N", &data, false);
+    assert_eq!(
+        (response.status, cbor_code(&response).as_str()),
+        (400, "ThrottlingException")
+    );
+    cloud.fault(Fault::new(Trouble::Garbage).on(Action::PutMetrics).times(1));
+    let response = put_metrics(&cloud, "N", &data, false);
+    assert_eq!(
+        (response.status, response.header("x-amzn-requestid")),
+        (200, None)
+    );
+    assert_eq!(cloud.state().metrics.len(), 0);
+    let mut request = request(&cloud, "", b"");
+    request.path = "/service/GraniteServiceVersion20100801/operation/PutMetricData".into();
+    request.headers.truncate(1);
+    for (name, value) in [
+        ("content-type", "application/cbor"),
+        ("smithy-protocol", "rpc-v2-cbor"),
+        ("content-length", "0"),
+    ] {
+        request.headers.push((name.into(), value.into()));
+    }
+    sign(&mut request, &Key::fixed(), now_ms());
+    let response = send(&cloud, &request).unwrap();
+    assert_eq!(cbor_code(&response), "IncompleteSignatureException");
+    cloud.state().metric_poison.push("M".into());
+    let response = put_metrics(&cloud, "N", &data, true);
+    assert_eq!(cbor_code(&response), "InvalidParameterValueException");
 }

@@ -237,10 +237,19 @@ fn bad_answers_are_classed() {
 /// shown one after the other on one edge.
 #[test]
 fn what_is_no_answer_is_no_success() {
-    let service = StandIn::new(|number, _| match number {
-        0 => Reply::Cut,
-        1 => Reply::Silence,
-        2 => Reply::Whole(500, Vec::new(), b"\xff\xff".to_vec()),
+    let page = || {
+        Reply::Whole(
+            200,
+            vec![("content-type", "text/html".to_owned())],
+            b"<p>".to_vec(),
+        )
+    };
+    let service = StandIn::new(move |number, _| match number {
+        0 => Reply::Silence,
+        1 => Reply::Whole(500, Vec::new(), b"\xff\xff".to_vec()),
+        2 => Reply::Cut,
+        3 => page(),
+        4 => Reply::Whole(200, Vec::new(), Vec::new()),
         _ => done(),
     });
     let settings = Settings {
@@ -248,9 +257,13 @@ fn what_is_no_answer_is_no_success() {
         ..settings(&service.url)
     };
     let mut edge = Edge::start(settings, Compression::Gzip, &[]);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let error = edge.put_metrics(small()).unwrap_err();
         assert_eq!(error.class, ErrorClass::RetrySoon, "{error}");
+    }
+    for _ in 0..3 {
+        let error = edge.put_metrics(small()).unwrap_err();
+        assert_eq!(error.class, ErrorClass::RetrySlowly, "{error}");
     }
     assert_eq!(edge.put_metrics(small()), Ok(()));
 }

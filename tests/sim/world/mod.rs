@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;
+pub(crate) mod metrics;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
