@@ -35,6 +35,11 @@ impl EventsConfig {
         self.enabled && !self.disable.contains(&kind)
     }
 
+    /// The kinds that are sent.
+    pub fn kinds(&self) -> impl Iterator<Item = EventKind> {
+        EventKind::ALL.into_iter().filter(|kind| self.sends(*kind))
+    }
+
     /// What must be known of this machine for an event to be whole.
     #[must_use]
     pub fn variables(&self) -> BTreeSet<Variable> {
