@@ -165,26 +165,9 @@ impl Failure {
             }
             ("ResourceAlreadyExistsException", _) => AlreadyExists,
             ("DataAlreadyAcceptedException", _) => AlreadyAccepted,
-            (
-                "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge",
-                Operation::PutLogEvents | Operation::PutMetricData | Operation::PutEvents,
-            ) => Invalid,
             // Of one entry, or of all.
             ("InternalException", Operation::PutEvents) => RetrySoon,
-            (
-                "InvalidArgument" | "InvalidArgumentException" | "MalformedDetail",
-                Operation::PutEvents,
-            ) => Invalid,
-            (
-                "InvalidParameterValue"
-                | "InvalidParameterValueException"
-                | "InvalidParameterCombination"
-                | "InvalidParameterCombinationException"
-                | "MissingParameter"
-                | "MissingRequiredParameterException"
-                | "ValidationError",
-                Operation::PutMetricData,
-            ) => Invalid,
+            (code, operation) if is_invalid(code, operation) => Invalid,
             _ => return None,
         };
         Some(class)
@@ -265,6 +248,27 @@ impl Failure {
             code,
             message: self.message,
         }
+    }
+}
+
+/// Whether a code says that something in this put is wrong. Of a create call nothing is.
+fn is_invalid(code: &str, operation: Operation) -> bool {
+    use Operation::{PutEvents, PutLogEvents, PutMetricData};
+    match code {
+        "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge" => {
+            matches!(operation, PutLogEvents | PutMetricData | PutEvents)
+        }
+        "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "InvalidParameterCombination"
+        | "InvalidParameterCombinationException"
+        | "MissingParameter"
+        | "MissingRequiredParameterException"
+        | "ValidationError" => operation == PutMetricData,
+        "InvalidArgument" | "InvalidArgumentException" | "MalformedDetail" => {
+            operation == PutEvents
+        }
+        _ => false,
     }
 }
 

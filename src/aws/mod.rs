@@ -91,12 +91,7 @@ fn start_with(
         ));
     }
     let http = http::client(settings.aws.ca_bundle.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Only name look-ups block; their thread ends soon after.
-        .max_blocking_threads(2)
-        .thread_keep_alive(Duration::from_secs(2))
-        .build()?;
+    let runtime = runtime()?;
     let (calls, calls_in) = mpsc::unbounded_channel();
     let (answers_out, answers) = channel();
     let (metric_answers_out, metric_answers) = channel();
@@ -124,22 +119,33 @@ fn start_with(
         feed,
         _thread: calls.clone(),
     };
+    let (logs, metrics, events) = (calls.clone(), calls.clone(), calls);
+    let logs = CloudWatchLogs {
+        calls: logs,
+        answers,
+        unsent: VecDeque::new(),
+    };
     let metrics = CloudWatchMetrics {
-        calls: calls.clone(),
+        calls: metrics,
         answers: metric_answers,
         unsent: VecDeque::new(),
     };
     let events = EventBridge {
-        calls: calls.clone(),
+        calls: events,
         answers: event_answers,
         unsent: VecDeque::new(),
     };
-    let logs = CloudWatchLogs {
-        calls,
-        answers,
-        unsent: VecDeque::new(),
-    };
     Ok((logs, metrics, events, identity))
+}
+
+/// A runtime for one thread.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Only name look-ups block; their thread ends soon after.
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()
 }
 
 /// What the thread is asked.

@@ -22,6 +22,7 @@ mod backoff;
 pub mod console;
 mod detail;
 mod incident;
+mod sending;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Identity;
 use crate::config::events::EventsConfig;
 use crate::event::Now;
-use crate::ports::{CallId, ErrorClass, EventCall, EventEntry, EventService, ServiceError};
+use crate::ports::{CallId, EventService, ServiceError};
 use crate::status::{EventCounts, EventsStatus};
 use backoff::Backoff;
 pub use detail::{DETAIL_VERSION, SOURCE};
@@ -326,105 +327,6 @@ impl Events {
         }
     }
 
-    fn send(&mut self, now: Now, service: &mut dyn EventService) {
-        let most = if self.singly > 0 { 1 } else { ENTRIES_MAX };
-        let mut entries: Vec<EventEntry> = Vec::new();
-        let mut bytes = 0;
-        for at in 0..self.waiting.len() {
-            let waiting = &self.waiting[at];
-            if waiting.place != Place::Ready || self.due_ms(waiting) > now.mono_ms {
-                continue;
-            }
-            let Some(entry) = detail::entry(&waiting.incident, &self.identity) else {
-                continue;
-            };
-            bytes += entry.counted_bytes();
-            if entries.len() == most || bytes > REQUEST_BYTES_MAX {
-                break;
-            }
-            entries.push(entry);
-            self.waiting[at].place = Place::InFlight;
-        }
-        if entries.is_empty() {
-            return;
-        }
-        self.singly = self.singly.saturating_sub(1);
-        let id = CallId(self.next_call);
-        self.next_call += 1;
-        self.in_flight = Some(id);
-        let bus = self.config.bus.clone();
-        service.submit(id, EventCall { bus, entries });
-    }
-
-    fn settle(&mut self, result: Result<Vec<Result<(), ServiceError>>, ServiceError>, now: Now) {
-        let mut flown: Vec<usize> = Vec::new();
-        for (at, waiting) in self.waiting.iter_mut().enumerate() {
-            if waiting.place == Place::InFlight {
-                waiting.place = Place::Ready;
-                flown.push(at);
-            }
-        }
-        let answers = match result {
-            Ok(answers) if answers.len() == flown.len() => answers,
-            Ok(answers) => {
-                let text = format!("{} answers for {} entries", answers.len(), flown.len());
-                return self.settle_failure(unreadable(text), &flown, now);
-            }
-            Err(error) => return self.settle_failure(error, &flown, now),
-        };
-        self.backoff.reset();
-        self.last_error = None;
-        // From the back, so that the places in front stay right.
-        for (at, answer) in flown.into_iter().zip(answers).rev() {
-            match answer {
-                Ok(()) => {
-                    self.counts.sent += 1;
-                    let done = self.take(at);
-                    self.remember(done.key);
-                }
-                Err(error) if error.class == ErrorClass::Invalid => self.refuse(at, &error),
-                Err(error) => {
-                    let backoff = &mut self.waiting[at].backoff;
-                    backoff.failed(error.class, now.mono_ms, &mut self.random);
-                    self.last_error = Some(error);
-                }
-            }
-        }
-    }
-
-    /// The call as a whole failed.
-    fn settle_failure(&mut self, error: ServiceError, flown: &[usize], now: Now) {
-        match (error.class, flown) {
-            (ErrorClass::Invalid, [at]) => self.refuse(*at, &error),
-            (ErrorClass::Invalid, _) => self.singly = flown.len(),
-            (class, _) => {
-                self.backoff.failed(class, now.mono_ms, &mut self.random);
-                self.last_error = Some(error);
-            }
-        }
-    }
-
-    fn refuse(&mut self, at: usize, error: &ServiceError) {
-        self.counts.refused += 1;
-        let refused = self.take(at);
-        tracing::error!(event = %refused.key, %error, "EventBridge refuses an event");
-        self.remember(refused.key);
-    }
-
-    fn take(&mut self, at: usize) -> Waiting {
-        let taken = self.waiting.remove(at).expect("a place of the queue");
-        self.waiting_bytes -= taken.incident.bytes();
-        self.dirty = Dirty::Yes;
-        taken
-    }
-
-    fn remember(&mut self, key: String) {
-        if self.sent.len() == REMEMBERED_MAX {
-            self.sent.pop_front();
-        }
-        self.sent.push_back(key);
-    }
-
     /// Whether nothing is left to be sent, as far as it may leave: for the last words of a stop.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -441,14 +343,5 @@ impl Events {
             counts: self.counts,
             last_error: self.last_error.as_ref().map(ToString::to_string),
         }
-    }
-}
-
-/// An answer of the wrong shape.
-fn unreadable(message: String) -> ServiceError {
-    ServiceError {
-        class: ErrorClass::RetrySlowly,
-        code: "Unreadable".to_owned(),
-        message,
     }
 }

@@ -91,7 +91,7 @@ fn the_template_is_right_where_cfn_lint_does_not_look() {
     // References under every choice of parameters, privileges, actions, targets, the dashboard:
     // each test in the file says its own.
     if let Some(python) = python() {
-        passes(&python, "template_test.py", 13);
+        passes(&python, "template_test.py", 14);
     }
 }
 

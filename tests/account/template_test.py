@@ -18,6 +18,9 @@ WIDE = {
 UNCONDITIONED = {
     ("SlackRole", "lambda.amazonaws.com"): "Lambda names no source when it assumes a role at create time",
     ("HistoryPolicy", "events.amazonaws.com"): "EventBridge names no rule when it writes to a log group",
+    ("EventsTopicPolicy", "events.amazonaws.com"): "EventBridge names no rule when it publishes to a topic",
+    ("Key", "events.amazonaws.com"): "nor when the topic is encrypted",
+    ("StreamRole", "events.amazonaws.com"): "nor, for sure, when it assumes a role; this one only writes to the stream",
     ("HistoryPolicy", "delivery.logs.amazonaws.com"): "as above",
 }
 # Actions that are not named like an operation of the API.
@@ -110,9 +113,26 @@ class Privileges(unittest.TestCase):
                     self.assertIn((name, service), UNCONDITIONED)
                     used.add((name, service))
             for name, permission in stack.of_type("AWS::Lambda::Permission").items():
-                self.assertEqual(permission["SourceAccount"], stack.pseudo["AWS::AccountId"], name)
+                self.assertIn(f":{stack.pseudo['AWS::AccountId']}:rule/", permission["SourceArn"], name)
                 self.assertIn("-*", permission["SourceArn"], name)
         self.assertEqual(used, set(UNCONDITIONED))
+
+    def test_eventbridge_is_not_locked_out(self):
+        """EventBridge tells queues and functions its rule but no account, topics and their keys
+        neither (EventBridge and SNS user guides); a condition on what is not told drops every
+        event without a word."""
+        for _, stack in template.stacks():
+            for name, statement in statements(stack):
+                principal = statement.get("Principal")
+                services = many(principal.get("Service", [])) if isinstance(principal, dict) else []
+                if "events.amazonaws.com" not in services:
+                    continue
+                condition = json.dumps(statement.get("Condition", {}))
+                self.assertNotIn("aws:SourceAccount", condition, name)
+                if name in ("EventsTopicPolicy", "Key", "StreamRole"):
+                    self.assertEqual(condition, "{}", name)
+            for name, permission in stack.of_type("AWS::Lambda::Permission").items():
+                self.assertNotIn("SourceAccount", permission, name)
 
     def test_every_action_exists(self):
         """A misspelt action permits nothing and is told by nobody: each is an operation in
@@ -188,7 +208,7 @@ class Targets(unittest.TestCase):
             if "events.amazonaws.com" not in many(statement["Principal"]["Service"]):
                 continue
             sources = statement.get("Condition", {}).get("ArnLike", {}).get("aws:SourceArn")
-            if sources is None and name == "HistoryPolicy":
+            if sources is None and (name, "events.amazonaws.com") in UNCONDITIONED:
                 return True
             return any(matches(source, rule) for source in many(sources))
         return False
