@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{EpochMs, Target};
+use crate::ports::{ErrorClass, EventCall, EventEntry};
 
 /// EventBridge as far as the stage meets it, with its limits.
 #[derive(Default)]
