@@ -21,6 +21,7 @@
 //! # The folders
 //!
 //! - `agent/`: the loop that owns all state: what happens in which order, what is kept.
+//! - `alarms/`: CloudWatch alarms: the difference between wanted and present, the loop breaker.
 //! - `aws/`: CloudWatch Logs, credentials and the instance's identity, on the network thread.
 //! - `cli/`: one file for each command, and the demo.
 //! - `codedeploy/`: where the CodeDeploy agent keeps its files, as its configuration says.
@@ -45,6 +46,7 @@
 //! - No module between the edges reads a clock, a file or a socket, or draws a random number.
 
 pub mod agent;
+pub mod alarms;
 pub mod aws;
 pub mod cli;
 pub mod codedeploy;

@@ -1,6 +1,6 @@
 //! The process: arguments, a command, one place where errors are printed, an exit code.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process;
 
@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use deploywatch::cli::status::{Format, Standing};
 use deploywatch::cli::terminal::{self, Colour};
-use deploywatch::cli::{self, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo};
+use deploywatch::cli::{self, CheckArgs, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo};
 use deploywatch::codedeploy::layout::Discovery;
 use deploywatch::config::{Config, Source};
 use deploywatch::os::files::OsFiles;
@@ -43,15 +43,40 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             cli::run::run(args.config.path.as_deref(), until)
         }
         Command::Check(args) => {
-            cli::check::check(&args, &mut list_files, &mut out).context("failed to write")
+            let code = cli::check::check(&args, &mut list_files, &mut out);
+            match code.context("failed to write")? {
+                ExitCode::Ok if args.online => check_online(&args, &mut out),
+                code => Ok(code),
+            }
         }
         Command::Status(args) => status(&args, &mut out),
+        Command::Alarms(args) => {
+            let mut terminal = cli::alarms::Terminal {
+                out: &mut out,
+                err: &mut io::stderr(),
+                input: &mut io::stdin().lock(),
+                is_interactive: io::stdin().is_terminal(),
+            };
+            cli::alarms::run(&args, &mut terminal)
+        }
+        Command::IamPolicy(args) => {
+            let code = cli::iam_policy::run(&args, &mut out, &mut io::stderr());
+            code.context("failed to write")
+        }
         Command::Demo(args) => demo(args, &mut out),
         Command::Completions(args) => {
             out.write_all(&cli::completions(args.shell))
                 .context("failed to write")?;
             Ok(ExitCode::Ok)
         }
+    }
+}
+
+fn check_online(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match cli::load::load_config(args.config.path.as_deref()) {
+        Ok((config, _notes)) => cli::check_online::run(&config, out),
+        // Changed since it was checked.
+        Err(error) => Ok(error.exit_code()),
     }
 }
 

@@ -3,6 +3,8 @@
 //! `os/`, `aws/` and `directory.rs` implement them for real; `tests/sim` implements them in
 //! memory. Calls never block for long: the network's are "submit now, ask for answers later".
 
+pub mod alarm;
+
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -137,6 +137,44 @@ pub struct EventCounts {
     pub no_room: u64,
 }
 
+/// The alarms this instance keeps, and whether they may act.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlarmsStatus {
+    /// Whether the agent itself makes them.
+    pub managed: bool,
+    /// Who suspended their actions: `loop breaker` or `hand`; absent: nobody.
+    pub suspended_by: Option<String>,
+    /// Since when.
+    pub suspended_since_ms: Option<EpochMs>,
+    /// Whether CloudWatch has confirmed it; until then breaches are not published.
+    pub suspension_confirmed: bool,
+    /// Restarts within the window that count.
+    pub restarts: u32,
+    /// When CloudWatch was last seen to have all of them as they are wanted.
+    pub applied_ms: Option<EpochMs>,
+    /// The alarm and action that led to this boot, where the history tells.
+    pub preceded_by: Option<String>,
+    /// What a person should know.
+    pub problem: Option<String>,
+    /// Each of them.
+    pub alarms: Vec<AlarmStatus>,
+}
+
+/// One alarm.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlarmStatus {
+    /// Its name below the prefix.
+    pub name: String,
+    /// Namespace and name of its metric.
+    pub metric: String,
+    /// What it does to the instance: `reboot` and so on.
+    pub action: Option<String>,
+    /// Whether the values we publish breach it; only known for our own metrics that act.
+    pub breaching: bool,
+}
+
 /// How publishing metrics goes. Totals since the state directory was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -43,6 +43,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("parse", Some(&["event", "ports", "config"])),
     ("codedeploy", Some(&["event", "ports", "config"])),
     ("events", Some(&["event", "ports", "config", "status"])),
+    ("alarms", Some(&["event", "ports", "config", "status"])),
     ("metrics", Some(&["event", "ports", "config", "status"])),
     ("ship", Some(&["event", "ports", "config", "status"])),
     ("os", Some(&["event", "ports", "config", "status"])),

@@ -8,12 +8,13 @@
 //! | timeout, refused or reset connection, name not found, answer cut off | retry soon |
 //! | TLS that does not trust the other side | retry slowly |
 //! | `ResourceNotFoundException` of a put or of CreateLogStream | missing target |
+//! | `ResourceNotFound(Exception)` of a call about alarms: there is none of that name | missing target |
 //! | `ResourceNotFoundException` of CreateLogGroup or PutRetentionPolicy | retry slowly |
 //! | `ResourceAlreadyExistsException` | already exists |
 //! | `DataAlreadyAcceptedException` | already accepted |
 //! | any code that begins with `KMS`; `InvalidParameterException` about a KMS key | retry slowly |
 //! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of log events, metrics or events) | invalid |
-//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData | invalid |
+//! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData or about an alarm, `InvalidFormatFault` | invalid |
 //! | `InvalidArgument(Exception)`, `MalformedDetail` of PutEvents, of one entry or of all | invalid |
 //! | `InternalException` of PutEvents | retry soon |
 //! | `NotAuthorizedForSource(Exception)`, `NotAuthorizedForDetailType(Exception)`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
@@ -48,6 +49,8 @@ pub(crate) enum Operation {
     PutRetentionPolicy,
     PutMetricData,
     PutEvents,
+    /// Any of those about alarms.
+    Alarms,
 }
 
 /// What went wrong, in our words: everything the table looks at.
@@ -168,6 +171,7 @@ impl Failure {
             // Of one entry, or of all.
             ("InternalException", Operation::PutEvents) => RetrySoon,
             (code, operation) if is_invalid(code, operation) => Invalid,
+            ("ResourceNotFound" | "ResourceNotFoundException", Operation::Alarms) => MissingTarget,
             _ => return None,
         };
         Some(class)
@@ -253,10 +257,13 @@ impl Failure {
 
 /// Whether a code says that something in this put is wrong. Of a create call nothing is.
 fn is_invalid(code: &str, operation: Operation) -> bool {
-    use Operation::{PutEvents, PutLogEvents, PutMetricData};
+    use Operation::{Alarms, PutEvents, PutLogEvents, PutMetricData};
     match code {
-        "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge" => {
+        "InvalidParameterException" | "RequestEntityTooLarge" => {
             matches!(operation, PutLogEvents | PutMetricData | PutEvents)
+        }
+        "ValidationException" => {
+            matches!(operation, PutLogEvents | PutMetricData | PutEvents | Alarms)
         }
         "InvalidParameterValue"
         | "InvalidParameterValueException"
@@ -264,7 +271,8 @@ fn is_invalid(code: &str, operation: Operation) -> bool {
         | "InvalidParameterCombinationException"
         | "MissingParameter"
         | "MissingRequiredParameterException"
-        | "ValidationError" => operation == PutMetricData,
+        | "ValidationError" => matches!(operation, PutMetricData | Alarms),
+        "InvalidFormatFault" => operation == Alarms,
         "InvalidArgument" | "InvalidArgumentException" | "MalformedDetail" => {
             operation == PutEvents
         }

@@ -383,6 +383,7 @@ mod tests {
         fs::write(&path, text).unwrap();
         let args = CheckArgs {
             json,
+            online: false,
             config: ConfigArg {
                 path: Some(path.clone()),
             },
@@ -401,7 +402,8 @@ mod tests {
 
     const APP: &str = "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\n\
         paths = [\"/var/log/app/*.log\"]\nexclude = [\"x*\"]\ngroup = \"/app\"\n\
-        exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[alarm]]\n";
+        exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[alarm]]\nname = \"lost\"\n\
+        metric = \"LostBytes\"\ncomparison = \">\"\nthreshold = 0\n";
 
     /// A good configuration is explained: what is read, what is there, where it goes, what it
     /// costs; shown by the whole text.
@@ -411,7 +413,7 @@ mod tests {
         assert_eq!(code, ExitCode::Ok);
         let expected = "\
 The configuration is good: FILE
-note: FILE:11: [[alarm]] is not supported by this version yet, and ignored
+note: FILE:11: alarm lost calls nobody: it only shows its state
 
 app
   reads     /var/log/app/*.log
@@ -522,6 +524,7 @@ Cost: ";
     fn an_unreadable_file_is_named() {
         let args = CheckArgs {
             json: false,
+            online: false,
             config: ConfigArg {
                 path: Some(PathBuf::from("/nowhere/a.toml")),
             },

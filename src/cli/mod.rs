@@ -3,8 +3,11 @@
 //! One file for each command; `main.rs` picks. Arguments are only taken apart here, nothing is
 //! done yet.
 
+pub mod alarms;
 pub mod check;
+pub mod check_online;
 pub mod demo;
+pub mod iam_policy;
 pub mod load;
 pub mod run;
 pub mod status;
@@ -30,9 +33,11 @@ Examples:
   deploywatch run                 ship until stopped (the systemd unit does this)
   deploywatch run --once          ship all there is, wait for the answers, exit
   deploywatch status              where is every file now, what was not delivered
+  deploywatch alarms plan         what would `alarms apply` change in CloudWatch
+  deploywatch iam-policy          the least permissions this configuration needs
 
 Configuration: /etc/deploywatch/deploywatch.toml, then /etc/deploywatch/conf.d/*.toml
-Exit codes: 0 good, 1 failed, 2 wrong usage, 3 no agent is running, 75 not all was delivered,
+Exit codes: 0 good, 1 failed, 2 wrong usage (`alarms plan`: there is a difference), 3 no agent is running, 75 not all was delivered,
   78 the configuration has mistakes";
 
 /// The commands.
@@ -44,6 +49,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Ask the running agent where every file is and what was not delivered
     Status(StatusArgs),
+    /// Compare, make, delete, suspend or test this instance's CloudWatch alarms
+    Alarms(AlarmsArgs),
+    /// Print the least IAM policy this configuration needs
+    IamPolicy(IamPolicyArgs),
     /// Play deployments into a temporary tree and watch them arrive, without AWS
     Demo(DemoArgs),
     /// Print the completions for a shell
@@ -76,6 +85,9 @@ pub struct CheckArgs {
     /// Answer in JSON, for tools
     #[arg(long)]
     pub json: bool,
+    /// Then try each permission with AWS, and name those that are missing
+    #[arg(long, conflicts_with = "json")]
+    pub online: bool,
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArg,
@@ -91,6 +103,109 @@ pub struct StatusArgs {
     /// Answer in JSON, for tools
     #[arg(long)]
     pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `deploywatch alarms`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  deploywatch alarms plan || test $? -eq 2
+  deploywatch alarms apply --adopt
+  deploywatch alarms status --json
+  deploywatch alarms suspend
+  deploywatch alarms test reboot-when-codedeploy-agent-dead"
+)]
+pub struct AlarmsArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub command: AlarmsCommand,
+}
+
+/// What can be done with alarms.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum AlarmsCommand {
+    /// Show how CloudWatch differs from the configuration; exit code 2 when it does
+    Plan(AlarmsPlanArgs),
+    /// Make CloudWatch have the alarms of the configuration, and no others of ours
+    Apply(AlarmsPlanArgs),
+    /// Delete every alarm of this instance that is ours
+    Delete(AlarmsTargetArgs),
+    /// Show each alarm: configuration, state, last change, last action
+    Status(AlarmsTargetArgs),
+    /// Call no action on this instance until `resume`
+    Suspend(AlarmsTargetArgs),
+    /// Call actions again, and forget the restarts that were counted
+    Resume(AlarmsTargetArgs),
+    /// Set an alarm to ALARM, so that its actions are really called
+    Test(AlarmsTestArgs),
+}
+
+/// `deploywatch alarms plan` and `apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct AlarmsPlanArgs {
+    /// Take over alarms with our names, and keep what people added to ours
+    #[arg(long)]
+    pub adopt: bool,
+    /// For which instance.
+    #[command(flatten)]
+    pub target: AlarmsTargetArgs,
+}
+
+/// For which instance, and how to answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct AlarmsTargetArgs {
+    /// Another instance than this one, such as from a pipeline
+    #[arg(long, value_name = "ID")]
+    pub instance_id: Option<String>,
+    /// Answer in JSON, for tools
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `deploywatch alarms test`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct AlarmsTestArgs {
+    /// The alarm's name in the configuration
+    pub name: String,
+    /// Do not ask: the instance may be rebooted, stopped or terminated
+    #[arg(long)]
+    pub yes_run_the_action: bool,
+    /// For which instance.
+    #[command(flatten)]
+    pub target: AlarmsTargetArgs,
+}
+
+/// `deploywatch iam-policy`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(after_help = "\
+Examples:
+  deploywatch iam-policy --region eu-west-1 --account 111122223333 > policy.json
+  deploywatch iam-policy --explain
+  deploywatch iam-policy --one-off")]
+pub struct IamPolicyArgs {
+    /// Say in one line for each statement what it is for
+    #[arg(long)]
+    pub explain: bool,
+    /// Print what must be permitted once in an account, to whoever sets it up
+    #[arg(long, conflicts_with = "explain")]
+    pub one_off: bool,
+    /// Also permit `alarms apply` where the agent does not manage alarms by itself
+    #[arg(long)]
+    pub with_apply: bool,
+    /// The Region [default: that of the configuration, else any]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The account's 12 digits [default: any]
+    #[arg(long)]
+    pub account: Option<String>,
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArg,
@@ -134,20 +249,21 @@ pub struct ConfigArg {
 
 /// What the end of a command means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ExitCode {
-    /// All is well.
-    Ok = 0,
-    /// It failed; standard error says why.
-    Failure = 1,
-    /// The arguments make no sense (clap's own code).
-    Usage = 2,
-    /// `status`: no agent answers.
-    NotRunning = 3,
-    /// `run --once`: not everything could be delivered; another try may (`EX_TEMPFAIL`).
-    Incomplete = 75,
-    /// The configuration has mistakes (`EX_CONFIG`): trying again without a change is no use.
-    BadConfig = 78,
+    /// 0: all is well.
+    Ok,
+    /// 1: it failed; standard error says why.
+    Failure,
+    /// 2: the arguments make no sense (clap's own code).
+    Usage,
+    /// 2: `alarms plan` found a difference, as such commands say it to pipelines.
+    Different,
+    /// 3: `status`: no agent answers.
+    NotRunning,
+    /// 75: `run --once`: not everything could be delivered; another try may (`EX_TEMPFAIL`).
+    Incomplete,
+    /// 78: the configuration has mistakes (`EX_CONFIG`): trying again without a change is no use.
+    BadConfig,
 }
 
 impl ExitCode {
@@ -166,7 +282,14 @@ impl ExitCode {
 
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
-        Self::from(code as u8)
+        Self::from(match code {
+            ExitCode::Ok => 0,
+            ExitCode::Failure => 1,
+            ExitCode::Usage | ExitCode::Different => 2,
+            ExitCode::NotRunning => 3,
+            ExitCode::Incomplete => 75,
+            ExitCode::BadConfig => 78,
+        })
     }
 }
 
@@ -231,6 +354,7 @@ mod tests {
                 "deploywatch check --json --config b",
                 Command::Check(CheckArgs {
                     json: true,
+                    online: false,
                     config: path("b"),
                 }),
             ),

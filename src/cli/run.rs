@@ -104,7 +104,7 @@ impl Process {
             wanted: config.variables().iter().map(ToString::to_string).collect(),
         };
         let callback = waker.callback();
-        let (logs, _metrics, _events, identity) =
+        let aws::Services { logs, identity, .. } =
             aws::start(options, callback).context("failed to start the network thread")?;
         let out = match &config.logs.sink {
             Sink::CloudWatch => Out::CloudWatch(logs),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarm::{Around, alarms};
 use super::events::events;
 use super::metric::{Surroundings, metrics};
 use super::mistake::{Mistake, Note, Report};
@@ -37,11 +38,12 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
     };
     let metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
     let events = events(top.section("events"));
-    alarms(top.section("alarms"));
-    for section in top.sections("alarm") {
-        section.note("[[alarm]] is not supported by this version yet, and ignored");
-        section.ignore();
-    }
+    let around = Around {
+        metrics: &metrics,
+        codedeploy: codedeploy.enabled,
+        region: aws.region.as_deref(),
+    };
+    let alarms = alarms(top.section("alarms"), top.sections("alarm"), &around);
     top.finish(&[
         ("sources", "write [[source]]"),
         ("log", "write [logs]"),
@@ -58,6 +60,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
             sources,
             metrics,
             events,
+            alarms,
         };
         Ok((config, notes))
     } else {
@@ -192,14 +195,4 @@ fn sources(
         .collect();
     taken.extend(Builtin::ALL.map(|builtin| builtin.name().to_owned()));
     (sources, taken)
-}
-
-/// `[alarms]` is checked, so that a file written for later versions has no surprises, and noted.
-fn alarms(mut section: Section<'_>) {
-    section.note("[alarms] is not supported by this version yet: no alarm is made");
-    section.read("manage", value::boolean);
-    section.read("allow_terminate", value::boolean);
-    section.read("max_restarts", |node| value::integer(node, 1, 100));
-    section.read("window", |node| value::duration(node, "1m", "7d"));
-    section.finish(&[]);
 }

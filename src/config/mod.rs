@@ -1,13 +1,14 @@
 //! The checked configuration: what the rest of the agent may rely on.
 //!
 //! Two layers. `tree.rs` holds what the user wrote, every value with its place; `file.rs`,
-//! `source.rs`, `record.rs` and `metric/` make of it a [`Config`], which cannot hold a bad value. All defaults live in this
+//! `source.rs`, `record.rs`, `metric/` and `alarm/` make of it a [`Config`], which cannot hold a bad value. All defaults live in this
 //! folder and nowhere else; `conf/deploywatch.toml` shows them, and a test holds the two against
 //! each other. Every mistake of all files is found in one go and told with file, line, key, what
 //! is allowed and what to do.
 //!
 //! Nothing here reads a file: [`Config::parse`] takes texts, `cli/mod.rs` finds and reads them.
 
+pub mod alarm;
 pub mod events;
 mod file;
 pub mod metric;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::ports::GroupOptions;
+use alarm::AlarmsConfig;
 use events::EventsConfig;
 use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
@@ -57,6 +59,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Which incidents are told to EventBridge.
     pub events: EventsConfig,
+    /// The alarms to keep, and their limits.
+    pub alarms: AlarmsConfig,
 }
 
 impl Config {
@@ -78,8 +82,8 @@ impl Config {
             .chain(self.sources.iter().map(Arc::as_ref))
     }
 
-    /// The variables all group and stream names and all metrics' dimensions ask for: nothing else
-    /// need be looked up.
+    /// The variables all group and stream names and all metrics' and alarms' dimensions ask
+    /// for: nothing else need be looked up.
     #[must_use]
     pub fn variables(&self) -> BTreeSet<Variable> {
         self.all_sources()
@@ -87,6 +91,7 @@ impl Config {
             .cloned()
             .chain(self.metrics.variables())
             .chain(self.events.variables())
+            .chain(self.alarms.variables())
             .collect()
     }
 }

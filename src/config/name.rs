@@ -13,6 +13,9 @@ pub enum NameKind {
     Group,
     /// 1–512 of anything but `:` and `*`; we leave control characters out as well.
     Stream,
+    /// Alarms may be called nearly anything; we allow what needs no care in an ARN, a policy or a
+    /// shell: letters, digits and `. - _ / #`.
+    Alarm,
 }
 
 impl NameKind {
@@ -20,7 +23,7 @@ impl NameKind {
     #[must_use]
     pub fn allows(self, character: char) -> bool {
         match self {
-            Self::Group => {
+            Self::Group | Self::Alarm => {
                 character.is_ascii_alphanumeric()
                     || matches!(character, '.' | '-' | '_' | '/' | '#')
             }
@@ -32,6 +35,7 @@ impl NameKind {
     pub(super) fn rule(self) -> &'static str {
         match self {
             Self::Group => "a log group name takes letters, digits and . - _ / #",
+            Self::Alarm => "an alarm's name takes letters, digits and . - _ / #",
             Self::Stream => "a log stream name takes anything but : * and control characters",
         }
     }

@@ -185,12 +185,6 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Lets everything in the section pass unread.
-    pub(super) fn ignore(self) {
-        // Not finishing is all there is to it: only `finish` looks for unknown keys.
-        drop(self);
-    }
-
     /// Reports all keys nobody asked for. `hints` explain keys that users expect here in vain.
     pub(super) fn finish(self, hints: &[(&str, &str)]) {
         for entry in self.table.into_iter().flat_map(|table| table.entries()) {

@@ -246,16 +246,6 @@ fn files_are_laid_over_each_other() {
     assert_eq!(places, [("conf.d/1", Some(3)), ("conf.d/2", Some(1))]);
 }
 
-/// What later versions will do is checked and said to be ignored, never refused: shown by the
-/// notes' lines.
-#[test]
-fn sections_of_later_versions_are_noted() {
-    let text = "[alarms]\nmanage = true\n[[alarm]]\npreset = \"y\"";
-    let (_, notes) = parse(text).unwrap();
-    let lines: Vec<Option<u32>> = notes.iter().map(|note| note.line).collect();
-    assert_eq!(lines, [Some(1), Some(3)]);
-}
-
 /// No text makes the checks panic, and a refusal always says something: shown by mangling a good
 /// file at every place.
 #[test]

@@ -27,10 +27,11 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Float(f64),
     Boolean(bool),
     Array(Vec<Node>),
     Table(Table),
-    /// Dates, floats, and integers beyond 64 bits: no key of ours takes one.
+    /// Dates, and integers beyond 64 bits: no key of ours takes one.
     Other(&'static str),
 }
 
@@ -40,6 +41,7 @@ impl Value {
         match self {
             Self::Text(_) => "a text",
             Self::Integer(_) => "an integer",
+            Self::Float(_) => "a float",
             Self::Boolean(_) => "a boolean",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
@@ -185,7 +187,10 @@ impl<'t> Lines<'t> {
                     Err(_) => Value::Other("an integer beyond 64 bits"),
                 }
             }
-            DeValue::Float(_) => Value::Other("a float"),
+            DeValue::Float(float) => match float.as_str().parse() {
+                Ok(float) => Value::Float(float),
+                Err(_) => Value::Other("a float beyond 64 bits"),
+            },
             DeValue::Boolean(boolean) => Value::Boolean(*boolean),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(array) => Value::Array(

@@ -63,6 +63,24 @@ pub(super) fn integer(node: &Node, min: usize, max: usize) -> Result<usize, Prob
     }
 }
 
+/// A finite number, with or without a fraction.
+pub(super) fn number(node: &Node) -> Result<f64, Problem> {
+    let remedy = "write a number, such as 1 or 0.5, without quotes";
+    match &node.value {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a number so large is rounded anyway"
+        )]
+        Value::Integer(integer) => Ok(*integer as f64),
+        Value::Float(float) if float.is_finite() => Ok(*float),
+        Value::Float(float) => Err(Problem::new(format!("{float} is not finite"), remedy)),
+        other => Err(Problem::new(
+            format!("expected a number, found {}", other.kind()),
+            remedy,
+        )),
+    }
+}
+
 /// One word of a list, as what it stands for.
 pub(super) fn choice<T: Clone>(node: &Node, words: &[(&str, T)]) -> Result<T, Problem> {
     let allowed = || words.iter().map(|(word, _)| *word);

@@ -690,8 +690,9 @@ fn tells_that_the_thread_has_ended() {
         ring.send(()).unwrap();
     };
     let settings = settings("http://127.0.0.1:9");
-    let (mut logs, _metrics, _events, _feed) =
+    let services =
         super::super::start_with(settings, Compression::None, Default::default(), waker).unwrap();
+    let mut logs = services.logs;
     rings.recv_timeout(super::PATIENCE).unwrap();
     assert!(!logs.is_running());
     let batch = batch(&["a"]);

@@ -50,12 +50,12 @@ fn goes_through_a_proxy_but_not_to_metadata() {
         let waker = move || {
             let _heard = ring.send(());
         };
-        let (logs, metrics, events, feed) = start(options, waker).unwrap();
+        let services = start(options, waker).unwrap();
         let mut edge = Edge {
-            logs,
-            metrics,
-            events,
-            feed,
+            logs: services.logs,
+            metrics: services.metrics,
+            events: services.events,
+            feed: services.identity,
             rings,
             next: 0,
         };

@@ -46,16 +46,16 @@ impl Edge {
     fn start(settings: Settings, compression: Compression, wanted: &[&str]) -> Self {
         let (ring, rings) = channel();
         let wanted = wanted.iter().map(|&name| name.to_owned()).collect();
-        let (logs, metrics, events, feed) = start_with(settings, compression, wanted, move || {
+        let services = start_with(settings, compression, wanted, move || {
             // The test may be over.
             let _heard = ring.send(());
         })
         .unwrap();
         Self {
-            logs,
-            metrics,
-            events,
-            feed,
+            logs: services.logs,
+            metrics: services.metrics,
+            events: services.events,
+            feed: services.identity,
             rings,
             next: 0,
         }

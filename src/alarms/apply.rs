@@ -1,0 +1,273 @@
+//! Making the service have what is wanted: which call comes next.
+//!
+//! Look at what is there, ask whose it is where we do not know, compare, change. One call at a
+//! time; the caller decides when, and repeats a call that failed for a passing reason by asking
+//! for [`Applying::next_call`] again. Every call may be made twice without harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{ByHand, Change, Owner, Plan, Present, plan};
+use super::spec::Wanted;
+use crate::ports::ServiceError;
+use crate::ports::alarm::{AlarmCall, AlarmReply, ServiceAlarm};
+
+/// The tag that says that an alarm is ours.
+pub const OWNER_TAG: (&str, &str) = ("ManagedBy", "deploywatch");
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Only compare.
+    Planned,
+    /// Change what differs.
+    Applied,
+}
+
+/// What to do, and how far.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What shall be there.
+    pub wanted: Wanted,
+    /// What becomes of changes by hand.
+    pub by_hand: ByHand,
+    /// Whole names of alarms that we know we made: nobody is asked whose these are.
+    pub made: BTreeSet<String>,
+    /// Whether new alarms are made with their actions switched off.
+    pub suspended: bool,
+    /// How far to go.
+    pub until: Until,
+}
+
+/// On the way there.
+#[derive(Clone, Debug)]
+pub struct Applying {
+    task: Task,
+    present: Vec<Present>,
+    phase: Phase,
+    plan: Plan,
+    failed: Vec<(String, ServiceError)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Describe,
+    /// Asking whose this alarm is.
+    Tags(usize),
+    /// Deleting all that is to be deleted, in one call.
+    Delete,
+    /// Making this change; the second step of an adoption is its put.
+    Change(usize, Step),
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Tag,
+    Put,
+}
+
+impl Applying {
+    /// Ready to look.
+    #[must_use]
+    pub fn new(task: Task) -> Self {
+        Self {
+            task,
+            present: Vec::new(),
+            phase: Phase::Describe,
+            plan: Plan::default(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// The call to make now; `None`: all is done.
+    #[must_use]
+    pub fn next_call(&self) -> Option<AlarmCall> {
+        match self.phase {
+            Phase::Describe => Some(AlarmCall::Describe {
+                prefix: self.task.wanted.prefix.clone(),
+            }),
+            Phase::Tags(index) => Some(AlarmCall::Tags {
+                arn: self.present[index].alarm.arn.clone(),
+            }),
+            Phase::Delete => Some(AlarmCall::Delete {
+                names: self.to_delete(),
+            }),
+            Phase::Change(index, step) => self.change_call(index, step),
+            Phase::Done => None,
+        }
+    }
+
+    /// Takes the good answer to [`Applying::next_call`].
+    pub fn take(&mut self, reply: AlarmReply) {
+        match (self.phase, reply) {
+            (Phase::Describe, AlarmReply::Alarms(alarms)) => {
+                self.present = alarms
+                    .into_iter()
+                    .map(|alarm| self.presume(alarm))
+                    .collect();
+                self.ask_from(0);
+            }
+            (Phase::Tags(index), AlarmReply::Tags(tags)) => {
+                if is_ours(&tags) {
+                    self.present[index].owner = Owner::Us;
+                }
+                self.ask_from(index + 1);
+            }
+            (Phase::Delete, _) => self.change_from(0),
+            (Phase::Change(index, Step::Tag), _) => match &self.plan.changes[index] {
+                Change::Adopt { differences, .. } if differences.is_empty() => {
+                    self.change_from(index + 1);
+                }
+                _ => self.phase = Phase::Change(index, Step::Put),
+            },
+            (Phase::Change(index, Step::Put), _) => self.change_from(index + 1),
+            // An answer that belongs to no question of ours.
+            (Phase::Describe | Phase::Tags(_) | Phase::Done, _) => {}
+        }
+    }
+
+    /// Takes a refusal that no repetition will change: the alarm it is about is left as it is,
+    /// the others go on.
+    pub fn skip(&mut self, error: ServiceError) {
+        match self.phase {
+            Phase::Describe => {
+                self.failed.push((self.task.wanted.prefix.clone(), error));
+                self.phase = Phase::Done;
+            }
+            // Whoever may not read the tags cannot know whose it is: then it is not ours.
+            Phase::Tags(index) => self.ask_from(index + 1),
+            Phase::Delete => {
+                self.failed.push((self.to_delete().join(", "), error));
+                self.change_from(0);
+            }
+            Phase::Change(index, _) => {
+                let name = self.plan.changes[index].name().to_owned();
+                self.failed.push((name, error));
+                self.change_from(index + 1);
+            }
+            Phase::Done => {}
+        }
+    }
+
+    /// What there is to do, once that is known.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        match self.phase {
+            Phase::Describe | Phase::Tags(_) => None,
+            Phase::Delete | Phase::Change(..) | Phase::Done => Some(&self.plan),
+        }
+    }
+
+    /// The alarms under our prefix, as they were found.
+    #[must_use]
+    pub fn present(&self) -> &[Present] {
+        &self.present
+    }
+
+    /// What the service refused, by alarm.
+    #[must_use]
+    pub fn failed(&self) -> &[(String, ServiceError)] {
+        &self.failed
+    }
+
+    /// What is wanted.
+    #[must_use]
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    fn presume(&self, alarm: ServiceAlarm) -> Present {
+        let owner = match self.task.made.contains(&alarm.spec.name) {
+            true => Owner::Us,
+            false => Owner::Other,
+        };
+        Present { alarm, owner }
+    }
+
+    /// Asks whose the next alarm is that we do not know; then compares.
+    fn ask_from(&mut self, index: usize) {
+        let unknown = |there: &Present| there.owner == Owner::Other;
+        let next = self.present[index..].iter().position(unknown);
+        self.phase = match next {
+            Some(further) => Phase::Tags(index + further),
+            None => {
+                self.plan = plan(&self.task.wanted, &self.present, self.task.by_hand);
+                match self.task.until {
+                    Until::Planned => Phase::Done,
+                    Until::Applied if self.to_delete().is_empty() => {
+                        self.change_from(0);
+                        return;
+                    }
+                    Until::Applied => Phase::Delete,
+                }
+            }
+        };
+    }
+
+    fn change_from(&mut self, index: usize) {
+        let changes = self.plan.changes.iter().enumerate().skip(index);
+        let mut further = changes.filter(|(_, change)| !matches!(change, Change::Delete(_)));
+        self.phase = match further.next() {
+            Some((index, Change::Adopt { .. })) => Phase::Change(index, Step::Tag),
+            Some((index, _)) => Phase::Change(index, Step::Put),
+            None => Phase::Done,
+        };
+    }
+
+    fn to_delete(&self) -> Vec<String> {
+        let deletions = self.plan.changes.iter().filter_map(|change| match change {
+            Change::Delete(spec) => Some(spec.name.clone()),
+            _ => None,
+        });
+        deletions.collect()
+    }
+
+    fn change_call(&self, index: usize, step: Step) -> Option<AlarmCall> {
+        let tags = || {
+            let (name, value) = OWNER_TAG;
+            BTreeMap::from([(name.to_owned(), value.to_owned())])
+        };
+        let (spec, arn) = match &self.plan.changes[index] {
+            Change::Create(spec) | Change::Update { spec, .. } => (spec, None),
+            Change::Adopt { spec, arn, .. } => (spec, Some(arn)),
+            Change::Delete(_) => return None,
+        };
+        match (step, arn) {
+            (Step::Tag, Some(arn)) => Some(AlarmCall::Tag {
+                arn: arn.clone(),
+                tags: tags(),
+            }),
+            _ => Some(AlarmCall::Put {
+                spec: Box::new(spec.clone()),
+                actions_enabled: self.actions_enabled(&spec.name),
+                tags: tags(),
+            }),
+        }
+    }
+
+    /// An alarm that is there keeps what it has: nobody's switching off is undone. A new one among
+    /// others that are all switched off is switched off too.
+    fn actions_enabled(&self, name: &str) -> bool {
+        let there = self
+            .present
+            .iter()
+            .find(|there| there.alarm.spec.name == name);
+        if let Some(there) = there {
+            return there.alarm.actions_enabled;
+        }
+        let mut ours = self
+            .present
+            .iter()
+            .filter(|there| there.owner == Owner::Us)
+            .peekable();
+        let all_off = ours.peek().is_some() && ours.all(|there| !there.alarm.actions_enabled);
+        !self.task.suspended && !all_off
+    }
+}
+
+/// Whether tags say that an alarm is ours.
+#[must_use]
+pub fn is_ours(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(OWNER_TAG.0)
+        .is_some_and(|value| value == OWNER_TAG.1)
+}

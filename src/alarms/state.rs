@@ -1,0 +1,137 @@
+//! What must survive a restart: the boots, the suspension, what was applied; and the order a
+//! person left while we were busy or away.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::guard::Boots;
+use crate::event::{EpochMs, Now};
+use crate::ports::Store;
+use crate::ports::alarm::{ActionTaken, AlarmSpec};
+
+/// The file in the state directory.
+pub const FILE: &str = "boots";
+
+/// The file in which `alarms suspend` and `alarms resume` leave their order.
+pub const ORDER_FILE: &str = "alarms-order";
+
+/// The format we write. Older ones are read, newer ones refused.
+const VERSION: u32 = 1;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saved {
+    pub(super) version: u32,
+    /// The loop breaker's memory.
+    pub boots: Boots,
+    /// Whether the service has confirmed that actions are switched off.
+    pub off_confirmed: bool,
+    /// Whether they are still to be switched on again.
+    pub on_wanted: bool,
+    /// What was applied last, and when.
+    pub applied: Option<Applied>,
+    /// The boot whose preceding action was looked up.
+    pub history_asked_for: String,
+    /// The action that preceded this boot, if one did.
+    pub preceded_by: Option<ActionTaken>,
+}
+
+/// What the service was last seen to have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The alarms.
+    pub specs: Vec<AlarmSpec>,
+    /// When.
+    pub at_ms: EpochMs,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Written by a newer version.
+    #[error(
+        "the file {FILE} was written by a newer version (format {0}): install that again, or remove the file"
+    )]
+    Newer(u32),
+    /// The system.
+    #[error("failed to read the file {FILE}")]
+    Io(#[from] io::Error),
+}
+
+/// Reads what an earlier run left. A damaged file is set aside, and actions are suspended for a
+/// quiet period: nobody knows what stood in it.
+///
+/// # Errors
+/// When it cannot be read, or was written by a newer version.
+pub fn load(store: &mut dyn Store, now: Now) -> Result<Option<Saved>, LoadError> {
+    let Some(bytes) = store.load(FILE)? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice::<Saved>(&bytes) {
+        Ok(saved) if saved.version > VERSION => Err(LoadError::Newer(saved.version)),
+        Ok(saved) => Ok(Some(saved)),
+        Err(error) => {
+            let aside = format!("{FILE}.damaged");
+            tracing::error!(%error, kept_as = %aside, "the memory of boots is damaged; alarms' actions are suspended until nothing has restarted for a while");
+            store.rename(FILE, &aside)?;
+            Ok(Some(Saved {
+                boots: Boots::unknown(now),
+                ..Saved::default()
+            }))
+        }
+    }
+}
+
+/// Writes it, durably.
+///
+/// # Errors
+/// As the system says; the old content is then still there.
+pub fn save(store: &mut dyn Store, saved: &Saved) -> io::Result<()> {
+    let saved = Saved {
+        version: VERSION,
+        ..saved.clone()
+    };
+    store.save(FILE, &serde_json::to_vec(&saved)?)
+}
+
+/// What a person wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// No action until told otherwise.
+    Suspend,
+    /// Actions again, and what counted is forgotten.
+    Resume,
+}
+
+impl Order {
+    /// As it stands in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend\n",
+            Self::Resume => "resume\n",
+        }
+    }
+}
+
+/// Takes the order that was left, if any, and removes it.
+///
+/// # Errors
+/// As the system says; the order is then still there.
+pub fn take_order(store: &mut dyn Store) -> io::Result<Option<Order>> {
+    let Some(bytes) = store.load(ORDER_FILE)? else {
+        return Ok(None);
+    };
+    store.remove(ORDER_FILE)?;
+    let orders = [Order::Suspend, Order::Resume];
+    let order = orders
+        .into_iter()
+        .find(|order| order.word().as_bytes() == bytes);
+    if order.is_none() {
+        tracing::warn!(file = ORDER_FILE, "not an order, removed");
+    }
+    Ok(order)
+}

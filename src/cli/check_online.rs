@@ -1,0 +1,392 @@
+//! `deploywatch check --online`: tries each permission with AWS and names those that are missing.
+//!
+//! What is tried is what the agent itself does, or is asked of something that does not exist: a
+//! permission is judged before the thing is looked for. It leaves behind what the agent would make
+//! anyway (groups and streams whose names are the same for all files), one line in each of those
+//! streams that says where it came from, and one datum with the value 0, which changes no sum. The
+//! alarm it makes to try the permitted actions is switched off and deleted at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::ExitCode;
+use crate::alarms::apply::OWNER_TAG;
+use crate::alarms::spec;
+use crate::aws::{self, AwsOptions, Services};
+use crate::config::template::{Rendered, Variable, Vars};
+use crate::config::{Config, Identity, Sink, Source};
+use crate::event::{Batch, EpochMs, FileOrigin, Origin, Piece, Slot, Target};
+use crate::os::clock;
+use crate::ports::alarm::{AlarmCall, AlarmService};
+use crate::ports::{
+    CallId, Datum, ErrorClass, GroupOptions, LogCall, LogService, MetricCall, MetricService,
+    Numbers, ServiceError,
+};
+
+/// How long instance metadata may take, and each call.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// The alarm that is asked for: there is none of that name.
+const NO_SUCH_ALARM: &str = "deploywatch-check";
+
+/// What came of one try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Permitted,
+    Missing(String),
+    /// It could not be tried, or something else is wrong.
+    Unknown(String),
+}
+
+/// A permission that was tried.
+struct Tried {
+    permission: &'static str,
+    on: String,
+    verdict: Verdict,
+}
+
+/// Tries everything the configuration needs and writes what came of it.
+///
+/// # Errors
+/// When the network thread cannot start, or nothing can be written.
+pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let mut line = Line::open(config)?;
+    let identity = line.identity();
+    let mut tried = Vec::new();
+    if config.logs.sink == Sink::CloudWatch {
+        line.try_logs(config, &identity, &mut tried);
+    }
+    if config.metrics.enabled {
+        line.try_metrics(config, &identity, &mut tried);
+    }
+    if !config.alarms.alarms.is_empty() {
+        line.try_alarms(config, &identity, &mut tried);
+    }
+    Ok(write(&tried, out)?)
+}
+
+fn write(tried: &[Tried], out: &mut dyn Write) -> io::Result<ExitCode> {
+    let mut bad = 0;
+    for one in tried {
+        let said = match &one.verdict {
+            Verdict::Permitted => "permitted".to_owned(),
+            Verdict::Missing(why) => format!("MISSING: {why}"),
+            Verdict::Unknown(why) => format!("not known: {why}"),
+        };
+        bad += usize::from(one.verdict != Verdict::Permitted);
+        writeln!(out, "{:<32} {} {said}", one.permission, one.on)?;
+    }
+    match bad {
+        0 => {
+            writeln!(out, "{} permissions tried, none is missing", tried.len())?;
+            Ok(ExitCode::Ok)
+        }
+        bad => {
+            writeln!(
+                out,
+                "{bad} of {} are missing or not known; `deploywatch iam-policy` prints them all",
+                tried.len()
+            )?;
+            Ok(ExitCode::Failure)
+        }
+    }
+}
+
+/// The way to AWS, one call at a time.
+struct Line {
+    services: Services,
+    rings: Receiver<()>,
+    next_id: u64,
+}
+
+impl Line {
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let (ring, rings) = channel();
+        let options = AwsOptions {
+            aws: config.aws.clone(),
+            compression: config.logs.compression,
+            wanted: config.variables().iter().map(ToString::to_string).collect(),
+        };
+        let waker = move || {
+            // The command may be over.
+            let _heard = ring.send(());
+        };
+        let services = aws::start(options, waker).context("failed to start the network thread")?;
+        Ok(Self {
+            services,
+            rings,
+            next_id: 0,
+        })
+    }
+
+    /// Who we are, as far as it can be known in time.
+    fn identity(&mut self) -> Identity {
+        let mut identity = Identity::default();
+        let until = Instant::now() + PATIENCE;
+        while !identity.complete && Instant::now() < until {
+            match self.services.identity.take() {
+                Some(news) => identity = news,
+                None => self.listen(),
+            }
+        }
+        identity
+    }
+
+    /// Waits for a ring, or a moment: the caller looks again either way.
+    fn listen(&self) {
+        drop(self.rings.recv_timeout(Duration::from_millis(200)));
+    }
+
+    fn id(&mut self) -> CallId {
+        self.next_id += 1;
+        CallId(self.next_id)
+    }
+
+    fn log(&mut self, call: LogCall) -> Result<(), ServiceError> {
+        let id = self.id();
+        self.services.logs.submit(id, call);
+        loop {
+            match self.services.logs.answer() {
+                Some(answer) => return answer.result.map(drop),
+                None => self.listen(),
+            }
+        }
+    }
+
+    fn alarm(&mut self, call: AlarmCall) -> Result<(), ServiceError> {
+        let id = self.id();
+        self.services.alarms.submit(id, call);
+        loop {
+            match self.services.alarms.answer() {
+                Some(answer) => return answer.result.map(drop),
+                None => self.listen(),
+            }
+        }
+    }
+
+    fn try_logs(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
+        let mut seen = BTreeSet::new();
+        for source in config.all_sources() {
+            let Some(target) = target(source, identity) else {
+                let on = format!("group {}", source.group.text());
+                let why = "the names differ from file to file; the first line will show".to_owned();
+                let verdict = Verdict::Unknown(why);
+                tried.push(Tried {
+                    permission: "logs:PutLogEvents",
+                    on,
+                    verdict,
+                });
+                continue;
+            };
+            if !seen.insert(target.clone()) {
+                continue;
+            }
+            let on = format!("group {}, stream {}", target.group, target.stream);
+            let options: GroupOptions = source.group_options.clone();
+            let group = LogCall::CreateGroup(target.group.clone(), options);
+            let stream = LogCall::CreateStream(target.clone());
+            let put = LogCall::Put {
+                batch: one_line(target, clock::now().wall_ms),
+                range: 0..1,
+            };
+            for (permission, call) in [
+                ("logs:CreateLogGroup", group),
+                ("logs:CreateLogStream", stream),
+                ("logs:PutLogEvents", put),
+            ] {
+                let verdict = judge(self.log(call));
+                tried.push(Tried {
+                    permission,
+                    on: on.clone(),
+                    verdict,
+                });
+            }
+        }
+    }
+
+    fn try_metrics(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
+        let instance = identity.instance_id.iter();
+        let instance = instance.map(|id| ("InstanceId".to_owned(), id.clone()));
+        let datum = Datum {
+            name: "Heartbeat".to_owned(),
+            dimensions: instance.collect(),
+            time_ms: clock::now().wall_ms,
+            unit: "Count".to_owned(),
+            resolution_s: 60,
+            numbers: Numbers::One(0.0),
+        };
+        let id = self.id();
+        let call = MetricCall {
+            namespace: config.metrics.namespace.as_str().into(),
+            data: Arc::from(vec![datum]),
+        };
+        self.services.metrics.submit(id, call);
+        let result = loop {
+            match self.services.metrics.answer() {
+                Some(answer) => break answer.result,
+                None => self.listen(),
+            }
+        };
+        tried.push(Tried {
+            permission: "cloudwatch:PutMetricData",
+            on: format!("namespace {}", config.metrics.namespace),
+            verdict: judge(result),
+        });
+    }
+
+    fn try_alarms(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
+        let wanted = match spec::wanted(&config.alarms, identity) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tried.push(Tried {
+                    permission: "cloudwatch:PutMetricAlarm",
+                    on: "alarms".to_owned(),
+                    verdict: Verdict::Unknown(error.to_string()),
+                });
+                return;
+            }
+        };
+        let name = format!("{}{NO_SUCH_ALARM}", wanted.prefix);
+        let names = vec![name.clone()];
+        let mut calls = Vec::new();
+        if config.alarms.acts_on_instance() {
+            calls.push(AlarmCall::DisableActions {
+                names: names.clone(),
+            });
+            calls.push(AlarmCall::EnableActions {
+                names: names.clone(),
+            });
+            calls.push(AlarmCall::History {
+                name: name.clone(),
+                since_ms: clock::now().wall_ms - 60_000,
+            });
+        }
+        if config.alarms.manage {
+            calls.push(AlarmCall::Describe {
+                prefix: wanted.prefix.clone(),
+            });
+            calls.push(AlarmCall::Delete {
+                names: names.clone(),
+            });
+        }
+        for call in calls {
+            self.try_alarm(call, &name, tried);
+        }
+        let may_delete = tried.iter().any(|one| {
+            one.permission == "cloudwatch:DeleteAlarms" && one.verdict == Verdict::Permitted
+        });
+        if !may_delete {
+            return;
+        }
+        let (key, value) = OWNER_TAG;
+        for spec in &wanted.specs {
+            let mut spec = spec.clone();
+            let on = spec.name.clone();
+            spec.name.clone_from(&name);
+            let put = AlarmCall::Put {
+                spec: Box::new(spec),
+                actions_enabled: false,
+                tags: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+            };
+            self.try_alarm(put, &format!("an alarm like {on}"), tried);
+        }
+        // Left behind only if the permission went away in this very moment; it is switched off.
+        let _deleted = self.alarm(AlarmCall::Delete { names });
+    }
+
+    fn try_alarm(&mut self, call: AlarmCall, on: &str, tried: &mut Vec<Tried>) {
+        let permission = call.permission();
+        let verdict = judge(self.alarm(call));
+        tried.push(Tried {
+            permission,
+            on: on.to_owned(),
+            verdict,
+        });
+    }
+}
+
+fn judge(result: Result<(), ServiceError>) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Permitted,
+        // Judged on its merits: so it was permitted.
+        Err(error)
+            if matches!(
+                error.class,
+                ErrorClass::AlreadyExists
+                    | ErrorClass::AlreadyAccepted
+                    | ErrorClass::MissingTarget
+                    | ErrorClass::Invalid
+            ) =>
+        {
+            Verdict::Permitted
+        }
+        Err(error) if crate::ports::alarm::is_denied(&error) => Verdict::Missing(error.message),
+        Err(error) => Verdict::Unknown(error.to_string()),
+    }
+}
+
+/// Where a source's lines go, where that is the same for all its files.
+fn target(source: &Source, identity: &Identity) -> Option<Target> {
+    let of_files = [
+        Variable::DeploymentId,
+        Variable::DeploymentGroupId,
+        Variable::FileName,
+    ];
+    let mut variables = source.group.variables().chain(source.stream.variables());
+    if variables.any(|variable| of_files.contains(variable)) {
+        return None;
+    }
+    let vars = Vars {
+        identity,
+        source: &source.name,
+        file_name: "",
+        deployment_id: None,
+        deployment_group_id: None,
+    };
+    match (source.group.render(&vars), source.stream.render(&vars)) {
+        (Rendered::Name(group), Rendered::Name(stream)) => Some(Target { group, stream }),
+        _ => None,
+    }
+}
+
+/// One event that says where it comes from.
+fn one_line(target: Target, now_ms: EpochMs) -> Batch {
+    let message = "deploywatch check --online: this stream can be written";
+    let name = |text: &str| Value::from(text).to_string();
+    let mut body = format!(
+        "{{\"logGroupName\":{},\"logStreamName\":{},\"logEvents\":[",
+        name(&target.group),
+        name(&target.stream)
+    );
+    let head = body.len();
+    body += &json!({ "timestamp": now_ms, "message": message }).to_string();
+    let end = body.len();
+    body += "]}";
+    let bounded = |bytes: usize| u32::try_from(bytes).expect("names are short");
+    Batch {
+        target: Arc::new(target),
+        body: body.into_bytes(),
+        body_head: bounded(head),
+        slots: vec![Slot {
+            time_ms: now_ms,
+            body_end: bounded(end),
+            message_bytes: bounded(message.len()),
+            piece: 0,
+        }],
+        pieces: vec![Piece {
+            origin: Origin::Marker(0),
+            file: Arc::new(FileOrigin {
+                source: "check".into(),
+                path: PathBuf::new(),
+            }),
+        }],
+        counted_bytes: message.len() + 26,
+    }
+}
