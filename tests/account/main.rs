@@ -16,6 +16,7 @@
 #[path = "../support/python.rs"]
 mod pinned;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -44,12 +45,11 @@ fn python() -> Option<PathBuf> {
 /// Runs a command without a way to AWS and returns what it said.
 fn succeeds(command: &mut Command) -> String {
     let output = command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
         .env("HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // No proxy, no metadata, no account of the developer's.
+        // Nobody's account.
         .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env_remove("AWS_PROFILE")
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -61,7 +61,11 @@ fn succeeds(command: &mut Command) -> String {
 
 /// A unittest file passes, and ran at least so many tests.
 fn passes(python: &Path, file: &str, tests_min: usize) {
-    let said = succeeds(Command::new(python).arg(folder().join(file)));
+    passes_with(Command::new(python).arg(folder().join(file)), tests_min);
+}
+
+fn passes_with(command: &mut Command, tests_min: usize) {
+    let said = succeeds(command);
     let ran = said
         .lines()
         .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok());
@@ -93,6 +97,40 @@ fn the_template_is_right_where_cfn_lint_does_not_look() {
     if let Some(python) = python() {
         passes(&python, "template_test.py", 14);
     }
+}
+
+#[test]
+fn the_instances_policy_is_what_iam_policy_prints() {
+    // The template and the command must ask for the same: shown for a configuration with events,
+    // in two partitions.
+    let Some(python) = python() else {
+        return;
+    };
+    let folder_of_test = tempfile::tempdir().unwrap();
+    let config = folder_of_test.path().join("deploywatch.toml");
+    std::fs::write(&config, "[events]\nenabled = true\nbus = \"ops\"\n").unwrap();
+    let printed = |region: &str| -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_deploywatch"))
+            .args([
+                "iam-policy",
+                "--region",
+                region,
+                "--account",
+                "111122223333",
+            ])
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let policies = ["eu-west-1", "cn-north-1"].map(|region| (region, printed(region)));
+    let file = folder_of_test.path().join("policies.json");
+    let text = serde_json::to_string(&BTreeMap::from(policies)).unwrap();
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(python);
+    command.arg(folder().join("policy_test.py"));
+    passes_with(command.env("POLICIES", &file), 1);
 }
 
 #[test]

@@ -88,7 +88,7 @@ class Privileges(unittest.TestCase):
         for _, stack in template.stacks():
             for name, statement in statements(stack):
                 wide = [a for a in many(statement["Action"]) if a == "*" or a.endswith(":*")]
-                if statement.get("Resource") == "*":
+                if "*" in many(statement.get("Resource", [])):
                     wide += [a for a in many(statement["Action"]) if name != "Key" and a not in wide]
                 for action in wide:
                     self.assertIn((name, action), WIDE)

@@ -154,7 +154,7 @@ fn delete(
     } else {
         show::plan(&plan, &nothing, terminal.out)?;
     }
-    report_failed(&applying, terminal)
+    Ok(report_failed(&applying, terminal)?)
 }
 
 fn failed_json(applying: &Applying) -> Value {
