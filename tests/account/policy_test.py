@@ -25,7 +25,7 @@ def ordered(policy):
     if isinstance(policy, dict):
         return {key: ordered(value) for key, value in policy.items()}
     if isinstance(policy, list):
-        return sorted(map(ordered, policy), key=json.dumps)
+        return sorted(map(ordered, policy), key=lambda part: json.dumps(part, sort_keys=True))
     return policy
 
 
