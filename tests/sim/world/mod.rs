@@ -1,6 +1,7 @@
 //! One simulated machine and the service it talks to.
 
 pub(crate) mod clock;
+pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;
