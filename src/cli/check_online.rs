@@ -41,8 +41,10 @@ const NO_SUCH_ALARM: &str = "deploywatch-check";
 enum Verdict {
     Permitted,
     Missing(String),
-    /// It could not be tried, or something else is wrong.
+    /// Something else is wrong, so that nobody can say.
     Unknown(String),
+    /// There is nothing to try it on yet.
+    NotTried(&'static str),
 }
 
 /// A permission that was tried.
@@ -79,8 +81,10 @@ fn write(tried: &[Tried], out: &mut dyn Write) -> io::Result<ExitCode> {
             Verdict::Permitted => "permitted".to_owned(),
             Verdict::Missing(why) => format!("MISSING: {why}"),
             Verdict::Unknown(why) => format!("not known: {why}"),
+            Verdict::NotTried(why) => format!("not tried: {why}"),
         };
-        bad += usize::from(one.verdict != Verdict::Permitted);
+        let is_bad = matches!(one.verdict, Verdict::Missing(_) | Verdict::Unknown(_));
+        bad += usize::from(is_bad);
         writeln!(out, "{:<32} {} {said}", one.permission, one.on)?;
     }
     match bad {
@@ -141,7 +145,7 @@ impl Line {
 
     /// Waits for a ring, or a moment: the caller looks again either way.
     fn listen(&self) {
-        drop(self.rings.recv_timeout(Duration::from_millis(200)));
+        let _rung = self.rings.recv_timeout(Duration::from_millis(200));
     }
 
     fn id(&mut self) -> CallId {
@@ -176,8 +180,8 @@ impl Line {
         for source in config.all_sources() {
             let Some(target) = target(source, identity) else {
                 let on = format!("group {}", source.group.text());
-                let why = "the names differ from file to file; the first line will show".to_owned();
-                let verdict = Verdict::Unknown(why);
+                let why = "the names differ from file to file, so the first line will show";
+                let verdict = Verdict::NotTried(why);
                 tried.push(Tried {
                     permission: "logs:PutLogEvents",
                     on,

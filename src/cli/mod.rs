@@ -124,6 +124,10 @@ pub struct AlarmsArgs {
     /// What to do with them
     #[command(subcommand)]
     pub command: AlarmsCommand,
+    /// Configuration file; a conf.d/ beside it is read as well
+    /// [default: /etc/deploywatch/deploywatch.toml]
+    #[arg(long = "config", value_name = "PATH", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 /// What can be done with alarms.
@@ -165,9 +169,6 @@ pub struct AlarmsTargetArgs {
     /// Answer in JSON, for tools
     #[arg(long)]
     pub json: bool,
-    /// Which configuration.
-    #[command(flatten)]
-    pub config: ConfigArg,
 }
 
 /// `deploywatch alarms test`.

@@ -38,6 +38,15 @@ pub fn boot_time_ms() -> io::Result<EpochMs> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no btime in /proc/stat"))
 }
 
+/// What tells this boot from any other: another text after every boot of the kernel.
+///
+/// # Errors
+/// Where `/proc` does not say.
+pub fn boot_id() -> io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim().to_owned())
+}
+
 /// How long this system has been up, suspended time included.
 #[must_use]
 pub fn uptime() -> Duration {
@@ -70,6 +79,8 @@ mod tests {
         let boot = boot_time_ms().unwrap();
         let up = i64::try_from(uptime().as_millis()).unwrap();
         assert!((now - up - boot).abs() < 60_000, "{now} {up} {boot}");
+        let boot = boot_id().unwrap();
+        assert!(boot.len() == 36 && boot == boot_id().unwrap(), "{boot}");
         assert!(hostname().is_some_and(|name| !name.contains('\0')));
     }
 }

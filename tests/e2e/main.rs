@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+mod alarms;
 mod everyday;
 mod identity;
 mod rotation;

@@ -92,6 +92,10 @@ fn more(
 
 fn write(value: &Value, to: &mut Encoder<Vec<u8>>) {
     let written = match value {
+        Value::Object(map) if map.len() == 1 && map.contains_key("epoch_s") => {
+            to.tag(Tag::new(1)).unwrap();
+            return write(&map["epoch_s"], to);
+        }
         Value::Object(map) => {
             to.map(map.len() as u64).unwrap();
             for (key, value) in map {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::alarms;
 use super::fault::{Call, Fault, Trouble};
 use super::http::{Request, Response, Wire};
 use super::listener::{Gate, Listener};
@@ -329,9 +330,10 @@ impl Shared {
     fn answer_metrics(&self, operation: &str, request: &Request) -> (Response, Manner) {
         let action = match operation {
             "PutMetricData" => Action::PutMetrics,
+            _ if alarms::OPERATIONS.contains(&operation) => Action::Alarms,
             _ => Action::Other,
         };
-        let put = unpack(request).and_then(|body| monitoring::parse(&body));
+        let body = unpack(request);
         let mut state = self.state.lock().unwrap();
         *state.calls.entry(action).or_default() += 1;
         let call = Call {
@@ -353,8 +355,14 @@ impl Shared {
             ))),
             None => monitoring::protocol(request)
                 .and_then(|()| signed(&state, request, "monitoring", now_ms))
-                .and(put)
-                .and_then(|put| state.put_metrics(&put, now_ms))
+                .and(body)
+                .and_then(|body| match action {
+                    Action::Alarms => state.alarms.answer(operation, &body, now_ms),
+                    _ => {
+                        let put = monitoring::parse(&body)?;
+                        state.put_metrics(&put, now_ms).map(|()| json!({}))
+                    }
+                })
                 .map_err(Bad::Refusal),
         };
         if let Err(Bad::Refusal(refusal)) = &result
@@ -379,7 +387,7 @@ impl Shared {
             _ => Manner::Whole,
         };
         let response = match result {
-            Ok(()) => numbered(monitoring::respond(Ok(())), number, now_ms),
+            Ok(body) => numbered(monitoring::respond(Ok(body)), number, now_ms),
             Err(Bad::Refusal(refusal)) => {
                 numbered(monitoring::respond(Err(refusal)), number, now_ms)
             }

@@ -5,6 +5,7 @@
 //! The stand-ins hold the client to the service's published limits: whatever breaks one is refused
 //! as the service refuses it and noted, and every test ends by asking that nothing was noted.
 
+pub(crate) mod alarms;
 pub(crate) mod bus;
 pub(crate) mod cbor;
 pub(crate) mod cloud;

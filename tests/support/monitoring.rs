@@ -306,9 +306,9 @@ fn invalid<T>(text: &str) -> Result<T, Refusal> {
 }
 
 /// The answer in the service's language, with the code old clients look for too.
-pub(crate) fn respond(result: Result<(), Refusal>) -> Response {
+pub(crate) fn respond(result: Result<Value, Refusal>) -> Response {
     let (status, body) = match &result {
-        Ok(()) => (200, json!({})),
+        Ok(body) => (200, body.clone()),
         Err(refusal) => {
             let code = format!("com.amazonaws.cloudwatch#{}", refusal.code);
             let body = json!({"__type": code, "message": refusal.message});
@@ -319,7 +319,7 @@ pub(crate) fn respond(result: Result<(), Refusal>) -> Response {
         .with("content-type", "application/cbor")
         .with("smithy-protocol", "rpc-v2-cbor");
     match result {
-        Ok(()) => response,
+        Ok(_) => response,
         Err(refusal) => {
             let code = refusal.code.trim_end_matches("Exception");
             response.with("x-amzn-query-error", format!("{code};Sender"))

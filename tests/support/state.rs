@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::alarms::AlarmBook;
 use super::bus::{self, Entry};
 use super::fault::{Call, Dice, Fault, Trouble};
 use super::monitoring::{self, PutMetrics, StoredDatum};
@@ -27,6 +28,8 @@ pub(crate) enum Action {
     PutMetrics,
     /// PutEvents, of EventBridge.
     PutEvents,
+    /// Any call about alarms.
+    Alarms,
     /// Anything else, above all Describe*: no line may depend on it.
     Other,
 }
@@ -152,6 +155,8 @@ pub(crate) struct State {
     pub(crate) entries: Vec<Entry>,
     /// Which entries of the next PutEvents, by index, are refused with which code.
     pub(crate) entry_refusals: BTreeMap<usize, &'static str>,
+    /// Alarms.
+    pub(crate) alarms: AlarmBook,
     /// What the client did that the service forbids.
     pub(crate) violations: Vec<String>,
     /// Events rejected one by one: too new, too old, expired.
@@ -190,6 +195,7 @@ impl Default for State {
             entries: Vec::new(),
             entry_refusals: BTreeMap::new(),
             metric_poison: Vec::new(),
+            alarms: AlarmBook::default(),
             violations: Vec::new(),
             rejected: 0,
             faults: Vec::new(),
@@ -272,7 +278,7 @@ impl State {
             Action::CreateGroup => self.create_group(parse(body)?),
             Action::Retention => self.put_retention(&parse(body)?),
             Action::PutEvents => self.put_events(body),
-            Action::PutMetrics | Action::Other => Err(Refusal::breach(
+            Action::PutMetrics | Action::Alarms | Action::Other => Err(Refusal::breach(
                 "AccessDeniedException",
                 "not authorized to perform this action: no line may depend on it",
             )),

@@ -52,7 +52,7 @@ pub struct Terminal<'a> {
 /// When the service cannot be asked or refuses, or nothing can be written.
 pub fn run(args: &AlarmsArgs, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {
     let target = target_of(&args.command);
-    let config = match load_config(target.config.path.as_deref()) {
+    let config = match load_config(args.config.as_deref()) {
         Ok((config, _notes)) => config,
         Err(error) => {
             writeln!(terminal.err, "{error}")?;

@@ -1,0 +1,312 @@
+//! The commands about alarms, against CloudWatch in its own language (rpc-v2-cbor).
+
+#![cfg(test)]
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::cloud::Cloud;
+use crate::support::imds::{Imds, Instance};
+use crate::support::world::{Finished, World};
+
+/// `alarms plan` found a difference.
+const DIFFERENT: i32 = 2;
+const REBOOT: &str = "reboot-when-codedeploy-agent-dead";
+const SNS: &str = "arn:aws:sns:eu-west-1:111122223333:oncall";
+
+/// An instance with four alarms, and its id's prefix.
+fn instance(cloud: &Cloud) -> (World, Imds, String) {
+    let imds = Imds::start(Instance::default());
+    let mut world = World::on_instance(cloud, &imds);
+    world.set("alarms", "manage = true");
+    for alarm in [
+        format!("preset = \"{REBOOT}\""),
+        "preset = \"recover-when-system-check-fails\"".to_owned(),
+        format!("preset = \"notify-when-silent\"\nactions = [\"{SNS}\"]\nwarm_up = \"10m\""),
+        format!(
+            "name = \"slow\"\nmetric = \"LifecycleEventSeconds\"\nstatistic = \"p99.5\"\n\
+             dimensions = {{ LifecycleEvent = \"Install\" }}\ncomparison = \">\"\n\
+             threshold = 0.5\nok_actions = [\"{SNS}\"]\nmissing_data = \"not_breaching\"\n\
+             evaluation_periods = 3\ndatapoints_to_alarm = 2"
+        ),
+    ] {
+        world.alarm(&alarm);
+    }
+    world.write_config();
+    let id = imds.state().instance.id.clone();
+    (world, imds, format!("deploywatch/{id}/"))
+}
+
+fn said(finished: &Finished) -> String {
+    format!("{}{}", finished.stdout, finished.stderr)
+}
+
+#[track_caller]
+fn run(world: &World, arguments: &[&str], code: i32) -> String {
+    let finished = world.run(arguments);
+    assert_eq!(finished.code, Some(code), "{arguments:?}: {finished:?}");
+    said(&finished)
+}
+
+/// plan says what would be done and exits 2, apply does it, and then there is nothing to do; every
+/// field arrives as it was meant: shown over several pages of alarms, with the whole of two.
+#[test]
+fn plan_then_apply_leaves_nothing_to_do() {
+    let cloud = Cloud::start();
+    let (world, _imds, prefix) = instance(&cloud);
+    let plan = run(&world, &["alarms", "plan"], DIFFERENT);
+    assert!(plan.contains(&format!("+ {prefix}{REBOOT}")), "{plan}");
+    assert!(
+        plan.contains("4 to make, 0 to change, 0 to delete"),
+        "{plan}"
+    );
+    assert!(
+        cloud.state().alarms.alarms.is_empty(),
+        "a plan makes nothing"
+    );
+    run(&world, &["alarms", "apply"], 0);
+    {
+        let state = cloud.state();
+        let all = &state.alarms.alarms;
+        assert_eq!(all.len(), 4);
+        assert!(
+            all.values()
+                .all(|alarm| alarm.tags["ManagedBy"] == "deploywatch")
+        );
+        let reboot = &all[&format!("{prefix}{REBOOT}")].fields;
+        let id = prefix.split('/').nth(1).unwrap();
+        assert_eq!(
+            reboot["Dimensions"],
+            json!([{ "Name": "InstanceId", "Value": id }])
+        );
+        assert_eq!(
+            reboot["AlarmActions"],
+            json!(["arn:aws:automate:eu-west-1:ec2:reboot"])
+        );
+        assert_eq!(reboot["TreatMissingData"], "ignore");
+        let slow = &all[&format!("{prefix}slow")].fields;
+        assert_eq!(slow["ExtendedStatistic"], "p99.5");
+        assert_eq!(slow["Threshold"], 0.5);
+        assert_eq!(slow["DatapointsToAlarm"], 2);
+    }
+    let plan = run(&world, &["alarms", "plan"], 0);
+    assert!(
+        plan.contains("0 to make, 0 to change, 0 to delete, 4 as wanted"),
+        "{plan}"
+    );
+    run(&world, &["alarms", "apply"], 0);
+    let puts = |cloud: &Cloud| {
+        let state = cloud.state();
+        state
+            .alarms
+            .calls
+            .iter()
+            .filter(|call| *call == "PutMetricAlarm")
+            .count()
+    };
+    assert_eq!(puts(&cloud), 4, "nothing is put twice");
+    cloud.assert_no_violations();
+}
+
+/// What people changed by hand is shown with its key and both values, reverted by apply, and kept
+/// by `apply --adopt`; an alarm of ours that is not wanted goes, one that is not ours stays: shown
+/// by changing the service's alarms behind our back.
+#[test]
+fn changes_by_hand_are_reverted_or_adopted() {
+    let cloud = Cloud::start();
+    let (world, _imds, prefix) = instance(&cloud);
+    run(&world, &["alarms", "apply"], 0);
+    let other = "arn:aws:sns:eu-west-1:111122223333:added-by-hand";
+    let meddle = || {
+        let mut state = cloud.state();
+        let all = &mut state.alarms.alarms;
+        let reboot = all.get_mut(&format!("{prefix}{REBOOT}")).unwrap();
+        reboot.fields.insert("OKActions".to_owned(), json!([other]));
+        let silent = all.get_mut(&format!("{prefix}notify-when-silent")).unwrap();
+        silent.fields.insert("Threshold".to_owned(), json!(7.0));
+        let mut stranger = silent.clone();
+        stranger.tags.clear();
+        stranger
+            .fields
+            .insert("AlarmName".to_owned(), json!(format!("{prefix}mine")));
+        all.insert(format!("{prefix}mine"), stranger.clone());
+        stranger
+            .tags
+            .insert("ManagedBy".to_owned(), "deploywatch".to_owned());
+        stranger
+            .fields
+            .insert("AlarmName".to_owned(), json!(format!("{prefix}old")));
+        all.insert(format!("{prefix}old"), stranger);
+    };
+    meddle();
+    let plan = run(&world, &["alarms", "plan"], DIFFERENT);
+    for part in [
+        &format!("- {prefix}old") as &str,
+        &format!("! {prefix}mine is not ours"),
+        "7 -> 1",
+        &format!("{other} -> (none)"),
+        "0 to make, 2 to change, 1 to delete",
+    ] {
+        assert!(plan.contains(part), "{part} is not in:\n{plan}");
+    }
+    run(&world, &["alarms", "apply", "--adopt"], 0);
+    {
+        let state = cloud.state();
+        let all = &state.alarms.alarms;
+        assert_eq!(
+            all[&format!("{prefix}{REBOOT}")].fields["OKActions"],
+            json!([other])
+        );
+        assert_eq!(
+            all[&format!("{prefix}notify-when-silent")].fields["Threshold"],
+            1.0
+        );
+        assert!(all.contains_key(&format!("{prefix}mine")));
+        assert!(!all.contains_key(&format!("{prefix}old")));
+    }
+    run(&world, &["alarms", "plan", "--adopt"], 0);
+    run(&world, &["alarms", "apply"], 0);
+    let kept =
+        cloud.state().alarms.alarms[&format!("{prefix}{REBOOT}")].fields["OKActions"].clone();
+    assert_eq!(kept, json!([]));
+
+    let deleted = run(&world, &["alarms", "delete"], 0);
+    assert!(deleted.contains("4 to delete"), "{deleted}");
+    let left: Vec<String> = cloud.state().alarms.alarms.keys().cloned().collect();
+    assert_eq!(left, [format!("{prefix}mine")]);
+    cloud.assert_no_violations();
+}
+
+/// suspend switches off the alarms that act on the instance and no others, leaves the agent its
+/// order, and resume undoes it; status shows state, reason, what would be done and the last
+/// action: shown by the service's alarms and the texts.
+#[test]
+fn suspend_resume_and_status() {
+    let cloud = Cloud::start();
+    let (world, _imds, prefix) = instance(&cloud);
+    run(&world, &["alarms", "apply"], 0);
+    let reboot = format!("{prefix}{REBOOT}");
+    std::fs::create_dir_all(world.path("state")).unwrap();
+    let text = run(&world, &["alarms", "suspend"], 0);
+    assert!(text.contains("suspended"), "{text}");
+    let enabled = |name: &str| cloud.state().alarms.alarms[name].actions_enabled();
+    assert!(!enabled(&reboot) && !enabled(&format!("{prefix}recover-when-system-check-fails")));
+    assert!(enabled(&format!("{prefix}notify-when-silent")));
+    let order = std::fs::read_to_string(world.path("state/alarms-order")).unwrap();
+    assert_eq!(order, "suspend\n");
+    let summary = "Successfully executed action arn:aws:automate:eu-west-1:ec2:reboot";
+    cloud.state().alarms.history.push((
+        reboot.clone(),
+        crate::support::cloud::now_ms() - 1000,
+        summary.to_owned(),
+    ));
+    let status = run(&world, &["alarms", "status"], 0);
+    for part in [
+        &reboot as &str,
+        "INSUFFICIENT_DATA",
+        "SUSPENDED",
+        "REBOOT i-",
+        summary,
+    ] {
+        assert!(status.contains(part), "{part} is not in:\n{status}");
+    }
+    // Applying switches nothing on again.
+    run(&world, &["alarms", "apply"], 0);
+    assert!(!enabled(&reboot));
+    run(&world, &["alarms", "resume"], 0);
+    assert!(enabled(&reboot));
+    let status = run(&world, &["alarms", "status", "--json"], 0);
+    let json: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(json["alarms"].as_array().unwrap().len(), 4);
+    assert_eq!(json["alarms"][0]["actions_enabled"], true);
+    assert_eq!(json["alarms"][0]["last_action"]["summary"], summary);
+    cloud.assert_no_violations();
+}
+
+/// test says in plain words what will happen and does nothing without a yes; with it the alarm is
+/// set for real, once: shown without a terminal, with the flag, and again.
+#[test]
+fn a_test_asks_first() {
+    let cloud = Cloud::start();
+    let (world, _imds, prefix) = instance(&cloud);
+    run(&world, &["alarms", "apply"], 0);
+    let state = |cloud: &Cloud| {
+        cloud.state().alarms.alarms[&format!("{prefix}{REBOOT}")]
+            .state
+            .clone()
+    };
+    let text = run(&world, &["alarms", "test", REBOOT], 2);
+    assert!(
+        text.contains("REBOOT i-") && text.contains("nothing was done"),
+        "{text}"
+    );
+    assert_eq!(state(&cloud), "INSUFFICIENT_DATA");
+    run(
+        &world,
+        &["alarms", "test", REBOOT, "--yes-run-the-action"],
+        0,
+    );
+    assert_eq!(state(&cloud), "ALARM");
+    let text = run(
+        &world,
+        &["alarms", "test", REBOOT, "--yes-run-the-action"],
+        1,
+    );
+    assert!(text.contains("in ALARM already"), "{text}");
+    let text = run(&world, &["alarms", "test", "rebot"], 1);
+    assert!(text.contains(REBOOT), "{text}");
+    cloud.assert_no_violations();
+}
+
+/// Instances that apply at once all get their alarms, though the service takes three puts a second
+/// from all of them: shown by eight real commands in parallel and the puts that were refused.
+#[test]
+fn applying_at_once_waits_its_turn() {
+    let cloud = Arc::new(Cloud::start());
+    cloud.state().alarms.puts_per_second = Some(3);
+    let (world, imds, _prefix) = instance(&cloud);
+    let ids: Vec<String> = (0..8).map(|n| format!("i-0000000000000{n:04}")).collect();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            let world = &world;
+            scope.spawn(move || {
+                run(world, &["alarms", "apply", "--instance-id", id], 0);
+            });
+        }
+    });
+    let state = cloud.state();
+    assert_eq!(state.alarms.alarms.len(), 32);
+    assert!(state.alarms.throttled > 0, "the limit was never reached");
+    drop(state);
+    drop(imds);
+    cloud.assert_no_violations();
+}
+
+/// A refused permission is named, and what is not permitted does not keep the rest from being
+/// done: shown by a role that may not put, and `check --online`, which names what is missing.
+#[test]
+fn a_missing_permission_is_named() {
+    let cloud = Cloud::start();
+    let (world, _imds, _prefix) = instance(&cloud);
+    cloud.state().alarms.denied = vec!["PutMetricAlarm".to_owned()];
+    let text = run(&world, &["alarms", "apply"], 1);
+    assert!(text.contains("cloudwatch:PutMetricAlarm"), "{text}");
+    cloud.state().alarms.denied = vec!["DisableAlarmActions".to_owned()];
+    let text = run(&world, &["check", "--online"], 1);
+    let missing: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("MISSING"))
+        .collect();
+    assert_eq!(missing.len(), 1, "{text}");
+    assert!(
+        missing[0].starts_with("cloudwatch:DisableAlarmActions"),
+        "{text}"
+    );
+    cloud.state().alarms.denied.clear();
+    let text = run(&world, &["check", "--online"], 0);
+    assert!(text.contains("none is missing"), "{text}");
+    let left = cloud.state().alarms.alarms.len();
+    assert_eq!(left, 0, "nothing is left behind");
+    cloud.assert_no_violations();
+}
