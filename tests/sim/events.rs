@@ -129,8 +129,9 @@ fn play(seed: u64) {
         }
         events.step(clock.now(), &mut service);
         for take in service.takes.drain(..) {
-            let detail: serde_json::Value = serde_json::from_str(&take.entry.detail).unwrap();
-            let id = detail["id"].as_str().unwrap().to_owned();
+            let detail: serde_json::Value =
+                serde_json::from_str(&take.entry.detail).expect("a detail is JSON");
+            let id = detail["id"].as_str().expect("an id").to_owned();
             let truth = truths
                 .iter()
                 .find(|truth| match truth.kind {
