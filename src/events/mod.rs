@@ -45,7 +45,8 @@ pub use incident::{
 /// Most entries of one PutEvents (EventBridge API reference, PutEvents).
 pub const ENTRIES_MAX: usize = 10;
 
-/// Most bytes of one PutEvents, as [`EventEntry::counted_bytes`] counts them: 256 KiB less one.
+/// Most bytes of one PutEvents, as [`counted_bytes`](crate::ports::EventEntry::counted_bytes) counts
+/// them: 256 KiB less one.
 /// The limit has been raised to 1 MB since, but not everywhere; ten entries of ours hardly reach
 /// either.
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024 - 1;
