@@ -2,7 +2,7 @@
 //! `logs.ndjson` in a directory, one JSON object a line (`group`, `stream`, `timestamp` in ms,
 //! `message`, `source`, `path`). For dry runs, for instances without a way out, and for the demo.
 //!
-//! Beside it, [`DirectoryMetrics`] writes `metrics.ndjson`.
+//! Beside it, [`DirectoryMetrics`] writes `metrics.ndjson` and [`DirectoryEvents`] `events.ndjson`.
 //!
 //! It stands behind the same port as the real service, so everything before it is the real thing.
 //! The agent builds it when `[logs] sink = "directory"` and asks nothing else of it.
@@ -19,6 +19,7 @@
 //! There is no rotation: the file grows until somebody moves it away. It may be renamed or
 //! removed at any time; the next batch begins a new one.
 
+mod events;
 mod metrics;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use crate::event::Batch;
 use crate::ports::{Accepted, CallId, ErrorClass, LogAnswer, LogCall, LogService, ServiceError};
 
+pub use events::{DirectoryEvents, EVENTS_FILE};
 pub use metrics::{DirectoryMetrics, METRICS_FILE};
 
 /// The file's name in the directory.

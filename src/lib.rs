@@ -30,6 +30,7 @@
 //! - `directory`: the log service that is a file.
 //! - `event`, `ports`, `status`: the nouns that cross borders, the traits the edges stand behind,
 //!   the snapshot that is shown.
+//! - `events/`: from incidents to EventBridge: one id each, never old news.
 //! - `metrics/`: from counts and values to data points, each at its own time, sent once.
 //! - `os/`: files, notifications, clock, signals, systemd, the state directory, the own log.
 //! - `parse/`: from bytes to records: lines that belong together, their time, their secrets.
@@ -53,6 +54,7 @@ pub mod codedeploy;
 pub mod config;
 pub mod directory;
 pub mod event;
+pub mod events;
 pub mod metrics;
 pub mod os;
 pub mod parse;

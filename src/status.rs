@@ -47,6 +47,9 @@ pub struct Status {
     /// The alarms that this instance keeps.
     #[serde(default)]
     pub alarms: AlarmsStatus,
+    /// Events to EventBridge.
+    #[serde(default)]
+    pub events: EventsStatus,
 }
 
 /// Where one file is.
@@ -206,6 +209,40 @@ pub struct AgentHealth {
     pub reason: String,
     /// When the service last answered it, as far as the log says.
     pub answered_ms: Option<EpochMs>,
+}
+
+/// Events to EventBridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsStatus {
+    /// Whether any are sent.
+    pub enabled: bool,
+    /// The bus.
+    pub bus: String,
+    /// Incidents not yet taken by the service.
+    pub waiting: u64,
+    /// What became of the others.
+    pub counts: EventCounts,
+    /// Why the last try failed, while there is trouble.
+    pub last_error: Option<String>,
+}
+
+/// What became of incidents, since the state directory was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCounts {
+    /// Taken by the service.
+    pub sent: u64,
+    /// Reported again, and dropped.
+    pub repeated: u64,
+    /// Old news when they were found: never sent.
+    pub old: u64,
+    /// Found in an earlier boot and not sent in it.
+    pub before_boot: u64,
+    /// Waited for a day.
+    pub expired: u64,
+    /// Refused by the service, one by one.
+    pub refused: u64,
+    /// Pushed out by newer ones in an outage.
+    pub no_room: u64,
 }
 
 /// The alarms this instance keeps, and whether they may act.

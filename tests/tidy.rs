@@ -38,6 +38,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("tail", Some(&["event", "ports", "config"])),
     ("parse", Some(&["event", "ports", "config"])),
     ("codedeploy", Some(&["event", "ports", "config", "status"])),
+    ("events", Some(&["event", "ports", "config", "status"])),
     ("alarms", Some(&["event", "ports", "config", "status"])),
     ("metrics", Some(&["event", "ports", "config", "status"])),
     ("ship", Some(&["event", "ports", "config", "status"])),

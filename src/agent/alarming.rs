@@ -1,16 +1,53 @@
 //! The agent and its alarms: what they are told, what they may hold back, what they have to say.
 
+use std::ffi::OsStr;
+
 use crate::alarms::{Alarms, News, state};
 use crate::event::{EpochMs, Now};
+use crate::events::EventKind;
 use crate::metrics::Customs;
 use crate::ports::{Datum, Numbers};
 
-use super::{Agent, Edges};
+use super::insight::Told;
+use super::{Agent, Edges, names};
 
 /// The dimension set that an alarm needs for acting on the instance: exactly this.
 const ACTING_DIMENSION: &str = "InstanceId";
 
 impl Agent {
+    /// Makes of the records that were heard what is to be made of them: metrics, events, alarms.
+    pub(super) fn conclude(&mut self, edges: &mut Edges<'_>, now: Now) {
+        if let Some(version) = self.keeper.take_saved_insight() {
+            self.insight.confirm(version);
+        }
+        for loss in std::mem::take(&mut self.keeper.new_losses) {
+            self.insight.report_loss(&loss, now);
+        }
+        self.tend_alarms(edges, now);
+        let suspended = self.alarms.actions_suspended();
+        let guarded = Guarded {
+            alarms: &mut self.alarms,
+            now,
+        };
+        let (tail, identity) = (&self.tail, &self.identity);
+        let layout = self.discovery.layout();
+        // Any file of the deployment's own will do: only its scripts.log is.
+        let log_of = |deployment: &str| {
+            let is_its = |part: &OsStr| part == OsStr::new(deployment);
+            let file = tail.files().find(|file| file.family.iter().any(is_its))?;
+            names::target(&file.source, &file.family, identity, layout).ok()
+        };
+        let told = Told {
+            counts: &self.keeper.counts,
+            suspended,
+            log_of: &log_of,
+        };
+        self.insight.step(edges, &told, guarded, now);
+        if self.insight.is_dirty() {
+            self.keeper.touch(now);
+        }
+    }
+
     /// Looks whether a person gave an order, on the beat of the discovery.
     pub(super) fn take_order(&mut self, edges: &mut Edges<'_>, now: Now) {
         match state::take_order(edges.store) {
@@ -21,16 +58,23 @@ impl Agent {
     }
 
     /// One turn of the alarms.
-    pub(super) fn tend_alarms(&mut self, edges: &mut Edges<'_>, now: Now) {
+    fn tend_alarms(&mut self, edges: &mut Edges<'_>, now: Now) {
         self.alarms.step(now, edges.alarms);
         for news in self.alarms.take_news() {
             match news.is_alarming() {
                 true => tracing::error!("{news}"),
                 false => tracing::info!("{news}"),
             }
-            if let News::Acted(_) = news {
-                self.note_in_stream(&news.to_string(), now.wall_ms, now);
-            }
+            let kind = match &news {
+                News::Acted(_) => {
+                    self.note_in_stream(&news.to_string(), now.wall_ms, now);
+                    continue;
+                }
+                News::Suspended { .. } => EventKind::ActionsSuspended,
+                News::Resumed { .. } => EventKind::ActionsResumed,
+                _ => continue,
+            };
+            self.insight.report_actions(kind, news.to_string(), now);
         }
         if self.alarms.is_dirty() {
             match state::save(edges.store, &self.alarms.saved()) {

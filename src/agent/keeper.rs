@@ -63,7 +63,7 @@ pub enum StartError {
 pub(super) struct Known<'a> {
     pub(super) tail: &'a Tail,
     pub(super) ledger: &'a Ledger,
-    pub(super) insight: &'a Insight,
+    pub(super) insight: &'a mut Insight,
 }
 
 /// Keeps it.
@@ -85,9 +85,12 @@ pub(super) struct Keeper {
     noted_bytes: u64,
     /// Size of the durable checkpoint.
     saved_bytes: u64,
-    /// The insight's version in the checkpoint made last, and in the last one that is durable.
+    /// The insight's version in the checkpoint made last, and whether that is durable and nobody
+    /// was told so yet.
     insight_version: u64,
-    pub(super) saved_insight: u64,
+    saved_insight: Option<u64>,
+    /// Losses that nobody was told of yet.
+    pub(super) new_losses: Vec<Loss>,
     /// Why the last checkpoint could not be written.
     pub(super) trouble: Option<String>,
 }
@@ -119,7 +122,8 @@ impl Keeper {
             noted_bytes: 0,
             saved_bytes: 0,
             insight_version: 0,
-            saved_insight: 0,
+            saved_insight: None,
+            new_losses: Vec::new(),
             trouble: None,
         };
         Ok((keeper, known.files, known.insight))
@@ -194,7 +198,7 @@ impl Keeper {
         tracing::error!(path = %lost.path.display(), bytes = lost.bytes, reason = lost.reason, "bytes were lost");
         let counts = self.counts.entry(lost.source.to_string()).or_default();
         *counts.lost.entry(lost.reason.to_owned()).or_default() += lost.bytes;
-        self.add_marker(Loss {
+        let loss = self.add_marker(Loss {
             id: 0,
             source: lost.source.to_string(),
             path: lost.path.clone(),
@@ -203,12 +207,13 @@ impl Keeper {
             at_ms: now.wall_ms,
             family: lost.family.clone(),
         });
+        self.new_losses.push(loss);
         self.touch(now);
     }
 
     /// Has an event of our own written into a file's stream.
     pub(super) fn tell(&mut self, source: &str, path: &Path, text: &str, at_ms: EpochMs, now: Now) {
-        self.add_marker(Loss {
+        let _marker = self.add_marker(Loss {
             id: 0,
             source: source.to_owned(),
             path: path.to_owned(),
@@ -220,16 +225,23 @@ impl Keeper {
         self.touch(now);
     }
 
-    fn add_marker(&mut self, loss: Loss) {
+    fn add_marker(&mut self, loss: Loss) -> Loss {
         self.next_loss += 1;
-        self.losses.push_back(Loss {
+        let loss = Loss {
             id: self.next_loss,
             ..loss
-        });
+        };
+        self.losses.push_back(loss.clone());
         self.unsent.push_back(self.next_loss);
         while self.losses.len() > LOSSES_MAX {
             self.losses.pop_front();
         }
+        loss
+    }
+
+    /// The version of the insight that became durable since the last call.
+    pub(super) fn take_saved_insight(&mut self) -> Option<u64> {
+        self.saved_insight.take()
     }
 
     /// The next loss whose marker is not on its way.
@@ -303,7 +315,7 @@ impl Keeper {
     }
 
     /// Notes and saves, if there is reason to.
-    pub(super) fn save_if_due(&mut self, known: &Known<'_>, edges: &mut Edges<'_>, now: Now) {
+    pub(super) fn save_if_due(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
         if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
             self.save(known, edges, now);
         } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
@@ -317,12 +329,12 @@ impl Keeper {
     }
 
     /// Saves durably.
-    pub(super) fn save(&mut self, known: &Known<'_>, edges: &mut Edges<'_>, now: Now) {
+    pub(super) fn save(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
         let content = self.encode(known, edges);
         match edges.store.save(checkpoint::NAME, &content) {
             Ok(()) => {
                 self.save_due_ms = None;
-                self.saved_insight = self.insight_version;
+                self.saved_insight = Some(self.insight_version);
                 self.unnoted_bytes = 0;
                 if self.trouble.take().is_some() {
                     tracing::info!("the checkpoint can be written again");
@@ -339,7 +351,7 @@ impl Keeper {
         }
     }
 
-    fn encode(&mut self, known: &Known<'_>, edges: &mut Edges<'_>) -> Vec<u8> {
+    fn encode(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>) -> Vec<u8> {
         let Known {
             tail,
             ledger,

@@ -32,13 +32,12 @@ use crate::config::{Config, Identity};
 use crate::event::{EpochMs, FileId, Now, Origin};
 use crate::parse::Parser;
 use crate::ports::alarm::AlarmService;
-use crate::ports::{Files, LogService, MetricService, Processes, Store, Watch};
+use crate::ports::{EventService, Files, LogService, MetricService, Processes, Store, Watch};
 use crate::ship::ledger::{Ledger, Noted};
 use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
 
-use alarming::Guarded;
-use insight::{Insight, Told};
+use insight::Insight;
 pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
@@ -62,6 +61,8 @@ pub struct Edges<'a> {
     pub metrics: &'a mut dyn MetricService,
     /// Where alarms are kept.
     pub alarms: &'a mut dyn AlarmService,
+    /// Where events about incidents go.
+    pub events: &'a mut dyn EventService,
     /// The machine's processes.
     pub processes: &'a mut dyn Processes,
 }
@@ -212,12 +213,12 @@ impl Agent {
         self.read(edges, now);
         self.shipper.step(now, edges.logs);
         self.conclude(edges, now);
-        let known = Known {
+        let mut known = Known {
             tail: &self.tail,
             ledger: &self.ledger,
-            insight: &self.insight,
+            insight: &mut self.insight,
         };
-        self.keeper.save_if_due(&known, edges, now);
+        self.keeper.save_if_due(&mut known, edges, now);
         self.next(now)
     }
 
@@ -261,12 +262,12 @@ impl Agent {
         self.shipper.step(now, edges.logs);
         self.settle(edges, now);
         self.rescue_deleted(edges, now);
-        let known = Known {
+        let mut known = Known {
             tail: &self.tail,
             ledger: &self.ledger,
-            insight: &self.insight,
+            insight: &mut self.insight,
         };
-        self.keeper.save(&known, edges, now);
+        self.keeper.save(&mut known, edges, now);
     }
 
     /// Settles what was answered for, takes back what was given back.
@@ -364,25 +365,6 @@ impl Agent {
             }
         }
         self.keeper.count_parsed(&mut self.parsers);
-    }
-
-    /// Makes of the records that were heard what is to be made of them.
-    fn conclude(&mut self, edges: &mut Edges<'_>, now: Now) {
-        self.insight.confirm(self.keeper.saved_insight);
-        self.tend_alarms(edges, now);
-        let suspended = self.alarms.actions_suspended();
-        let guarded = Guarded {
-            alarms: &mut self.alarms,
-            now,
-        };
-        let told = Told {
-            counts: &self.keeper.counts,
-            suspended,
-        };
-        self.insight.step(edges, &told, guarded, now);
-        if self.insight.is_dirty() {
-            self.keeper.touch(now);
-        }
     }
 
     fn next(&self, now: Now) -> Next {

@@ -41,6 +41,7 @@ impl Agent {
             codedeploy_health,
             metrics: self.insight.metrics(now),
             alarms: self.alarms.status(),
+            events: self.insight.events(),
         }
     }
 

@@ -140,6 +140,7 @@ pub(crate) struct Connection {
     /// What it was made of, for other services' clients.
     config: SdkConfig,
     monitoring: Rc<OnceCell<aws_sdk_cloudwatch::Client>>,
+    bus: Rc<OnceCell<aws_sdk_eventbridge::Client>>,
     generation: u64,
     made: Instant,
     /// Whether its credentials failed.
@@ -151,6 +152,12 @@ impl Connection {
     pub(crate) fn monitoring(&self) -> &aws_sdk_cloudwatch::Client {
         self.monitoring
             .get_or_init(|| aws_sdk_cloudwatch::Client::new(&self.config))
+    }
+
+    /// The same for EventBridge.
+    pub(crate) fn bus(&self) -> &aws_sdk_eventbridge::Client {
+        self.bus
+            .get_or_init(|| aws_sdk_eventbridge::Client::new(&self.config))
     }
 }
 
@@ -198,6 +205,7 @@ impl Gateway {
             client: Client::new(&config),
             config,
             monitoring: Rc::default(),
+            bus: Rc::default(),
             generation,
             made: Instant::now(),
             failed: false,

@@ -13,9 +13,12 @@
 //! | `ResourceAlreadyExistsException` | already exists |
 //! | `DataAlreadyAcceptedException` | already accepted |
 //! | any code that begins with `KMS`; `InvalidParameterException` about a KMS key | retry slowly |
-//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of events or metrics) | invalid |
+//! | `InvalidParameterException`, `ValidationException`, `RequestEntityTooLarge`, HTTP 413, of a put (of log events, metrics or events) | invalid |
 //! | `InvalidParameterValue(Exception)`, `InvalidParameterCombination(Exception)`, `MissingParameter`, `MissingRequiredParameterException`, `ValidationError` of PutMetricData or about an alarm, `InvalidFormatFault` | invalid |
-//! | the same of a create call: no event is guilty | retry slowly |
+//! | `InvalidArgument(Exception)`, `MalformedDetail` of PutEvents, of one entry or of all | invalid |
+//! | `InternalException` of PutEvents | retry soon |
+//! | `NotAuthorizedForSource(Exception)`, `NotAuthorizedForDetailType(Exception)`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
+//! | any of these of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
 //! | any other 4xx, redirects, answers that cannot be read | retry slowly |
 //!
@@ -45,6 +48,7 @@ pub(crate) enum Operation {
     CreateLogGroup,
     PutRetentionPolicy,
     PutMetricData,
+    PutEvents,
     /// Any of those about alarms.
     Alarms,
 }
@@ -164,21 +168,9 @@ impl Failure {
             }
             ("ResourceAlreadyExistsException", _) => AlreadyExists,
             ("DataAlreadyAcceptedException", _) => AlreadyAccepted,
-            (
-                "InvalidParameterException" | "ValidationException" | "RequestEntityTooLarge",
-                Operation::PutLogEvents | Operation::PutMetricData,
-            ) => Invalid,
-            (
-                "InvalidParameterValue"
-                | "InvalidParameterValueException"
-                | "InvalidParameterCombination"
-                | "InvalidParameterCombinationException"
-                | "MissingParameter"
-                | "MissingRequiredParameterException"
-                | "ValidationError",
-                Operation::PutMetricData | Operation::Alarms,
-            ) => Invalid,
-            ("InvalidFormatFault" | "ValidationException", Operation::Alarms) => Invalid,
+            // Of one entry, or of all.
+            ("InternalException", Operation::PutEvents) => RetrySoon,
+            (code, operation) if is_invalid(code, operation) => Invalid,
             ("ResourceNotFound" | "ResourceNotFoundException", Operation::Alarms) => MissingTarget,
             _ => return None,
         };
@@ -188,7 +180,10 @@ impl Failure {
     fn class_by_status(&self, operation: Operation) -> ErrorClass {
         match (self.status, operation) {
             (Some(429), _) => ErrorClass::Throttled,
-            (Some(413), Operation::PutLogEvents | Operation::PutMetricData) => ErrorClass::Invalid,
+            (
+                Some(413),
+                Operation::PutLogEvents | Operation::PutMetricData | Operation::PutEvents,
+            ) => ErrorClass::Invalid,
             (Some(408 | 500..=599), _) => ErrorClass::RetrySoon,
             _ => ErrorClass::RetrySlowly,
         }
@@ -257,6 +252,31 @@ impl Failure {
             code,
             message: self.message,
         }
+    }
+}
+
+/// Whether a code says that something in this put is wrong. Of a create call nothing is.
+fn is_invalid(code: &str, operation: Operation) -> bool {
+    use Operation::{Alarms, PutEvents, PutLogEvents, PutMetricData};
+    match code {
+        "InvalidParameterException" | "RequestEntityTooLarge" => {
+            matches!(operation, PutLogEvents | PutMetricData | PutEvents)
+        }
+        "ValidationException" => {
+            matches!(operation, PutLogEvents | PutMetricData | PutEvents | Alarms)
+        }
+        "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "InvalidParameterCombination"
+        | "InvalidParameterCombinationException"
+        | "MissingParameter"
+        | "MissingRequiredParameterException"
+        | "ValidationError" => matches!(operation, PutMetricData | Alarms),
+        "InvalidFormatFault" => operation == Alarms,
+        "InvalidArgument" | "InvalidArgumentException" | "MalformedDetail" => {
+            operation == PutEvents
+        }
+        _ => false,
     }
 }
 

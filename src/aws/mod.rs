@@ -1,4 +1,5 @@
-//! The network edge: CloudWatch Logs, CloudWatch with its alarms, and the instance's identity, on one thread of their own.
+//! The network edge: CloudWatch Logs, CloudWatch with its alarms, EventBridge, and the instance's
+//! identity, on one thread of their own.
 //!
 //! [`start`] spawns the thread, which runs a single-threaded tokio; nothing outside this folder
 //! knows that tokio exists. Calls go in and answers come out through channels, and the caller's
@@ -17,21 +18,23 @@ mod alarms;
 mod client;
 mod clock_skew;
 mod errors;
+mod events;
 mod gzip;
 mod http;
 mod identity;
+mod line;
 mod logs;
 mod monitoring;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -39,14 +42,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{AwsConfig, Compression, Identity};
-use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use crate::ports::{
-    CallId, LogAnswer, LogCall, LogService, MetricAnswer, MetricCall, MetricService,
-};
+use crate::ports::alarm::{AlarmAnswer, AlarmCall};
+use crate::ports::{CallId, EventAnswer, EventCall, LogAnswer, LogCall, MetricAnswer, MetricCall};
 use alarms::AlarmCalls;
 use client::{Gateway, RegionState, Settings};
 use clock_skew::Clock;
+use events::Bus;
 use identity::{Parts, Seeker};
+use line::{Call, Line};
+pub use line::{
+    CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed, Services,
+};
 use logs::{Carried, Logs, SharedLogs, broken};
 use monitoring::Monitoring;
 
@@ -60,19 +66,6 @@ pub struct AwsOptions {
     /// The identity's template variables in use (`account_id`, `asg`, `tag:NAME`…): what no
     /// template needs is not asked for.
     pub wanted: BTreeSet<String>,
-}
-
-/// What the network thread does for the rest of the process.
-#[derive(Debug)]
-pub struct Services {
-    /// CloudWatch Logs.
-    pub logs: CloudWatchLogs,
-    /// CloudWatch metrics.
-    pub metrics: CloudWatchMetrics,
-    /// CloudWatch alarms.
-    pub alarms: CloudWatchAlarms,
-    /// What is known of this instance.
-    pub identity: IdentityFeed,
 }
 
 /// Starts the network thread. `waker` is called on it whenever there is something to fetch, so it
@@ -107,9 +100,10 @@ fn start_with(
         .thread_keep_alive(Duration::from_secs(2))
         .build()?;
     let (calls, calls_in) = mpsc::unbounded_channel();
-    let (answers_out, answers) = channel();
-    let (metric_answers_out, metric_answers) = channel();
-    let (alarm_answers_out, alarm_answers) = channel();
+    let (logs, log_answers) = Line::new(&calls);
+    let (metrics, metric_answers) = Line::new(&calls);
+    let (alarms, alarm_answers) = Line::new(&calls);
+    let (events, event_answers) = Line::new(&calls);
     let (feed_out, feed) = watch::channel(None);
     let worker = Worker {
         settings,
@@ -117,9 +111,10 @@ fn start_with(
         wanted,
         http,
         calls: calls_in,
-        answers: answers_out,
-        metric_answers: metric_answers_out,
-        alarm_answers: alarm_answers_out,
+        log_answers,
+        metric_answers,
+        alarm_answers,
+        event_answers,
         feed: feed_out,
     };
     std::thread::Builder::new()
@@ -129,154 +124,16 @@ fn start_with(
             let _last = LastRing(Rc::clone(&bell));
             worker.run(&runtime, &bell);
         })?;
-    let identity = IdentityFeed {
-        feed,
-        _thread: calls.clone(),
-    };
-    let metrics = CloudWatchMetrics {
-        calls: calls.clone(),
-        answers: metric_answers,
-        unsent: VecDeque::new(),
-    };
-    let alarms = CloudWatchAlarms {
-        calls: calls.clone(),
-        answers: alarm_answers,
-        unsent: VecDeque::new(),
-    };
-    let logs = CloudWatchLogs {
-        calls,
-        answers,
-        unsent: VecDeque::new(),
-    };
     Ok(Services {
-        logs,
-        metrics,
-        alarms,
-        identity,
+        logs: CloudWatchLogs::new(logs),
+        metrics: CloudWatchMetrics::new(metrics),
+        alarms: CloudWatchAlarms::new(alarms),
+        events: EventBridge::new(events),
+        identity: IdentityFeed {
+            feed,
+            _thread: calls,
+        },
     })
-}
-
-/// What the thread is asked.
-#[derive(Debug)]
-enum Call {
-    Log(CallId, LogCall),
-    Metric(CallId, MetricCall),
-    Alarm(CallId, AlarmCall),
-}
-
-/// CloudWatch Logs as the middle sees it.
-#[derive(Debug)]
-pub struct CloudWatchLogs {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<LogAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<LogAnswer>,
-}
-
-impl CloudWatchLogs {
-    /// False once the network thread has ended, which only a bug can bring about. Calls that were
-    /// under way are then never answered and their batches are gone: the process must exit with
-    /// an error, and what they held is read again after the restart.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        !self.calls.is_closed()
-    }
-}
-
-impl LogService for CloudWatchLogs {
-    fn submit(&mut self, id: CallId, call: LogCall) {
-        if let Err(back) = self.calls.send(Call::Log(id, call)) {
-            let batch = match back.0 {
-                Call::Log(_, LogCall::Put { batch, .. }) => Some(batch),
-                Call::Log(..) | Call::Metric(..) | Call::Alarm(..) => None,
-            };
-            self.unsent.push_back(LogAnswer {
-                id,
-                batch,
-                result: Err(broken("the network thread has ended")),
-            });
-        }
-    }
-
-    fn answer(&mut self) -> Option<LogAnswer> {
-        // A closed channel is no answer; `is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// CloudWatch as the middle sees it.
-#[derive(Debug)]
-pub struct CloudWatchMetrics {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<MetricAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<MetricAnswer>,
-}
-
-impl MetricService for CloudWatchMetrics {
-    fn submit(&mut self, id: CallId, call: MetricCall) {
-        if self.calls.send(Call::Metric(id, call)).is_err() {
-            let result = Err(broken("the network thread has ended"));
-            self.unsent.push_back(MetricAnswer { id, result });
-        }
-    }
-
-    fn answer(&mut self) -> Option<MetricAnswer> {
-        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// CloudWatch's alarms as the middle sees them.
-#[derive(Debug)]
-pub struct CloudWatchAlarms {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<AlarmAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<AlarmAnswer>,
-}
-
-impl AlarmService for CloudWatchAlarms {
-    fn submit(&mut self, id: CallId, call: AlarmCall) {
-        if self.calls.send(Call::Alarm(id, call)).is_err() {
-            let result = Err(broken("the network thread has ended"));
-            self.unsent.push_back(AlarmAnswer { id, result });
-        }
-    }
-
-    fn answer(&mut self) -> Option<AlarmAnswer> {
-        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// What is known of this instance, as it becomes known.
-#[derive(Debug)]
-pub struct IdentityFeed {
-    feed: watch::Receiver<Option<Identity>>,
-    /// Keeps the thread alive for those who want the identity but no CloudWatch Logs.
-    _thread: mpsc::UnboundedSender<Call>,
-}
-
-impl IdentityFeed {
-    /// The newest identity, if it changed since the last call.
-    pub fn take(&mut self) -> Option<Identity> {
-        let newest = self.feed.borrow_and_update();
-        if newest.has_changed() {
-            newest.clone()
-        } else {
-            None
-        }
-    }
 }
 
 /// The caller's waker.
@@ -298,9 +155,10 @@ struct Worker {
     wanted: BTreeSet<String>,
     http: SharedHttpClient,
     calls: mpsc::UnboundedReceiver<Call>,
-    answers: Sender<LogAnswer>,
+    log_answers: Sender<LogAnswer>,
     metric_answers: Sender<MetricAnswer>,
     alarm_answers: Sender<AlarmAnswer>,
+    event_answers: Sender<EventAnswer>,
     feed: watch::Sender<Option<Identity>>,
 }
 
@@ -321,9 +179,11 @@ impl Worker {
         let gateway = Rc::new(Gateway::new(self.settings, self.http, clock, region));
         let logs: SharedLogs = Rc::new(Logs::new(Rc::clone(&gateway), self.compression));
         let monitoring = Rc::new(Monitoring::new(Rc::clone(&gateway)));
-        let alarms = Rc::new(AlarmCalls::new(gateway));
-        let (mut calls, answers) = (self.calls, self.answers);
+        let alarms = Rc::new(AlarmCalls::new(Rc::clone(&gateway)));
+        let bus = Rc::new(Bus::new(gateway));
+        let (mut calls, log_answers) = (self.calls, self.log_answers);
         let (metric_answers, alarm_answers) = (self.metric_answers, self.alarm_answers);
+        let event_answers = self.event_answers;
         let tasks = LocalSet::new();
         // Ending this ends the tasks with it: the caller is gone, or has its last answers. The
         // seeker is no task, so that a panic in it ends the thread, which is noticed.
@@ -339,7 +199,7 @@ impl Worker {
                 match call {
                     Call::Log(id, call) => {
                         let task = serve(Rc::clone(&logs), id, call);
-                        answer(task, answers.clone(), Rc::clone(bell));
+                        answer(task, log_answers.clone(), Rc::clone(bell));
                     }
                     Call::Metric(id, call) => {
                         let task = serve_metrics(Rc::clone(&monitoring), id, call);
@@ -348,6 +208,10 @@ impl Worker {
                     Call::Alarm(id, call) => {
                         let task = serve_alarms(Rc::clone(&alarms), id, call);
                         answer(task, alarm_answers.clone(), Rc::clone(bell));
+                    }
+                    Call::Event(id, call) => {
+                        let task = serve_events(Rc::clone(&bus), id, call);
+                        answer(task, event_answers.clone(), Rc::clone(bell));
                     }
                 }
             }
@@ -381,6 +245,15 @@ async fn serve_alarms(alarms: Rc<AlarmCalls>, id: CallId, call: AlarmCall) -> Al
         .await
         .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
     AlarmAnswer { id, result }
+}
+
+/// The same for a call about events.
+async fn serve_events(bus: Rc<Bus>, id: CallId, call: EventCall) -> EventAnswer {
+    let task = tokio::task::spawn_local(async move { bus.put(&call).await });
+    let result = task
+        .await
+        .unwrap_or_else(|_| Err(broken("the task of a call panicked")));
+    EventAnswer { id, result }
 }
 
 /// The same for a call about logs, whose batch comes back too.

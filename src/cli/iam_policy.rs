@@ -105,8 +105,25 @@ pub fn statements(config: &Config, place: &Place, alarms: ForAlarms) -> Vec<Stat
             why: "metrics; the service knows no resource for it, the namespace is the limit",
         });
     }
+    all.extend(for_events(config, place));
     all.extend(for_alarms(&config.alarms, place, alarms));
     all
+}
+
+fn for_events(config: &Config, place: &Place) -> Option<Statement> {
+    let told = config.logs.sink == Sink::CloudWatch && config.events.kinds().next().is_some();
+    let bus = &config.events.bus;
+    let arn = match bus.starts_with("arn:") {
+        true => bus.to_string(),
+        false => place.arn("events", &format!("event-bus/{bus}")),
+    };
+    told.then(|| Statement {
+        sid: "TellIncidents",
+        actions: vec!["events:PutEvents"],
+        resources: vec![arn],
+        condition: Some(json!({ "StringEquals": { "events:source": crate::events::SOURCE } })),
+        why: "events about incidents, in our own name only",
+    })
 }
 
 fn for_logs(config: &Config, place: &Place) -> Vec<Statement> {
@@ -418,6 +435,28 @@ mod tests {
             assert!(!statement.why.is_empty());
             let wide = statement.resources.iter().any(|resource| resource == "*");
             assert!(!wide || statement.condition.is_some(), "{}", statement.sid);
+        }
+    }
+
+    /// Events ask for one bus, by name in this place or by ARN, and for our own source only: shown
+    /// for both, and that without events nothing is asked for.
+    #[test]
+    fn events_ask_for_one_bus() {
+        assert!(!sids("[events]\nbus = \"x\"\n", ForAlarms::Agent).contains(&"TellIncidents"));
+        let elsewhere = "arn:aws-cn:events:cn-northwest-1:444455556666:event-bus/x";
+        for (bus, arn) in [
+            ("x", "arn:aws-cn:events:cn-north-1:111122223333:event-bus/x"),
+            (elsewhere, elsewhere),
+        ] {
+            let text = format!("[events]\nenabled = true\nbus = \"{bus}\"\n");
+            let all = statements(&config(&text), &place(), ForAlarms::Agent);
+            let json = document(&all)["Statement"][3].clone();
+            assert_eq!(json["Action"], json!(["events:PutEvents"]));
+            assert_eq!(json["Resource"], json!([arn]));
+            assert_eq!(
+                json["Condition"]["StringEquals"]["events:source"],
+                "deploywatch"
+            );
         }
     }
 

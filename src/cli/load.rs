@@ -261,6 +261,7 @@ mod tests {
             "[[source]]",
             "[metrics]",
             "[[metric]]",
+            "[events]",
         ] {
             let bad = format!("{header}\n\"\" = 0");
             let mistakes = Config::parse(&[(PathBuf::from("a"), bad)]).unwrap_err();

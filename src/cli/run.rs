@@ -7,10 +7,10 @@ use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
 use crate::aws::{
-    self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, IdentityFeed,
+    self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed,
 };
 use crate::config::{Config, Sink};
-use crate::directory::{DirectoryMetrics, DirectorySink};
+use crate::directory::{DirectoryEvents, DirectoryMetrics, DirectorySink};
 use crate::os::files::OsFiles;
 use crate::os::log::LogHandle;
 use crate::os::processes::SystemProcesses;
@@ -20,7 +20,7 @@ use crate::os::systemd::Systemd;
 use crate::os::wake::{Reasons, Waker, Wakeup};
 use crate::os::watch::NotifyWatch;
 use crate::os::{clock, host, signal};
-use crate::ports::{LogService, MetricService};
+use crate::ports::{EventService, LogService, MetricService};
 use crate::status::{FileStatus, Status};
 
 use super::ExitCode;
@@ -35,24 +35,31 @@ pub enum Until {
     Drained,
 }
 
-/// Where batches and metrics go.
+/// Where batches, metrics and events go.
+type Services<'a> = (
+    &'a mut dyn LogService,
+    &'a mut dyn MetricService,
+    &'a mut dyn EventService,
+);
+
+/// What takes them.
 #[derive(Debug)]
 enum Out {
-    CloudWatch(CloudWatchLogs, CloudWatchMetrics),
-    Directory(DirectorySink, DirectoryMetrics),
+    Aws(CloudWatchLogs, CloudWatchMetrics, EventBridge),
+    Directory(DirectorySink, DirectoryMetrics, DirectoryEvents),
 }
 
 impl Out {
-    fn services(&mut self) -> (&mut dyn LogService, &mut dyn MetricService) {
+    fn services(&mut self) -> Services<'_> {
         match self {
-            Self::CloudWatch(logs, metrics) => (logs, metrics),
-            Self::Directory(logs, metrics) => (logs, metrics),
+            Self::Aws(logs, metrics, events) => (logs, metrics, events),
+            Self::Directory(logs, metrics, events) => (logs, metrics, events),
         }
     }
 
     fn is_running(&self) -> bool {
         match self {
-            Self::CloudWatch(logs, _) => logs.is_running(),
+            Self::Aws(logs, ..) => logs.is_running(),
             Self::Directory(..) => true,
         }
     }
@@ -60,8 +67,8 @@ impl Out {
     /// Whether answers wait that wake nobody.
     fn has_answers(&self) -> bool {
         match self {
-            Self::CloudWatch(..) => false,
-            Self::Directory(logs, _) => logs.has_answers(),
+            Self::Aws(..) => false,
+            Self::Directory(logs, ..) => logs.has_answers(),
         }
     }
 }
@@ -121,12 +128,14 @@ impl Process {
             logs,
             metrics,
             alarms,
+            events,
             identity,
         } = aws::start(options, callback).context("failed to start the network thread")?;
         let out = match &config.logs.sink {
-            Sink::CloudWatch => Out::CloudWatch(logs, metrics),
+            Sink::CloudWatch => Out::Aws(logs, metrics, events),
             Sink::Directory(dir) => {
-                Out::Directory(DirectorySink::new(dir), DirectoryMetrics::new(dir))
+                let metrics = DirectoryMetrics::new(dir);
+                Out::Directory(DirectorySink::new(dir), metrics, DirectoryEvents::new(dir))
             }
         };
         let status = open_status(&config, &waker);
@@ -272,13 +281,14 @@ impl Process {
     }
 
     fn edges(&mut self) -> Edges<'_> {
-        let (logs, metrics) = self.out.services();
+        let (logs, metrics, events) = self.out.services();
         Edges {
             files: &mut self.files,
             store: &mut self.store,
             watch: &mut self.watch,
             logs,
             metrics,
+            events,
             alarms: &mut self.alarms,
             processes: &mut self.processes,
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alarm::{Around, alarms};
+use super::events::events;
 use super::metric::{BuiltinMetric, Surroundings, metrics};
 use super::mistake::{Mistake, Note, Report};
 use super::section::Section;
@@ -36,6 +37,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
         sources: source_names,
     };
     let mut metrics = metrics(top.section("metrics"), top.sections("metric"), &around);
+    let events = events(top.section("events"));
     let around = Around {
         metrics: &metrics,
         codedeploy: codedeploy.enabled,
@@ -64,6 +66,7 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
             codedeploy,
             sources,
             metrics,
+            events,
             alarms,
         };
         Ok((config, notes))

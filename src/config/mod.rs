@@ -9,6 +9,7 @@
 //! Nothing here reads a file: [`Config::parse`] takes texts, `cli/mod.rs` finds and reads them.
 
 pub mod alarm;
+pub mod events;
 mod file;
 pub mod metric;
 mod mistake;
@@ -31,6 +32,7 @@ use regex::Regex;
 
 use crate::ports::GroupOptions;
 use alarm::AlarmsConfig;
+use events::EventsConfig;
 use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
 pub use pattern::{Component, PathPattern, PatternError};
@@ -55,6 +57,8 @@ pub struct Config {
     pub sources: Vec<Arc<Source>>,
     /// What is counted and published.
     pub metrics: MetricsConfig,
+    /// Which incidents are told to EventBridge.
+    pub events: EventsConfig,
     /// The alarms to keep, and their limits.
     pub alarms: AlarmsConfig,
 }
@@ -86,6 +90,7 @@ impl Config {
             .flat_map(|source| source.group.variables().chain(source.stream.variables()))
             .cloned()
             .chain(self.metrics.variables())
+            .chain(self.events.variables())
             .chain(self.alarms.variables())
             .collect()
     }

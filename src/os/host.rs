@@ -79,6 +79,8 @@ mod tests {
         let boot = boot_time_ms().unwrap();
         let up = i64::try_from(uptime().as_millis()).unwrap();
         assert!((now - up - boot).abs() < 60_000, "{now} {up} {boot}");
+        let boot = boot_id().unwrap();
+        assert!(boot.len() == 36 && boot == boot_id().unwrap(), "{boot}");
         assert!(hostname().is_some_and(|name| !name.contains('\0')));
     }
 }

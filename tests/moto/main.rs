@@ -12,6 +12,8 @@
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "../support/python.rs"]
+mod pinned;
 mod python;
 mod tree;
 

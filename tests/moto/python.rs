@@ -1,7 +1,7 @@
 //! The Python side: the virtual environment, the server, the client that reads back.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::pinned::interpreter;
 use crate::tree::Streams;
 use crate::{LIMIT, folder};
 
@@ -138,64 +139,7 @@ fn drive<T: DeserializeOwned>(python: &Path, arguments: &[&str]) -> T {
 /// The interpreter of the virtual environment, which is made by the first who asks.
 fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let made = PYTHON.get_or_init(|| match environment() {
-        Ok(python) => Some(python),
-        Err(why) => {
-            let variable = |name| std::env::var(name).unwrap_or_default();
-            let required = variable("CI") == "true" || variable("DEPLOYWATCH_MOTO") == "required";
-            assert!(!required, "the moto tests are required here, but: {why}");
-            // Written to the handle, since the harness swallows what a passing test prints.
-            let mut handle = std::io::stderr();
-            writeln!(handle, "SKIPPED moto: {why}").unwrap();
-            None
-        }
-    });
-    made.clone()
-}
-
-fn environment() -> Result<PathBuf, String> {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto-venv");
-    let python = venv.join("bin/python");
-    let requirements = folder().join("requirements.txt");
-    let wanted = std::fs::read(&requirements).unwrap();
-    let stamp = venv.join("installed-requirements.txt");
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    if venv.exists() {
-        std::fs::remove_dir_all(&venv).unwrap();
-    }
-    quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let options = [
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--retries",
-        "2",
-    ];
-    quietly(
-        Command::new(&python)
-            .args(["-m", "pip", "install"])
-            .args(options)
-            .args(["--require-hashes", "-r"])
-            .arg(&requirements),
-    )?;
-    std::fs::write(stamp, wanted).unwrap();
-    Ok(python)
-}
-
-/// Runs a command whose output matters only when it fails.
-fn quietly(command: &mut Command) -> Result<(), String> {
-    let name = format!("{command:?}");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let text = [output.stdout, output.stderr].concat();
-            Err(format!("{name}: {}", String::from_utf8_lossy(&text).trim()))
-        }
-    }
+    PYTHON
+        .get_or_init(|| interpreter("moto", folder(), "DEPLOYWATCH_MOTO"))
+        .clone()
 }

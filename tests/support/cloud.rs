@@ -241,10 +241,13 @@ impl Shared {
         if let Some(operation) = monitoring::operation(request) {
             return self.answer_metrics(operation, request);
         }
-        let action = request
-            .header("x-amz-target")
-            .and_then(|target| target.strip_prefix("Logs_20140328."))
-            .map_or(Action::Other, Action::parse);
+        let (service, action) = match request.header("x-amz-target") {
+            Some("AWSEvents.PutEvents") => ("events", Action::PutEvents),
+            target => {
+                let operation = target.and_then(|target| target.strip_prefix("Logs_20140328."));
+                ("logs", operation.map_or(Action::Other, Action::parse))
+            }
+        };
         // Unpacking and parsing take long where tests are not optimised: not under the lock.
         let plain = unpack(request);
         let asked = plain
@@ -283,7 +286,7 @@ impl Shared {
         let now_ms = now_ms() + state.clock_ahead_ms;
         let result = match refused_by(trouble.as_ref()) {
             Some(answer) => Err(answer),
-            None => front(&state, request, now_ms)
+            None => front(&state, request, service, now_ms)
                 .and(asked)
                 .and_then(|asked| match (asked, &trouble) {
                     (Asked::Put(put), Some(Trouble::RejectOldest(count))) => {
@@ -439,7 +442,7 @@ fn refused_by(trouble: Option<&Trouble>) -> Option<Bad> {
 }
 
 /// What stands before the service itself: gzip, content type, signature, key.
-fn front(state: &State, request: &Request, now_ms: i64) -> Result<(), Refusal> {
+fn front(state: &State, request: &Request, service: &str, now_ms: i64) -> Result<(), Refusal> {
     if is_gzip(request) {
         match state.gzip {
             Gzip::Accepted => {}
@@ -469,7 +472,7 @@ fn front(state: &State, request: &Request, now_ms: i64) -> Result<(), Refusal> {
             "content-type is not x-amz-json-1.1",
         ));
     }
-    signed(state, request, "logs", now_ms)
+    signed(state, request, service, now_ms)
 }
 
 /// Whether a request is signed for a service with a key that is good.

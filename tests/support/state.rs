@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::alarms::AlarmBook;
+use super::bus::{self, Entry};
 use super::fault::{Call, Dice, Fault, Trouble};
 use super::monitoring::{self, PutMetrics, StoredDatum};
 use super::rules::{self, Put, Rejected};
@@ -25,6 +26,8 @@ pub(crate) enum Action {
     Retention,
     /// PutMetricData.
     PutMetrics,
+    /// PutEvents, of EventBridge.
+    PutEvents,
     /// Any call about alarms.
     Alarms,
     /// Anything else, above all Describe*: no line may depend on it.
@@ -148,6 +151,10 @@ pub(crate) struct State {
     pub(crate) metrics: Vec<StoredDatum>,
     /// Metric names that make CloudWatch call their call invalid.
     pub(crate) metric_poison: Vec<String>,
+    /// Every entry that EventBridge took, in order.
+    pub(crate) entries: Vec<Entry>,
+    /// Which entries of the next PutEvents, by index, are refused with which code.
+    pub(crate) entry_refusals: BTreeMap<usize, &'static str>,
     /// Alarms.
     pub(crate) alarms: AlarmBook,
     /// What the client did that the service forbids.
@@ -185,6 +192,8 @@ impl Default for State {
             answers: BTreeMap::new(),
             puts: Vec::new(),
             metrics: Vec::new(),
+            entries: Vec::new(),
+            entry_refusals: BTreeMap::new(),
             metric_poison: Vec::new(),
             alarms: AlarmBook::default(),
             violations: Vec::new(),
@@ -268,6 +277,7 @@ impl State {
             Action::CreateStream => self.create_stream(&parse(body)?),
             Action::CreateGroup => self.create_group(parse(body)?),
             Action::Retention => self.put_retention(&parse(body)?),
+            Action::PutEvents => self.put_events(body),
             Action::PutMetrics | Action::Alarms | Action::Other => Err(Refusal::breach(
                 "AccessDeniedException",
                 "not authorized to perform this action: no line may depend on it",
@@ -329,6 +339,14 @@ impl State {
         }
         self.metrics.extend(stored);
         Ok(())
+    }
+
+    fn put_events(&mut self, body: &[u8]) -> Result<Value, Refusal> {
+        let refusals = std::mem::take(&mut self.entry_refusals);
+        let (judged, answer) = bus::put(body, |index| refusals.get(&index).copied());
+        self.entries.extend(judged.taken);
+        self.violations.extend(judged.breaches);
+        answer.map_err(|(code, message)| Refusal::plain(code, &message))
     }
 
     /// The data of a metric under exactly these dimensions, in the order of arrival.

@@ -710,3 +710,89 @@ fn metric_calls_have_troubles() {
     let response = put_metrics(&cloud, "N", &data, true);
     assert_eq!(cbor_code(&response), "InvalidParameterValueException");
 }
+
+fn put_events(cloud: &Cloud, entries: &Value) -> Response {
+    let body = json!({"Entries": entries}).to_string();
+    let mut request = request(cloud, "", body.as_bytes());
+    request.headers[2].1 = "AWSEvents.PutEvents".into();
+    sign_for("events", &mut request, &Key::fixed(), now_ms());
+    send(cloud, &request).unwrap()
+}
+
+fn an_entry(detail: &str) -> Value {
+    json!({"Time": 1_795_262_400.25, "Source": "deploywatch", "DetailType": "Test", "Detail": detail,
+           "Resources": ["arn:1"], "EventBusName": "default"})
+}
+
+/// EventBridge's limits are exact, and what is wrong with one entry is told by its index: shown at
+/// each limit and just beyond it, with an entry of each fault, and with one refused on order.
+#[test]
+fn event_limits_are_exact() {
+    let cloud = Cloud::start();
+    assert_eq!(
+        code(&put_events(&cloud, &json!(vec![an_entry("{}"); 10]))),
+        "ok"
+    );
+    let room = 256 * 1024 - (14 + "deploywatch".len() + "Test".len() + "arn:1".len());
+    let of_bytes = |bytes: usize| an_entry(&format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8)));
+    assert_eq!(code(&put_events(&cloud, &json!([of_bytes(room)]))), "ok");
+    cloud.assert_no_violations();
+    assert_eq!(cloud.state().entries.len(), 11);
+    let beyond = [
+        json!([]),
+        json!(vec![an_entry("{}"); 11]),
+        json!([of_bytes(room + 1)]),
+    ];
+    for (index, entries) in beyond.iter().enumerate() {
+        assert_eq!(code(&put_events(&cloud, entries)), "ValidationException");
+        assert_eq!(cloud.state().violations.len(), index + 1);
+    }
+    let with = |key: &str, value: &str| {
+        let mut entry = an_entry("{}");
+        entry[key] = json!(value);
+        entry
+    };
+    let mut nameless = an_entry("{}");
+    nameless.as_object_mut().unwrap().remove("Source");
+    let faulty = json!([
+        an_entry("{}"),
+        with("Source", "aws.ec2"),
+        with("Detail", "[]"),
+        with("Detail", "{"),
+        with("DetailType", &"x".repeat(129)),
+        with("DetailType", &"ä".repeat(128)),
+        nameless,
+    ]);
+    let answer = json_of(&put_events(&cloud, &faulty));
+    assert_eq!(answer["FailedEntryCount"], 5);
+    let codes: Vec<&str> = answer["Entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["ErrorCode"].as_str().unwrap_or("ok"))
+        .collect();
+    let source = "NotAuthorizedForSourceException";
+    let expected = [
+        "ok",
+        source,
+        "MalformedDetail",
+        "MalformedDetail",
+        "InvalidArgument",
+        "ok",
+        "InvalidArgument",
+    ];
+    assert_eq!(codes, expected);
+    assert_eq!(cloud.state().violations.len(), 8);
+    cloud.state().entry_refusals.insert(1, "InternalFailure");
+    let answer = json_of(&put_events(
+        &cloud,
+        &json!([an_entry("{}"), an_entry("{}")]),
+    ));
+    assert_eq!(answer["Entries"][1]["ErrorCode"], "InternalFailure");
+    assert_eq!(
+        cloud.state().violations.len(),
+        8,
+        "what was ordered is no fault of the client"
+    );
+    assert_eq!(cloud.state().calls[&Action::PutEvents], 7);
+}

@@ -51,11 +51,11 @@ fn goes_through_a_proxy_but_not_to_metadata() {
             let _heard = ring.send(());
         };
         let services = start(options, waker).unwrap();
-        let (logs, metrics, feed) = (services.logs, services.metrics, services.identity);
         let mut edge = Edge {
-            logs,
-            metrics,
-            feed,
+            logs: services.logs,
+            metrics: services.metrics,
+            events: services.events,
+            feed: services.identity,
             rings,
             next: 0,
         };

@@ -1,9 +1,12 @@
 //! The edge against a stand-in on loopback: the real SDK, the real thread, real sockets.
 
+#[path = "../../../tests/support/bus.rs"]
+mod bus;
 mod calls;
 #[path = "../../../tests/support/cbor.rs"]
 mod cbor;
 mod environment;
+mod events;
 mod identity;
 mod metrics;
 mod stand_in;
@@ -17,7 +20,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use super::client::{Ambient, Machine, Metadata, Settings};
-use super::{CloudWatchLogs, CloudWatchMetrics, IdentityFeed, start_with};
+use super::{CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed, start_with};
 use crate::config::{AwsConfig, Compression, Identity};
 use crate::event::{Batch, FileId, FileOrigin, Offset, Origin, Piece, Slot, Span, Target};
 use crate::ports::{Accepted, CallId, LogAnswer, LogCall, LogService, ServiceError};
@@ -33,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Edge {
     logs: CloudWatchLogs,
     metrics: CloudWatchMetrics,
+    events: EventBridge,
     feed: IdentityFeed,
     rings: Receiver<()>,
     next: u64,
@@ -50,6 +54,7 @@ impl Edge {
         Self {
             logs: services.logs,
             metrics: services.metrics,
+            events: services.events,
             feed: services.identity,
             rings,
             next: 0,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::load::{CONFIG_FILE, ConfigError, Missing, read_files};
 use super::{CheckArgs, ExitCode};
+use crate::config::events::{DOLLARS_PER_MILLION, EventKind};
 use crate::config::{
     Builtin, Compression, Config, Mistake, Multiline, Note, Sink, Source, Start, Timestamp,
 };
@@ -107,6 +108,9 @@ impl Checked {
         }
         writeln!(out)?;
         writeln!(out, "All of it goes to {}.", self.sink())?;
+        if let Some(events) = self.events() {
+            writeln!(out, "{events}")?;
+        }
         writeln!(out, "Cost: {}", self.cost())?;
         writeln!(out)?;
         metrics::write(&self.config.metrics, &self.config.logs.sink, out)?;
@@ -139,6 +143,25 @@ impl Checked {
         }
     }
 
+    /// What is told to EventBridge, if anything is.
+    fn events(&self) -> Option<String> {
+        let events = &self.config.events;
+        let kinds: Vec<&str> = events.kinds().map(EventKind::name).collect();
+        let (place, price) = match &self.config.logs.sink {
+            Sink::Directory(path) => (format!("files in {}", path.display()), String::new()),
+            Sink::CloudWatch => (
+                format!("the EventBridge bus {}", events.bus),
+                format!("; {DOLLARS_PER_MILLION} US dollar for a million"),
+            ),
+        };
+        (!kinds.is_empty()).then(|| {
+            format!(
+                "Incidents are told as events to {place}: {}{price}.",
+                kinds.join(", ")
+            )
+        })
+    }
+
     fn cost(&self) -> &'static str {
         match self.config.logs.sink {
             Sink::Directory(_) => "none, nothing is sent to AWS.",
@@ -160,6 +183,11 @@ impl Checked {
                 }),
                 Sink::Directory(path) => json!({ "kind": "directory", "path": path }),
             },
+            "also_sent": self.events().map(|_| json!({
+                "kind": "events",
+                "bus": &*self.config.events.bus,
+                "kinds": self.config.events.kinds().map(EventKind::name).collect::<Vec<_>>(),
+            })).into_iter().collect::<Vec<_>>(),
             "cost": self.cost(),
             "metrics": metrics::to_json(&self.config.metrics),
         })
@@ -417,6 +445,32 @@ Cost: ";
         assert!(said.starts_with(expected), "{said}");
         assert!(said.contains("cannot be known here.\n\nMetrics go to CloudWatch"));
         assert!(said.ends_with("Nothing else leaves this machine.\n"));
+    }
+
+    /// Events are named when they are on, and only then, with where they go and what they cost:
+    /// shown for both sinks and as JSON.
+    #[test]
+    fn events_are_explained() {
+        let (_, without) = run("", false);
+        assert!(!without.contains("events to"), "{without}");
+        let on = "[events]\nenabled = true\nbus = \"ops\"\ndisable = [\"deployment_succeeded\"]\n";
+        let (_, said) = run(on, false);
+        let begin = "Incidents are told as events to the EventBridge bus ops: \
+                     lifecycle_event_failed, deployment_failed,";
+        assert!(said.contains(begin), "{said}");
+        assert!(
+            said.contains("bytes_lost; 1 US dollar for a million.\n"),
+            "{said}"
+        );
+        let (_, said) = run(&format!("{on}[logs]\nsink = \"directory\"\n"), false);
+        assert!(
+            said.contains("events to files in /var/tmp/deploywatch-out: "),
+            "{said}"
+        );
+        let (_, said) = run(on, true);
+        let json: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(json["also_sent"][0]["bus"], "ops");
+        assert_eq!(json["also_sent"][0]["kinds"].as_array().unwrap().len(), 8);
     }
 
     /// Without a word the four logs of the CodeDeploy agent are watched: shown by the names and

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod clock;
+pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;

@@ -9,6 +9,9 @@
 //!   nothing that a reboot brings back to mind may cause the next one.
 //! - Nothing is published that a durable checkpoint does not know of.
 
+mod incidents;
+mod say;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +23,16 @@ use crate::codedeploy::layout::Layout;
 use crate::codedeploy::{self, Eras, Freshness, News, Observer, Outcome, What};
 use crate::config::metric::BuiltinMetric;
 use crate::config::{Builtin, Config, Identity};
-use crate::event::{EpochMs, Event, Now};
+use crate::event::{EpochMs, Event, Loss, Now, Target};
+use crate::events::{self, Age, EventKind, Events, Incident};
 use crate::metrics::{self, Metrics};
-use crate::status::{AgentHealth, DeploymentsStatus, MetricsStatus, SourceCounts};
+use crate::status::{
+    AgentHealth, DeploymentsStatus, EventsStatus, MetricsStatus, SourceCounts,
+};
 
 use super::alarming::Guarded;
 use super::{Edges, Host};
+use say::say;
 
 /// How long a stop waits for metrics, whatever becomes of the logs: what is left goes with the
 /// next start.
@@ -54,6 +61,7 @@ pub(super) enum Part {
 pub(super) struct Insight {
     observer: Observer,
     metrics: Metrics,
+    events: Events,
     builtins: BTreeMap<Arc<str>, Builtin>,
     eras: Eras,
     boot_id: Option<String>,
@@ -72,6 +80,8 @@ struct Saved {
     totals: Totals,
     observer: codedeploy::Saved,
     metrics: metrics::Saved,
+    #[serde(default)]
+    events: events::Saved,
 }
 
 /// Totals that metrics were already made of.
@@ -103,6 +113,8 @@ pub(super) struct Told<'a> {
     pub(super) counts: &'a BTreeMap<String, SourceCounts>,
     /// 1 while the alarms' actions are to be suspended, else 0.
     pub(super) suspended: f64,
+    /// Where the log of a deployment's scripts goes.
+    pub(super) log_of: &'a dyn Fn(&str) -> Option<Target>,
 }
 
 /// Where an event was heard.
@@ -126,6 +138,7 @@ impl Insight {
             totals: Totals::default(),
             observer: codedeploy::Saved::default(),
             metrics: metrics::Saved::default(),
+            events: events::Saved::default(),
         });
         let eras = Eras {
             boot_ms: host.boot_ms,
@@ -138,6 +151,12 @@ impl Insight {
         let mut insight = Self {
             observer: Observer::new(Some(saved.observer), eras),
             metrics,
+            events: Events::new(
+                config.events.clone(),
+                Some(saved.events),
+                host.boot_id.as_deref().unwrap_or_default(),
+                seed,
+            ),
             builtins: BTreeMap::new(),
             eras,
             boot_id: host.boot_id.clone(),
@@ -156,6 +175,7 @@ impl Insight {
     /// Takes another configuration.
     pub(super) fn reload(&mut self, config: &Config) {
         self.metrics.reload(&config.metrics);
+        self.events.reload(config.events.clone());
         self.listen(config);
     }
 
@@ -170,6 +190,7 @@ impl Insight {
     /// Takes what was learned about the instance.
     pub(super) fn learn(&mut self, identity: &Identity) {
         self.metrics.learn(identity);
+        self.events.learn(identity);
     }
 
     /// The name of the source that is the CodeDeploy agent's own log, if it is watched.
@@ -224,6 +245,7 @@ impl Insight {
         for news in self.observer.take_news() {
             say(&news);
             self.count(&news);
+            self.report_news(&news, told.log_of, now);
         }
         self.count_totals(told.counts, now);
         self.set_gauges(now);
@@ -231,6 +253,7 @@ impl Insight {
         self.metrics
             .gauge(BuiltinMetric::ActionsSuspended, suspended);
         self.metrics.step(now, edges.metrics, &mut guarded);
+        self.events.step(now, edges.events);
     }
 
     /// Makes metrics of news.
@@ -309,6 +332,7 @@ impl Insight {
         let due = [
             self.observer.next_due(),
             self.metrics.next_due(),
+            self.events.next_due_ms(),
             self.stop_until_ms
                 .filter(|until_ms| *until_ms > now.mono_ms),
         ];
@@ -324,16 +348,17 @@ impl Insight {
     /// Whether a stop need not wait for metrics.
     pub(super) fn is_done(&self, now: Now) -> bool {
         let is_over = |until_ms| now.mono_ms >= until_ms;
-        self.metrics.is_idle() || self.stop_until_ms.is_some_and(is_over)
+        let is_idle = self.metrics.is_idle() && self.events.is_idle();
+        is_idle || self.stop_until_ms.is_some_and(is_over)
     }
 
     /// Whether something waits for a durable checkpoint.
     pub(super) fn is_dirty(&self) -> bool {
-        self.metrics.is_dirty()
+        self.metrics.is_dirty() || self.events.is_dirty()
     }
 
     /// What a checkpoint keeps, and the version that [`Self::confirm`] wants.
-    pub(super) fn saved(&self) -> (Value, u64) {
+    pub(super) fn saved(&mut self) -> (Value, u64) {
         let metrics = self.metrics.saved();
         let version = metrics.version;
         let saved = Saved {
@@ -342,18 +367,24 @@ impl Insight {
             totals: self.totals,
             observer: self.observer.saved(),
             metrics,
+            events: self.events.saved(),
         };
         let value = serde_json::to_value(saved).expect("plain data with text keys is always JSON");
         (value, version)
     }
 
-    /// A durable checkpoint holds what this version was.
+    /// The checkpoint made last is durable, and this was its version.
     pub(super) fn confirm(&mut self, version: u64) {
         self.metrics.confirm_saved(version);
+        self.events.confirm_saved();
     }
 
     pub(super) fn deployments(&self, now: Now) -> (DeploymentsStatus, AgentHealth) {
         (self.observer.deployments(now), self.observer.health())
+    }
+
+    pub(super) fn events(&self) -> EventsStatus {
+        self.events.status()
     }
 
     pub(super) fn metrics(&self, now: Now) -> MetricsStatus {
@@ -371,78 +402,4 @@ fn read_saved(saved: Value) -> Option<Saved> {
             tracing::error!(%error, "what was known of deployments and metrics cannot be read and is forgotten");
         })
         .ok()
-}
-
-/// Says what happened in the own log; what is old is not news.
-fn say(news: &News) {
-    if news.freshness != Freshness::Fresh {
-        return;
-    }
-    match &news.what {
-        What::DeploymentSucceeded { deployment, .. } => {
-            tracing::info!(
-                deployment,
-                "deployment succeeded, as far as this instance can tell"
-            );
-        }
-        What::DeploymentFailed {
-            deployment,
-            event,
-            failure,
-        } => {
-            tracing::warn!(
-                deployment,
-                event,
-                why = failure.cause.words(),
-                script = failure.script,
-                "deployment failed"
-            );
-        }
-        What::DeploymentHanging {
-            deployment,
-            event,
-            silent_ms,
-        } => {
-            tracing::warn!(
-                deployment,
-                event,
-                silent_s = silent_ms / 1000,
-                "deployment hangs"
-            );
-        }
-        What::DeploymentAborted { deployment, event } => {
-            tracing::warn!(deployment, event, "deployment was cut off by a restart");
-        }
-        What::DeploymentSuperseded { deployment, by } => {
-            tracing::info!(deployment, by, "deployment was superseded");
-        }
-        What::HealthChanged { verdict } => match verdict.is_healthy() {
-            Some(false) => {
-                tracing::warn!(why = verdict.reason(), "the CodeDeploy agent is not well")
-            }
-            _ => tracing::info!(why = verdict.reason(), "the CodeDeploy agent's health"),
-        },
-        What::CommandReceived { deployment, event } => {
-            tracing::debug!(deployment, event, "command received");
-        }
-        What::LifecycleEventStarted { deployment, event } => {
-            tracing::debug!(deployment, event, "lifecycle event started");
-        }
-        What::ScriptStarted {
-            deployment, event, ..
-        } => tracing::debug!(deployment, event, "script started"),
-        What::LifecycleEventFinished {
-            deployment,
-            event,
-            outcome,
-            ..
-        } => {
-            tracing::debug!(
-                deployment,
-                event,
-                outcome = outcome.word(),
-                "lifecycle event finished"
-            );
-        }
-    }
 }
