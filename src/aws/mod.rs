@@ -13,6 +13,7 @@
 //! - Nothing that could be a credential is logged or passed on.
 //! - The thread's death is visible: [`CloudWatchLogs::is_running`].
 
+mod alarm_fields;
 mod alarms;
 mod client;
 mod clock_skew;
@@ -22,16 +23,17 @@ mod http;
 mod identity;
 mod logs;
 mod monitoring;
+mod services;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -39,16 +41,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{AwsConfig, Compression, Identity};
-use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use crate::ports::{
-    CallId, LogAnswer, LogCall, LogService, MetricAnswer, MetricCall, MetricService,
-};
+use crate::ports::alarm::{AlarmAnswer, AlarmCall};
+use crate::ports::{CallId, LogAnswer, LogCall, MetricAnswer, MetricCall};
 use alarms::AlarmCalls;
 use client::{Gateway, RegionState, Settings};
 use clock_skew::Clock;
 use identity::{Parts, Seeker};
 use logs::{Carried, Logs, SharedLogs, broken};
 use monitoring::Monitoring;
+pub use services::{CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, IdentityFeed, Services};
 
 /// What [`start`] needs to know.
 #[derive(Clone, Debug)]
@@ -60,19 +61,6 @@ pub struct AwsOptions {
     /// The identity's template variables in use (`account_id`, `asg`, `tag:NAME`…): what no
     /// template needs is not asked for.
     pub wanted: BTreeSet<String>,
-}
-
-/// What the network thread does for the rest of the process.
-#[derive(Debug)]
-pub struct Services {
-    /// CloudWatch Logs.
-    pub logs: CloudWatchLogs,
-    /// CloudWatch metrics.
-    pub metrics: CloudWatchMetrics,
-    /// CloudWatch alarms.
-    pub alarms: CloudWatchAlarms,
-    /// What is known of this instance.
-    pub identity: IdentityFeed,
 }
 
 /// Starts the network thread. `waker` is called on it whenever there is something to fetch, so it
@@ -129,31 +117,13 @@ fn start_with(
             let _last = LastRing(Rc::clone(&bell));
             worker.run(&runtime, &bell);
         })?;
-    let identity = IdentityFeed {
-        feed,
-        _thread: calls.clone(),
-    };
-    let metrics = CloudWatchMetrics {
-        calls: calls.clone(),
-        answers: metric_answers,
-        unsent: VecDeque::new(),
-    };
-    let alarms = CloudWatchAlarms {
-        calls: calls.clone(),
-        answers: alarm_answers,
-        unsent: VecDeque::new(),
-    };
-    let logs = CloudWatchLogs {
-        calls,
+    Ok(Services::new(
+        &calls,
         answers,
-        unsent: VecDeque::new(),
-    };
-    Ok(Services {
-        logs,
-        metrics,
-        alarms,
-        identity,
-    })
+        metric_answers,
+        alarm_answers,
+        feed,
+    ))
 }
 
 /// What the thread is asked.
@@ -162,121 +132,6 @@ enum Call {
     Log(CallId, LogCall),
     Metric(CallId, MetricCall),
     Alarm(CallId, AlarmCall),
-}
-
-/// CloudWatch Logs as the middle sees it.
-#[derive(Debug)]
-pub struct CloudWatchLogs {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<LogAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<LogAnswer>,
-}
-
-impl CloudWatchLogs {
-    /// False once the network thread has ended, which only a bug can bring about. Calls that were
-    /// under way are then never answered and their batches are gone: the process must exit with
-    /// an error, and what they held is read again after the restart.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        !self.calls.is_closed()
-    }
-}
-
-impl LogService for CloudWatchLogs {
-    fn submit(&mut self, id: CallId, call: LogCall) {
-        if let Err(back) = self.calls.send(Call::Log(id, call)) {
-            let batch = match back.0 {
-                Call::Log(_, LogCall::Put { batch, .. }) => Some(batch),
-                Call::Log(..) | Call::Metric(..) | Call::Alarm(..) => None,
-            };
-            self.unsent.push_back(LogAnswer {
-                id,
-                batch,
-                result: Err(broken("the network thread has ended")),
-            });
-        }
-    }
-
-    fn answer(&mut self) -> Option<LogAnswer> {
-        // A closed channel is no answer; `is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// CloudWatch as the middle sees it.
-#[derive(Debug)]
-pub struct CloudWatchMetrics {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<MetricAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<MetricAnswer>,
-}
-
-impl MetricService for CloudWatchMetrics {
-    fn submit(&mut self, id: CallId, call: MetricCall) {
-        if self.calls.send(Call::Metric(id, call)).is_err() {
-            let result = Err(broken("the network thread has ended"));
-            self.unsent.push_back(MetricAnswer { id, result });
-        }
-    }
-
-    fn answer(&mut self) -> Option<MetricAnswer> {
-        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// CloudWatch's alarms as the middle sees them.
-#[derive(Debug)]
-pub struct CloudWatchAlarms {
-    calls: mpsc::UnboundedSender<Call>,
-    answers: Receiver<AlarmAnswer>,
-    /// Answers to calls that the dead thread could not take.
-    unsent: VecDeque<AlarmAnswer>,
-}
-
-impl AlarmService for CloudWatchAlarms {
-    fn submit(&mut self, id: CallId, call: AlarmCall) {
-        if self.calls.send(Call::Alarm(id, call)).is_err() {
-            let result = Err(broken("the network thread has ended"));
-            self.unsent.push_back(AlarmAnswer { id, result });
-        }
-    }
-
-    fn answer(&mut self) -> Option<AlarmAnswer> {
-        // A closed channel is no answer; `CloudWatchLogs::is_running` tells it.
-        self.answers
-            .try_recv()
-            .ok()
-            .or_else(|| self.unsent.pop_front())
-    }
-}
-
-/// What is known of this instance, as it becomes known.
-#[derive(Debug)]
-pub struct IdentityFeed {
-    feed: watch::Receiver<Option<Identity>>,
-    /// Keeps the thread alive for those who want the identity but no CloudWatch Logs.
-    _thread: mpsc::UnboundedSender<Call>,
-}
-
-impl IdentityFeed {
-    /// The newest identity, if it changed since the last call.
-    pub fn take(&mut self) -> Option<Identity> {
-        let newest = self.feed.borrow_and_update();
-        if newest.has_changed() {
-            newest.clone()
-        } else {
-            None
-        }
-    }
 }
 
 /// The caller's waker.
