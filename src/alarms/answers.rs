@@ -22,9 +22,9 @@ impl Alarms {
 
     fn take_switch(&mut self, result: Result<AlarmReply, ServiceError>, now: Now) {
         match result {
-            Ok(_) => self.confirmed(),
-            // None of the alarms is there: nothing can act.
-            Err(error) if error.class == ErrorClass::MissingTarget => self.confirmed(),
+            Ok(_) if self.switch.is_complete(now) => self.confirmed(),
+            Ok(_) => {}
+            Err(error) if error.class == ErrorClass::MissingTarget => self.switch.step_over(now),
             Err(error) => {
                 self.switch
                     .pace
