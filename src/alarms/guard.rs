@@ -23,8 +23,9 @@ use crate::event::{EpochMs, Now};
 /// Lives remembered; more than any `max_restarts` allows.
 const LIVES_MAX: usize = 128;
 
-/// The most that the time between two lives counts for.
-pub const OFF_MAX_MS: u64 = 10 * 60_000;
+/// The most that the time between two lives counts for: about what a reboot takes. Were it more, a
+/// clock that jumps ahead at every boot would hide a loop of longer lives.
+pub const OFF_MAX_MS: u64 = 2 * 60_000;
 
 /// How often the length of a life is worth writing down, while an alarm could restart us.
 const LIVED_NOTE_MS: u64 = 5 * 60_000;
