@@ -22,9 +22,9 @@ impl Alarms {
 
     fn take_switch(&mut self, result: Result<AlarmReply, ServiceError>, now: Now) {
         match result {
-            Ok(_) => self.confirmed(),
-            // None of the alarms is there: nothing can act.
-            Err(error) if error.class == ErrorClass::MissingTarget => self.confirmed(),
+            Ok(_) if self.switch.is_complete(now) => self.confirmed(),
+            Ok(_) => {}
+            Err(error) if error.class == ErrorClass::MissingTarget => self.switch.step_over(now),
             Err(error) => {
                 self.switch
                     .pace
@@ -151,7 +151,7 @@ impl Alarms {
         self.applied = Some(Applied { specs, at_ms });
         self.changed = true;
         // Also when something was refused: another day, or after another reload.
-        let jitter_ms = self.random.u64(0..=super::START_JITTER_MS);
+        let jitter_ms = self.random.u64(0..=super::pace::START_JITTER_MS);
         self.apply_due_ms = Some(now.mono_ms + super::REFRESH_MS + jitter_ms);
     }
 

@@ -14,17 +14,18 @@
 //! time the machine was off, which only the wall clock tells, counts for at most [`OFF_MAX_MS`].
 //! So a clock that jumps can make boots look nearer to each other, never further apart.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::boots::Life;
+pub use super::boots::{Boots, By, Cause, Suspension};
 use crate::event::{EpochMs, Now};
 
 /// Lives remembered; more than any `max_restarts` allows.
 const LIVES_MAX: usize = 128;
 
-/// The most that the time between two lives counts for.
-pub const OFF_MAX_MS: u64 = 10 * 60_000;
+/// The most that the time between two lives counts for: about what a reboot takes. Were it more, a
+/// clock that jumps ahead at every boot would hide a loop of longer lives.
+pub const OFF_MAX_MS: u64 = 2 * 60_000;
 
 /// How often the length of a life is worth writing down, while an alarm could restart us.
 const LIVED_NOTE_MS: u64 = 5 * 60_000;
@@ -40,72 +41,6 @@ pub struct Limits {
     pub max_restarts: u32,
     /// The window, in ms.
     pub window_ms: u64,
-}
-
-/// What is kept on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Boots {
-    /// Oldest first; the last one is the present.
-    lives: VecDeque<Life>,
-    /// Whether actions are suspended, and why.
-    suspension: Option<Suspension>,
-}
-
-/// What lies between two boots.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Life {
-    boot_id: String,
-    /// When we first saw it, by the wall clock.
-    began_ms: EpochMs,
-    /// When we last saw it, by the wall clock.
-    last_ms: EpochMs,
-    /// How long we saw it, by the monotonic clock.
-    lived_ms: u64,
-    /// Alarms that breach, or did so shortly ago, and would restart us.
-    breaches: Vec<String>,
-    /// An alarm that could restart us was there, on a metric that we do not see.
-    armed_unseen: bool,
-    /// The alarms' actions were suspended, and the service had confirmed it.
-    disarmed: bool,
-    /// We were told to stop.
-    said_goodbye: bool,
-    /// What speaks for an alarm having caused the boot it began with.
-    caused_by: Option<Cause>,
-}
-
-/// What speaks for an alarm having caused a boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// This alarm's metric was breaching when the last life ended.
-    Breach(String),
-    /// This alarm's history has an action.
-    Action(String),
-    /// A status-check alarm was armed and the last life ended without a goodbye.
-    NoGoodbye,
-}
-
-/// Why actions are suspended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suspension {
-    /// Who did it.
-    pub by: By,
-    /// When.
-    pub since_ms: EpochMs,
-    /// How many boots counted.
-    pub restarts: u32,
-}
-
-/// Who suspended actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// The loop breaker.
-    Breaker,
-    /// `deploywatch alarms suspend`.
-    Hand,
 }
 
 /// What the guard decided.
@@ -132,22 +67,6 @@ pub struct Guard {
     /// `lived_ms` as it was saved last.
     saved_lived_ms: u64,
     changed: bool,
-}
-
-impl Boots {
-    /// What to go on with where the file is damaged: nobody knows what stood there, so actions
-    /// are suspended for a quiet period.
-    #[must_use]
-    pub fn unknown(now: Now) -> Self {
-        Self {
-            lives: VecDeque::new(),
-            suspension: Some(Suspension {
-                by: By::Breaker,
-                since_ms: now.wall_ms,
-                restarts: 0,
-            }),
-        }
-    }
 }
 
 impl Guard {
@@ -411,17 +330,6 @@ pub enum Disarmed {
     Confirmed,
     /// Actions may be called.
     No,
-}
-
-impl Life {
-    fn cause_of_its_end(&self) -> Option<Cause> {
-        match self.breaches.first() {
-            _ if self.disarmed => None,
-            Some(alarm) => Some(Cause::Breach(alarm.clone())),
-            None if self.armed_unseen && !self.said_goodbye => Some(Cause::NoGoodbye),
-            None => None,
-        }
-    }
 }
 
 #[cfg(test)]

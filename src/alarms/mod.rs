@@ -1,15 +1,18 @@
 //! The alarms the configuration declares: kept as they are wanted, and kept from acting in a
 //! loop.
 //!
-//! `spec.rs` says what shall be there, `plan.rs` in what the service differs, `apply.rs` which
-//! call is next, `pace.rs` when; `breach.rs` follows our own datapoints and `guard.rs` counts the
-//! restarts they lead to; `switch.rs` has the service switch actions off and on; `state.rs` keeps
+//! `spec.rs` and `aim.rs` say what shall be there, `plan.rs` in what the service differs, `apply.rs`
+//! which call is next, `pace.rs` when, `answers.rs` what comes of it; `breach.rs` follows our own datapoints and `guard.rs` counts the
+//! restarts they lead to (in `boots.rs`); `switch.rs` has the service switch actions off and on; `state.rs` keeps
 //! it all. [`Alarms`] is the one stage the agent steps. It makes one call at a time, and none at
 //! all while what was applied last is what is wanted, but for a look once a day.
 //!
 //! Only alarms that act on the instance are suspended: those that tell people go on telling.
 
+mod aim;
+mod answers;
 pub mod apply;
+mod boots;
 mod breach;
 pub mod guard;
 mod history;
@@ -20,12 +23,10 @@ pub mod spec;
 pub mod state;
 mod switch;
 
-use std::collections::BTreeSet;
-
 use fastrand::Rng;
 
 use crate::config::Identity;
-use crate::config::alarm::{AlarmsConfig, arn};
+use crate::config::alarm::AlarmsConfig;
 use crate::event::Now;
 use crate::ports::alarm::{ActionTaken, AlarmAnswer, AlarmReply, AlarmService, is_denied};
 use crate::ports::{CallId, ErrorClass, ServiceError};
@@ -36,7 +37,7 @@ use breach::Watched;
 use guard::{By, Disarmed, Guard, Limits, Unseen, Verdict};
 use history::History;
 pub use news::News;
-use pace::{Hurry, Pace, START_JITTER_MS};
+use pace::{Hurry, Pace};
 use plan::{ByHand, Change};
 use spec::Wanted;
 use state::{Applied, Order, Saved};
@@ -292,69 +293,6 @@ impl Alarms {
 
 /// What happens inside.
 impl Alarms {
-    /// Says anew what shall be there, and when to look at the service.
-    fn want(&mut self, now: Now) {
-        self.wanted = None;
-        self.applying = None;
-        self.apply_due_ms = None;
-        self.arm();
-        if self.config.alarms.is_empty() && self.applied.is_none() && !self.config.manage {
-            return;
-        }
-        match spec::wanted(&self.config, &self.identity) {
-            Ok(wanted) => {
-                self.problem = wanted
-                    .impossible
-                    .first()
-                    .map(|alarm| format!("alarm {} cannot be made: {}", alarm.name, alarm.reason));
-                self.wanted = Some(wanted);
-                self.plan_look(now);
-            }
-            Err(spec::Unready::Waiting(_)) => {}
-            Err(error @ spec::Unready::Unknown(_)) => self.problem = Some(error.to_string()),
-        }
-    }
-
-    /// When to look at the service: soon when something differs from what was applied, else a day
-    /// after that; each agent at its own moment.
-    fn plan_look(&mut self, now: Now) {
-        let Some(wanted) = self.wanted.as_ref().filter(|_| self.config.manage) else {
-            return;
-        };
-        let is_same = |applied: &&Applied| applied.specs == wanted.specs;
-        let wait_ms = match self.applied.as_ref().filter(is_same) {
-            Some(applied) => {
-                // A clock that was set back must not put the look off for longer than a day.
-                let age_ms = u64::try_from(now.wall_ms - applied.at_ms).unwrap_or(0);
-                REFRESH_MS.saturating_sub(age_ms)
-            }
-            None if wanted.specs.is_empty() && self.applied.is_none() => return,
-            None => 0,
-        };
-        let jitter_ms = self.random.u64(0..=START_JITTER_MS);
-        self.apply_due_ms = Some(now.mono_ms + wait_ms + jitter_ms);
-    }
-
-    /// Tells the guard which alarms could restart us.
-    fn arm(&mut self) {
-        let seen: Vec<&str> = self.watched.iter().map(|w| &*w.alarm.name).collect();
-        let mut acting = self
-            .config
-            .alarms
-            .iter()
-            .filter(|alarm| alarm.ec2_action().is_some());
-        let unseen = match acting.any(|alarm| !alarm.is_own_metric) {
-            true => Unseen::Armed,
-            false => Unseen::None,
-        };
-        self.guard.set_armed(&seen, unseen);
-        let disarmed = match self.switch.is_off() {
-            true => Disarmed::Confirmed,
-            false => Disarmed::No,
-        };
-        self.guard.set_disarmed(disarmed);
-    }
-
     /// Lets the guard decide.
     fn judge(&mut self, now: Now) {
         match self.guard.step(now) {
@@ -385,21 +323,6 @@ impl Alarms {
         }
     }
 
-    /// Whole names of the alarms that act on the instance: those wanted and those applied before.
-    fn acting(&self) -> Option<Vec<String>> {
-        let applied = self.applied.iter().flat_map(|applied| &applied.specs);
-        let wanted = self.wanted.iter().flat_map(|wanted| &wanted.specs);
-        if self.wanted.is_none() && self.applied.is_none() && self.config.acts_on_instance() {
-            return None;
-        }
-        let acts = |actions: &[String]| actions.iter().any(|a| arn::ec2_action_of(a).is_some());
-        let acting = applied
-            .chain(wanted)
-            .filter(|spec| acts(&spec.alarm_actions));
-        let names: BTreeSet<&String> = acting.map(|spec| &spec.name).collect();
-        Some(names.into_iter().cloned().collect())
-    }
-
     fn next_call(&mut self, now: Now) -> Option<(Errand, crate::ports::alarm::AlarmCall)> {
         if self.switch.is_due(now)
             && let Some(names) = self.acting()
@@ -423,8 +346,6 @@ impl Alarms {
         Some((Errand::History, call?))
     }
 }
-
-mod answers;
 
 fn limits(config: &AlarmsConfig) -> Limits {
     Limits {

@@ -10,6 +10,8 @@ use crate::ports::alarm::AlarmCall;
 pub(crate) struct Switch {
     stand: Stand,
     pub(crate) pace: Pace,
+    /// Names are asked for one by one from this one on, because the service knows not all of them.
+    singly: Option<usize>,
     /// The role may not switch.
     pub(crate) denied: Option<String>,
 }
@@ -45,6 +47,7 @@ impl Switch {
         Self {
             stand,
             pace: Pace::new(Hurry::Urgent),
+            singly: None,
             denied: None,
         }
     }
@@ -70,6 +73,7 @@ impl Switch {
 
     fn turn(&mut self, stand: Stand, now: Now) {
         self.stand = stand;
+        self.singly = None;
         self.denied = None;
         self.pace.hurry(now.mono_ms);
     }
@@ -98,7 +102,10 @@ impl Switch {
     }
 
     /// The call to make; `None` where there is nothing to switch.
-    pub(crate) fn call(&self, names: Vec<String>) -> Option<AlarmCall> {
+    pub(crate) fn call(&self, mut names: Vec<String>) -> Option<AlarmCall> {
+        if let Some(index) = self.singly {
+            names = names.into_iter().skip(index).take(1).collect();
+        }
         match self.stand {
             _ if names.is_empty() => None,
             Stand::TurningOff => Some(AlarmCall::DisableActions { names }),
@@ -107,9 +114,27 @@ impl Switch {
         }
     }
 
+    /// A good answer: whether that was all of it.
+    pub(crate) fn is_complete(&mut self, now: Now) -> bool {
+        let Some(index) = &mut self.singly else {
+            return true;
+        };
+        *index += 1;
+        self.pace.hurry(now.mono_ms);
+        false
+    }
+
+    /// The service does not know a name. It does not say which: from now on one by one, so that
+    /// the others are switched all the same.
+    pub(crate) fn step_over(&mut self, now: Now) {
+        self.singly = Some(self.singly.map_or(0, |index| index + 1));
+        self.pace.hurry(now.mono_ms);
+    }
+
     /// It is done; true where it is off now.
     pub(crate) fn confirm(&mut self) -> bool {
         self.denied = None;
+        self.singly = None;
         self.stand = match self.stand {
             Stand::TurningOff | Stand::Off => Stand::Off,
             Stand::TurningOn | Stand::On => Stand::On,

@@ -24,6 +24,8 @@ struct Cloud {
     throttled: u32,
     calls: Vec<String>,
     history: Vec<ActionTaken>,
+    /// Whether a name that is not there spoils the call that switches it.
+    strict: bool,
 }
 
 impl Cloud {
@@ -49,6 +51,12 @@ impl Cloud {
         if self.limited && *used > most {
             self.throttled += 1;
             return Err(error(ErrorClass::Throttled, "Throttling"));
+        }
+        if let AlarmCall::DisableActions { names } = call
+            && self.strict
+            && names.iter().any(|name| !self.alarms.contains_key(name))
+        {
+            return Err(error(ErrorClass::MissingTarget, "ResourceNotFound"));
         }
         Ok(self.obey(call))
     }
@@ -95,12 +103,11 @@ impl Cloud {
 
     fn put(&mut self, spec: &AlarmSpec, enabled: bool, tags: &BTreeMap<String, String>) {
         let entry = self.alarms.entry(spec.name.clone());
-        let is_there = matches!(entry, std::collections::btree_map::Entry::Occupied(_));
         let arn = format!(
             "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:{}",
             spec.name
         );
-        let (alarm, its_tags) = entry.or_insert_with(|| {
+        let (alarm, _tags) = entry.or_insert_with(|| {
             let alarm = ServiceAlarm {
                 spec: spec.clone(),
                 arn,
@@ -114,7 +121,6 @@ impl Cloud {
         });
         alarm.spec = spec.clone();
         alarm.actions_enabled = enabled;
-        assert!(!is_there || its_tags.is_empty() || is_there);
     }
 
     fn enable(&mut self, names: &[String], enabled: bool) -> AlarmReply {
@@ -495,6 +501,43 @@ fn a_persons_order_is_obeyed() {
     instance.live(&mut cloud, &mut time, 1000, None);
     assert!(cloud.enabled("agent-dead"));
     assert_eq!(instance.agent().actions_suspended(), 0.0);
+}
+
+/// An alarm that somebody deleted does not keep the others from being switched off: shown by a
+/// service that refuses the whole call for one unknown name.
+#[test]
+fn a_missing_alarm_does_not_keep_the_others_armed() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    cloud.strict = true;
+    let mut text = "[alarms]\nmanage = true\n".to_owned();
+    for preset in [
+        "codedeploy-agent-dead",
+        "deployment-hangs",
+        "instance-check-fails",
+    ] {
+        text += &format!("[[alarm]]\npreset = \"reboot-when-{preset}\"\n");
+    }
+    for missing in ["agent-dead", "hangs", "check-fails"] {
+        let mut instance = Instance::new("i-1", &text);
+        cloud.alarms.clear();
+        instance.boot(&time);
+        instance.live(&mut cloud, &mut time, 60_000, None);
+        assert_eq!(cloud.alarms.len(), 3);
+        cloud.alarms.retain(|name, _| !name.ends_with(missing));
+        let now = time.now();
+        instance.agent().obey(Order::Suspend, now);
+        instance.live(&mut cloud, &mut time, 5_000, None);
+        assert!(
+            cloud
+                .alarms
+                .values()
+                .all(|(alarm, _)| !alarm.actions_enabled)
+        );
+        assert!(
+            instance.news.contains(&News::SuspensionConfirmed),
+            "{missing}"
+        );
+    }
 }
 
 /// The action that preceded a boot is told once, counts, and one from long before does not: shown

@@ -40,6 +40,20 @@ pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
 /// Longest error code that is passed on, in characters. The longest real one has 34.
 const CODE_CHARS_MAX: usize = 64;
 
+/// What services call it when there are too many calls.
+const THROTTLES: [&str; 10] = [
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+    "SlowDown",
+    "BandwidthLimitExceeded",
+];
+
 /// What was asked: the same code can mean different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -138,19 +152,7 @@ impl Failure {
             return Some(RetrySlowly);
         }
         let class = match (self.code.as_str(), operation) {
-            (
-                "ThrottlingException"
-                | "Throttling"
-                | "ThrottledException"
-                | "RequestThrottled"
-                | "RequestThrottledException"
-                | "TooManyRequestsException"
-                | "RequestLimitExceeded"
-                | "LimitExceededException"
-                | "SlowDown"
-                | "BandwidthLimitExceeded",
-                _,
-            ) => Throttled,
+            (code, _) if THROTTLES.contains(&code) => Throttled,
             (
                 "ServiceUnavailable"
                 | "ServiceUnavailableException"

@@ -193,42 +193,48 @@ fn for_alarms(config: &AlarmsConfig, place: &Place, alarms: ForAlarms) -> Vec<St
             why: "to say which action preceded a boot; may be left out",
         });
     }
-    if !config.manage && alarms == ForAlarms::Agent {
-        return all;
+    if config.manage || alarms == ForAlarms::Apply {
+        all.extend(for_making(config, place, ours));
     }
-    all.push(Statement {
-        sid: "LookAtAlarms",
-        actions: vec!["cloudwatch:DescribeAlarms"],
-        resources: vec![place.arn("cloudwatch", "alarm:*")],
-        condition: None,
-        why: "to change only what differs; a list by prefix is asked of all alarms, not of ours",
-    });
-    all.push(Statement {
-        sid: "MakeAlarms",
-        actions: vec!["cloudwatch:PutMetricAlarm"],
-        resources: ours.clone(),
-        condition: Some(json!({
-            "ForAllValues:StringLike": { "cloudwatch:AlarmActions": action_arns(config, place) }
-        })),
-        why: "alarms of our names, with no action but those of the configuration",
-    });
-    all.push(Statement {
-        sid: "TagAlarms",
-        actions: vec!["cloudwatch:TagResource"],
-        resources: ours.clone(),
-        condition: Some(json!({
-            "ForAllValues:StringEquals": { "aws:TagKeys": [crate::alarms::apply::OWNER_TAG.0] }
-        })),
-        why: "the tag that says which alarms are ours",
-    });
-    all.push(Statement {
-        sid: "KeepAlarms",
-        actions: vec!["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource"],
-        resources: ours,
-        condition: None,
-        why: "to see which alarms are ours, and delete those the configuration has no more",
-    });
     all
+}
+
+/// What making and keeping alarms takes.
+fn for_making(config: &AlarmsConfig, place: &Place, ours: Vec<String>) -> Vec<Statement> {
+    vec![
+        Statement {
+            sid: "LookAtAlarms",
+            actions: vec!["cloudwatch:DescribeAlarms"],
+            resources: vec![place.arn("cloudwatch", "alarm:*")],
+            condition: None,
+            why: "to change only what differs; a list by prefix is asked of all alarms, not of ours",
+        },
+        Statement {
+            sid: "MakeAlarms",
+            actions: vec!["cloudwatch:PutMetricAlarm"],
+            resources: ours.clone(),
+            condition: Some(json!({
+                "ForAllValues:StringLike": { "cloudwatch:AlarmActions": action_arns(config, place) }
+            })),
+            why: "alarms of our names, with no action but those of the configuration",
+        },
+        Statement {
+            sid: "TagAlarms",
+            actions: vec!["cloudwatch:TagResource"],
+            resources: ours.clone(),
+            condition: Some(json!({
+                "ForAllValues:StringEquals": { "aws:TagKeys": [crate::alarms::apply::OWNER_TAG.0] }
+            })),
+            why: "the tag that says which alarms are ours",
+        },
+        Statement {
+            sid: "KeepAlarms",
+            actions: vec!["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource"],
+            resources: ours,
+            condition: None,
+            why: "to see which alarms are ours, and delete those the configuration has no more",
+        },
+    ]
 }
 
 /// Every action an alarm of the configuration may carry.

@@ -248,6 +248,25 @@ mod tests {
         assert_eq!(parse(&lines), parse(&lines[..3]));
     }
 
+    /// The same for `[[alarm]]`: shown by comparing the alarm with everything written out with one
+    /// that has only name, metric, comparison and threshold.
+    #[test]
+    fn the_commented_alarm_shows_the_defaults() {
+        let text = fs::read_to_string(conf().join("deploywatch.toml")).unwrap();
+        let lines: Vec<&str> = section(&text, "[[alarm]]")
+            .into_iter()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            .collect();
+        assert!(lines.len() >= 14, "{lines:?}");
+        let parse = |lines: &[&str]| {
+            let text = format!("[[alarm]]\n{}", lines.join("\n"));
+            let (config, _) = Config::parse(&[(PathBuf::from("a"), text)]).unwrap();
+            format!("{:?}", config.alarms.alarms)
+        };
+        assert_eq!(parse(&lines), parse(&lines[..4]));
+    }
+
     /// No key is left out of the default file: shown by asking each section for a key that does
     /// not exist, and looking for every key it then offers.
     #[test]
@@ -262,6 +281,8 @@ mod tests {
             "[metrics]",
             "[[metric]]",
             "[events]",
+            "[alarms]",
+            "[[alarm]]",
         ] {
             let bad = format!("{header}\n\"\" = 0");
             let mistakes = Config::parse(&[(PathBuf::from("a"), bad)]).unwrap_err();

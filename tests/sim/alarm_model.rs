@@ -23,7 +23,7 @@ use deploywatch::ports::Numbers;
 use deploywatch::ports::alarm::{AlarmSpec, AlarmState, MissingData};
 
 /// How many datapoints more than N are fetched.
-const RANGE_EXTRA: usize = 2;
+const RANGE_EXTRA: u32 = 2;
 
 /// One alarm and the metric it watches.
 pub(crate) struct AlarmModel {
@@ -101,8 +101,7 @@ impl AlarmModel {
     fn range(&self, now_ms: i64) -> Vec<Option<bool>> {
         let period_ms = i64::from(self.spec.period_s) * 1000;
         let end = now_ms.div_euclid(period_ms) * period_ms;
-        let length = self.spec.evaluation_periods as usize + RANGE_EXTRA;
-        let length = i64::try_from(length).unwrap();
+        let length = i64::from(self.spec.evaluation_periods + RANGE_EXTRA);
         (1..=length)
             .rev()
             .map(|back| {

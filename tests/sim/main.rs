@@ -4,6 +4,7 @@
 //! `cargo test --test sim` runs a few hundred seeds. `SIM_SEEDS=100000 SIM_START=5000` runs others,
 //! `SIM_SEED=123` plays one seed and prints what happens. The same seed does the same thing.
 
+mod alarm_loop;
 mod alarm_model;
 mod events;
 mod metrics;

@@ -198,14 +198,6 @@ impl Written {
             let action = preset.and_then(|preset| preset.action);
             action.map(Action::Ec2).into_iter().collect()
         });
-        let acts = actions
-            .iter()
-            .any(|action| matches!(action, Action::Ec2(_)));
-        let missing_data = if acts {
-            MissingData::Ignore
-        } else {
-            MissingData::Missing
-        };
         let of_preset = |text: fn(&Preset) -> &str| preset.map(|preset| text(preset).to_owned());
         let evaluation_periods = self
             .evaluation_periods
@@ -242,7 +234,7 @@ impl Written {
             missing_data: self
                 .missing_data
                 .or(preset.map(|preset| preset.missing_data))
-                .unwrap_or(missing_data),
+                .unwrap_or_else(|| default_treatment(&actions)),
             warm_up_minutes: self.warm_up_minutes,
             actions,
             ok_actions: self.ok_actions.unwrap_or_default(),
@@ -278,6 +270,15 @@ fn note(section: &Section<'_>, alarm: &Alarm) {
             alarm.name,
             action.word()
         ));
+    }
+}
+
+/// What a gap in the data means: to an alarm that acts on the instance, nothing.
+fn default_treatment(actions: &[Action]) -> MissingData {
+    let acts = |action: &Action| matches!(action, Action::Ec2(_));
+    match actions.iter().any(acts) {
+        true => MissingData::Ignore,
+        false => MissingData::Missing,
     }
 }
 

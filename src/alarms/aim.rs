@@ -1,0 +1,89 @@
+//! What the stage aims at: which alarms shall be there, when to look at the service, which of them
+//! could restart us.
+
+use std::collections::BTreeSet;
+
+use super::pace::START_JITTER_MS;
+use super::state::Applied;
+use super::{Alarms, Disarmed, Now, REFRESH_MS, Unseen, spec};
+use crate::config::alarm::arn;
+
+impl Alarms {
+    /// Says anew what shall be there, and when to look at the service.
+    pub(super) fn want(&mut self, now: Now) {
+        self.wanted = None;
+        self.applying = None;
+        self.apply_due_ms = None;
+        self.arm();
+        if self.config.alarms.is_empty() && self.applied.is_none() && !self.config.manage {
+            return;
+        }
+        match spec::wanted(&self.config, &self.identity) {
+            Ok(wanted) => {
+                self.problem = wanted
+                    .impossible
+                    .first()
+                    .map(|alarm| format!("alarm {} cannot be made: {}", alarm.name, alarm.reason));
+                self.wanted = Some(wanted);
+                self.plan_look(now);
+            }
+            Err(spec::Unready::Waiting(_)) => {}
+            Err(error @ spec::Unready::Unknown(_)) => self.problem = Some(error.to_string()),
+        }
+    }
+
+    /// When to look at the service: soon when something differs from what was applied, else a day
+    /// after that; each agent at its own moment.
+    pub(super) fn plan_look(&mut self, now: Now) {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| self.config.manage) else {
+            return;
+        };
+        let is_same = |applied: &&Applied| applied.specs == wanted.specs;
+        let wait_ms = match self.applied.as_ref().filter(is_same) {
+            Some(applied) => {
+                // A clock that was set back must not put the look off for longer than a day.
+                let age_ms = u64::try_from(now.wall_ms - applied.at_ms).unwrap_or(0);
+                REFRESH_MS.saturating_sub(age_ms)
+            }
+            None if wanted.specs.is_empty() && self.applied.is_none() => return,
+            None => 0,
+        };
+        let jitter_ms = self.random.u64(0..=START_JITTER_MS);
+        self.apply_due_ms = Some(now.mono_ms + wait_ms + jitter_ms);
+    }
+
+    /// Tells the guard which alarms could restart us.
+    pub(super) fn arm(&mut self) {
+        let seen: Vec<&str> = self.watched.iter().map(|w| &*w.alarm.name).collect();
+        let mut acting = self
+            .config
+            .alarms
+            .iter()
+            .filter(|alarm| alarm.ec2_action().is_some());
+        let unseen = match acting.any(|alarm| !alarm.is_own_metric) {
+            true => Unseen::Armed,
+            false => Unseen::None,
+        };
+        self.guard.set_armed(&seen, unseen);
+        let disarmed = match self.switch.is_off() {
+            true => Disarmed::Confirmed,
+            false => Disarmed::No,
+        };
+        self.guard.set_disarmed(disarmed);
+    }
+
+    /// Whole names of the alarms that act on the instance: those wanted and those applied before.
+    pub(super) fn acting(&self) -> Option<Vec<String>> {
+        let applied = self.applied.iter().flat_map(|applied| &applied.specs);
+        let wanted = self.wanted.iter().flat_map(|wanted| &wanted.specs);
+        if self.wanted.is_none() && self.applied.is_none() && self.config.acts_on_instance() {
+            return None;
+        }
+        let acts = |actions: &[String]| actions.iter().any(|a| arn::ec2_action_of(a).is_some());
+        let acting = applied
+            .chain(wanted)
+            .filter(|spec| acts(&spec.alarm_actions));
+        let names: BTreeSet<&String> = acting.map(|spec| &spec.name).collect();
+        Some(names.into_iter().cloned().collect())
+    }
+}
