@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
 use crate::aws::{self, AwsOptions, CloudWatchLogs, IdentityFeed};
-use crate::config::{Config, Sink};
+use crate::config::{Config, HardLinks, Sink, Source};
 use crate::directory::DirectorySink;
 use crate::os::files::OsFiles;
 use crate::os::log::LogHandle;
@@ -112,9 +112,11 @@ impl Process {
         };
         let status = open_status(&config, &waker);
         let watch = NotifyWatch::new(waker.callback());
+        let mut files = OsFiles::new();
+        files.accept_hard_links(hard_link_roots(&config));
         Ok(Self {
             config_path,
-            files: OsFiles::new(),
+            files,
             store,
             watch,
             out,
@@ -236,6 +238,7 @@ impl Process {
                     );
                 }
                 self.log.set_level(config.agent.log_level);
+                self.files.accept_hard_links(hard_link_roots(&config));
                 self.config = config.clone();
                 agent.reload(config, &mut self.edges());
                 tracing::info!("configuration reloaded");
@@ -267,6 +270,14 @@ fn code_of_drain(status: &Status, stops: u32) -> ExitCode {
         true => ExitCode::Incomplete,
         false => ExitCode::Ok,
     }
+}
+
+/// Below which directories files may have names that others gave them.
+fn hard_link_roots(config: &Config) -> Vec<PathBuf> {
+    let allowed = |source: &&Source| source.hard_links == HardLinks::Allow;
+    let sources = config.all_sources().filter(allowed);
+    let patterns = sources.flat_map(|source| &source.paths);
+    patterns.map(|pattern| pattern.root.clone()).collect()
 }
 
 fn open_status(config: &Config, waker: &Waker) -> Option<StatusSocket> {
