@@ -68,6 +68,10 @@ pub fn run(config_path: Option<&Path>, until: Until) -> anyhow::Result<ExitCode>
         }
     };
     let log = crate::os::log::start(config.agent.log_level).context("failed to start logging")?;
+    crate::os::log::tell_panics_by_place();
+    if let Err(error) = host::keep_memory_private() {
+        tracing::warn!(%error, "a core dump of this process would hold credentials");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "deploywatch starts");
     for note in &notes {
         tracing::warn!("{note}");

@@ -18,6 +18,16 @@ pub fn hostname() -> Option<String> {
     }
 }
 
+/// Keeps our memory, which holds credentials and other people's log lines, out of core dumps and
+/// from other processes of the same user.
+///
+/// # Errors
+/// As the system says.
+pub fn keep_memory_private() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// The zone the CodeDeploy agent's local times are in: `TZ`, else `/etc/localtime`, else UTC. A
 /// zone that cannot be read is said in the log, since every local time is then off.
 #[must_use]

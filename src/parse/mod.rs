@@ -28,8 +28,9 @@ use crate::config::Source;
 use crate::event::{Ack, EpochMs, Event, FileId, Now, Offset, Origin, Skip, Span};
 use dating::{Dates, Kin};
 pub use record::LINE_QUIET_MS;
-use record::{Inside, Record, Rule, cut_point, trim_newline};
+use record::{Inside, Record, Rule, cut_point, dated_part, trim_newline};
 use redact::{RedactState, Redactor};
+pub use text::Purity;
 use text::{Cleaned, StripAnsi};
 use timestamp::{BadPattern, Dated, Dater};
 
@@ -57,17 +58,6 @@ pub enum Ending {
     Quiet(u64),
     /// Nothing ever, or no time to wait for it.
     Final,
-}
-
-/// What one pass over a whole chunk found, so that lines need not be looked at one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purity<'a> {
-    /// The chunk as text, as far as it is UTF-8 (a character cut by its end aside).
-    pub text: Option<&'a str>,
-    /// No byte in it needs cleaning.
-    pub is_plain: bool,
-    /// Nothing in it could be a secret.
-    pub is_innocent: bool,
 }
 
 /// What a file's next record depends on besides its bytes.
@@ -178,16 +168,20 @@ impl Parser {
         now: Now,
     ) -> Next<'a> {
         let rest = &chunk.bytes[at..];
+        #[cfg(test)]
+        testing::fail_if_asked(rest);
         let record = match self.rule().find(rest, chunk.ending) {
             Ok(record) => record,
             Err(wait) => return Next::Incomplete(wait),
         };
+        let record = self.spare_secrets(chunk, at, record);
         self.event(memory, chunk, at, record, now)
     }
 
-    /// Looks up the date of the line that a position lies in, given the bytes that lead up to it:
-    /// what is left of the line happened then, too.
+    /// Looks up what an earlier run knew, given the bytes that lead up to a position: the date of the
+    /// line that it lies in (what is left of it happened then, too), and whether it is inside a secret.
     pub fn recall(&mut self, memory: &mut Memory, leading: &[u8], now: Now) {
+        self.redactor.recall(&mut memory.redact, leading);
         let line = memchr::memrchr(b'\n', leading).map_or(0, |newline| newline + 1);
         if memory.inside == Inside::Line
             && let Dated::At(time_ms) = self.dater.date(dated_part(&leading[line..]), now.wall_ms)
@@ -226,10 +220,7 @@ impl Parser {
         let raw = &chunk.bytes[at..at + record.bytes];
         let body = trim_newline(raw);
         let mut counts = Counts::default();
-        let mut next = Memory {
-            inside: record.leaves(raw),
-            ..memory.clone()
-        };
+        let mut next = memory.behind(record.leaves(raw));
         let time_ms = self.date(memory, &mut next, raw, &mut counts, now);
         let cleaned = self.clean(chunk, at, body);
         counts.nul_bytes += cleaned.nul_bytes as u64;
@@ -241,6 +232,9 @@ impl Parser {
             counts,
         };
         if let Some(reason) = self.skip(&cleaned) {
+            if !chunk.purity.is_innocent || next.redact.is_active() {
+                self.redactor.pass_over(&mut next.redact, &cleaned.text);
+            }
             let (ack, reason) = Event {
                 time_ms,
                 text: cleaned.text,
@@ -249,15 +243,11 @@ impl Parser {
             .skip(reason);
             return Next::Skipped(ack, reason, taken(next, counts));
         }
-        let mut text = cleaned.text;
-        if (!chunk.purity.is_innocent || next.redact.is_active())
-            && let Some(redacted) = self.redactor.redact(&mut next.redact, &text)
-        {
-            text = Cow::Owned(redacted);
-        }
+        let text = self.redact(chunk, &mut next, cleaned.text);
         if text.len() > self.source.event_bytes_max {
             // Cleaning or redacting made it longer than a message may be: take less of it.
             let less = Record::part(cut_point(raw, raw.len() / 2));
+            let less = self.spare_secrets(chunk, at, less);
             return self.event(memory, chunk, at, less, now);
         }
         counts.split += u64::from(memory.inside == Inside::Line);
@@ -269,6 +259,31 @@ impl Parser {
             },
             taken(next, counts),
         )
+    }
+
+    fn redact<'a>(
+        &mut self,
+        chunk: &Chunk<'a>,
+        next: &mut Memory,
+        text: Cow<'a, str>,
+    ) -> Cow<'a, str> {
+        if chunk.purity.is_innocent && !next.redact.is_active() {
+            return text;
+        }
+        let redacted = match next.inside {
+            Inside::Line => self.redactor.redact_part(&mut next.redact, &text),
+            _ => self.redactor.redact(&mut next.redact, &text),
+        };
+        redacted.map_or(text, Cow::Owned)
+    }
+
+    /// Cuts a line elsewhere where a secret would lie across the cut.
+    fn spare_secrets(&self, chunk: &Chunk<'_>, at: usize, record: Record) -> Record {
+        let rest = &chunk.bytes[at..];
+        if chunk.purity.is_innocent || record.leaves(&rest[..record.bytes]) != Inside::Line {
+            return record;
+        }
+        Record::part(self.redactor.cut_before(rest, record.bytes))
     }
 
     /// Why a record is not sent, if it is not.
@@ -352,6 +367,16 @@ impl Memory {
         }
     }
 
+    /// What is known behind a record that leaves the position `inside`.
+    fn behind(&self, inside: Inside) -> Self {
+        let mut next = self.clone();
+        next.inside = inside;
+        if self.inside != Inside::Line {
+            next.redact.end_line();
+        }
+        next
+    }
+
     /// Notes that everything there was has been read: what is written from now on is written now.
     pub fn reached_end(&mut self) {
         if self.inside == Inside::No {
@@ -370,10 +395,5 @@ fn origin(chunk: &Chunk<'_>, at: usize, bytes: usize) -> Origin {
     })
 }
 
-/// A record without what may stand before its date and is none of its text: NUL bytes that a crash
-/// left, a byte order mark.
-fn dated_part(raw: &[u8]) -> &[u8] {
-    let nul_bytes = raw.iter().take_while(|byte| **byte == 0).count();
-    let rest = &raw[nul_bytes..];
-    trim_newline(rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest))
-}
+#[cfg(test)]
+pub(crate) mod testing;

@@ -169,6 +169,14 @@ pub(super) fn trim_newline(raw: &[u8]) -> &[u8] {
     body
 }
 
+/// A record without what may stand before its date and is none of its text: NUL bytes that a crash
+/// left, a byte order mark.
+pub(super) fn dated_part(raw: &[u8]) -> &[u8] {
+    let nul_bytes = raw.iter().take_while(|byte| **byte == 0).count();
+    let rest = &raw[nul_bytes..];
+    trim_newline(rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest))
+}
+
 /// Where to cut a record that is too long: behind a newline or a blank if one is near, else
 /// between two characters. Never 0, never more than `limit`.
 pub(super) fn cut_point(bytes: &[u8], limit: usize) -> usize {
