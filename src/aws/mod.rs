@@ -16,6 +16,8 @@
 mod client;
 mod clock_skew;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gzip;
 mod http;
 mod identity;

@@ -167,10 +167,8 @@ impl Parser {
         at: usize,
         now: Now,
     ) -> Next<'a> {
-        let rest = &chunk.bytes[at..];
-        #[cfg(test)]
-        testing::fail_if_asked(rest);
-        let record = match self.rule().find(rest, chunk.ending) {
+        self.redactor.discard();
+        let record = match self.rule().find(&chunk.bytes[at..], chunk.ending) {
             Ok(record) => record,
             Err(wait) => return Next::Incomplete(wait),
         };
@@ -193,6 +191,7 @@ impl Parser {
     /// Commits what a record changed.
     pub fn take(&mut self, memory: &mut Memory, taken: Taken) {
         *memory = taken.memory;
+        self.redactor.accept();
         memory.tie = self.dater.last_ms();
         self.counts.split += taken.counts.split;
         self.counts.not_utf8 += taken.counts.not_utf8;
@@ -202,6 +201,7 @@ impl Parser {
 
     /// What was counted since the last call: our own counts, and redactions by rule.
     pub fn take_counts(&mut self) -> (Counts, BTreeMap<String, u64>) {
+        self.redactor.discard();
         (
             std::mem::take(&mut self.counts),
             self.redactor.take_counts(),
@@ -246,8 +246,9 @@ impl Parser {
         let text = self.redact(chunk, &mut next, cleaned.text);
         if text.len() > self.source.event_bytes_max {
             // Cleaning or redacting made it longer than a message may be: take less of it.
-            let less = Record::part(cut_point(raw, raw.len() / 2));
-            let less = self.spare_secrets(chunk, at, less);
+            let less = cut_point(raw, raw.len() / 2);
+            let less = self.spare_secrets(chunk, at, Record::part(less));
+            self.redactor.discard();
             return self.event(memory, chunk, at, less, now);
         }
         counts.split += u64::from(memory.inside == Inside::Line);

@@ -45,6 +45,8 @@ pub(super) struct Rule<'a> {
 impl Rule<'_> {
     /// Where the record at the head of `rest` ends, or how long to wait for its end.
     pub(super) fn find(self, rest: &[u8], ending: Ending) -> Result<Record, Option<u64>> {
+        #[cfg(test)]
+        super::testing::fail_if_asked(rest);
         let limit = self.bytes_max;
         let Some(first) = memchr::memchr(b'\n', &rest[..rest.len().min(limit + 1)]) else {
             return self.unended(rest, limit, ending);

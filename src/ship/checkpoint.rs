@@ -113,11 +113,19 @@ impl Checkpoint {
             let version = header.version;
             return Err(DecodeError::TooNew { version });
         }
+        Self::decode_body(body)
+    }
+
+    /// Reads what follows the first line, once that has vouched for it.
+    ///
+    /// # Errors
+    /// When it is not what this agent writes, or its numbers cannot be.
+    pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         let known: Self = serde_json::from_slice(body)
             .map_err(|error| DecodeError::Damaged(error.to_string()))?;
         match known.is_possible() {
             true => Ok(known),
-            false => Err(damaged("impossible numbers")),
+            false => Err(DecodeError::Damaged("impossible numbers".to_owned())),
         }
     }
 

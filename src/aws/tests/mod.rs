@@ -2,6 +2,7 @@
 
 mod calls;
 mod environment;
+mod hostile;
 mod identity;
 mod stand_in;
 

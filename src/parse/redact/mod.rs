@@ -125,6 +125,8 @@ pub struct Redactor {
     user: Vec<UserRule>,
     /// By rule: the built-in ones, then the user's.
     counts: Vec<u64>,
+    /// Rules that took something out of the last text, not yet counted.
+    fresh: Vec<usize>,
     spans: Spans,
 }
 
@@ -175,6 +177,7 @@ impl Redactor {
         Self {
             needles: rules.builtin.then(Needles::new),
             counts: vec![0; BUILTIN_RULES.len() + user.len()],
+            fresh: Vec::new(),
             user,
             spans: Spans::default(),
         }
@@ -207,6 +210,7 @@ impl Redactor {
 
     /// Finds what must go.
     fn find(&mut self, state: &mut RedactState, text: &str) {
+        self.accept();
         self.spans.found.clear();
         self.spans.end = 0;
         if let Some(carry) = state.carry.take() {
@@ -229,9 +233,22 @@ impl Redactor {
         }
     }
 
+    /// The last text will not be sent: it comes again, and is counted then.
+    pub fn discard(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// The last text will be sent: what was taken out of it counts.
+    pub fn accept(&mut self) {
+        for rule in self.fresh.drain(..) {
+            self.counts[rule] += 1;
+        }
+    }
+
     /// How many secrets were taken out since the last call, by rule; rules without any are left
     /// out.
     pub fn take_counts(&mut self) -> BTreeMap<String, u64> {
+        self.accept();
         let names = BUILTIN_RULES.into_iter().map(str::to_owned);
         let names = names.chain(self.user.iter().map(|rule| rule.name.clone()));
         let mut taken = BTreeMap::new();
@@ -266,7 +283,7 @@ impl Redactor {
                 redacted.push_str("[redacted:");
                 redacted.push_str(name);
                 redacted.push(']');
-                self.counts[*rule] += 1;
+                self.fresh.push(*rule);
             }
             copied = range.end;
         }

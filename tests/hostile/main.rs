@@ -1,0 +1,9 @@
+//! Everything here is made to do harm: names, files, state, lines. Each test shows that it does none.
+
+mod growth;
+mod kept;
+mod machine;
+mod paths;
+mod state;
+#[path = "../fuzz/targets.rs"]
+mod targets;
