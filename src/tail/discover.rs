@@ -77,8 +77,12 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
         }
         .start();
     }
+    // A file that links lead to by several ways is one file: the shortest way is its name.
+    let rank = |found: &Found| (found.meta.key, found.path.iter().count());
+    walk.found
+        .sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.path.cmp(&b.path)));
+    walk.found.dedup_by(|a, b| a.meta.key == b.meta.key);
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
-    walk.found.dedup_by(|a, b| a.path == b.path);
     walk.directories.sort();
     walk.directories.dedup();
     if walk.unsaid > 0 {
@@ -344,6 +348,8 @@ pub(crate) fn is_compressed(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{Hash, Hasher};
+
     use super::*;
     use crate::config::Config;
     use crate::event::{FileKey, Offset};
@@ -382,10 +388,12 @@ mod tests {
 
         fn stat(&mut self, root: &Path, path: &Path) -> io::Result<Meta> {
             let is_file = path.extension().is_some() && root != path;
+            let mut hasher = std::hash::DefaultHasher::new();
+            path.hash(&mut hasher);
             Ok(Meta {
                 key: FileKey {
                     device: 1,
-                    inode: 1,
+                    inode: hasher.finish(),
                 },
                 kind: if is_file { Kind::File } else { Kind::Directory },
                 size: 0,

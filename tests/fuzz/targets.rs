@@ -17,11 +17,11 @@ use deploywatch::ship::rescue;
 use jiff::tz::TimeZone;
 
 /// A reader that holds its laws against some bytes, or panics.
-pub type Target = fn(&[u8]);
+pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the name of their folder in `corpus`.
 #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer names its one"))]
-pub const ALL: &[(&str, Target)] = &[
+pub(crate) const ALL: &[(&str, Target)] = &[
     ("lines", lines),
     ("records", records),
     ("timestamp", timestamp),
@@ -59,7 +59,7 @@ const SOURCES: [&str; 8] = [
 
 /// Every byte of a file belongs to one record, each event is text that may be sent, and what is
 /// there ends: read in one piece, and again in pieces of any size.
-pub fn lines(data: &[u8]) {
+pub(crate) fn lines(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else {
         return;
     };
@@ -71,7 +71,7 @@ pub fn lines(data: &[u8]) {
 
 /// The same for the CodeDeploy agents' own records, of both generations, and for its configuration
 /// and version file.
-pub fn records(data: &[u8]) {
+pub(crate) fn records(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else {
         return;
     };
@@ -149,7 +149,7 @@ fn zone(choice: u8) -> TimeZone {
 }
 
 /// Any text has a time that may be believed, or none; and the same text the same one.
-pub fn timestamp(data: &[u8]) {
+pub(crate) fn timestamp(data: &[u8]) {
     let rules = [
         Timestamp::Auto,
         Timestamp::EpochMillis,
@@ -180,7 +180,7 @@ pub fn timestamp(data: &[u8]) {
 
 /// What is taken out is counted, what stays stays in its order, a planted secret goes, wherever the
 /// line is cut.
-pub fn redact(data: &[u8]) {
+pub(crate) fn redact(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let rules = Redact {
         builtin: true,
@@ -216,7 +216,7 @@ pub fn redact(data: &[u8]) {
 }
 
 /// A configuration is taken, or refused with at least one mistake that says something.
-pub fn config(data: &[u8]) {
+pub(crate) fn config(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     match Config::parse(&[(PathBuf::from("a.toml"), text)]) {
         Ok((config, _notes)) => {
@@ -231,7 +231,7 @@ pub fn config(data: &[u8]) {
 }
 
 /// What is read as a checkpoint is written as the same one.
-pub fn checkpoint(data: &[u8]) {
+pub(crate) fn checkpoint(data: &[u8]) {
     if let Ok(known) = Checkpoint::decode(data) {
         assert_eq!(Checkpoint::decode(&known.encode()), Ok(known));
     }
@@ -242,7 +242,7 @@ pub fn checkpoint(data: &[u8]) {
 }
 
 /// What is read as a rescued segment is as long as it says, and written as the same one.
-pub fn rescue(data: &[u8]) {
+pub(crate) fn rescue(data: &[u8]) {
     if let Ok((segment, bytes)) = rescue::decode(data) {
         assert_eq!(segment.length, bytes.len() as u64);
         let again = rescue::decode(&rescue::encode(&segment, &bytes));

@@ -188,7 +188,7 @@ fn lived_in(config: &str, machine: &Machine) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn no_state_crashes_or_misleads(
