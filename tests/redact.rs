@@ -85,8 +85,8 @@ const PLANTED: [&str; 4] = [
 ];
 
 fn files_below(dir: &Path, into: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(dir).expect("a folder of the corpus") {
+        let path = entry.expect("an entry of it").path();
         match path.is_dir() {
             true => files_below(&path, into),
             false => into.push(path),
@@ -96,13 +96,13 @@ fn files_below(dir: &Path, into: &mut Vec<PathBuf>) {
 
 /// A log of the corpus, unpacked.
 fn text_of(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(path).expect("a file of the corpus");
     let mut plain = Vec::new();
     match path.extension().is_some_and(|end| end == "gz") {
         true => drop(
             flate2::read::GzDecoder::new(&*bytes)
                 .read_to_end(&mut plain)
-                .unwrap(),
+                .expect("a packed log"),
         ),
         false => plain = bytes,
     }

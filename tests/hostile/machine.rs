@@ -1,6 +1,8 @@
 //! A directory with log files in it, and the whole agent run over it in this process: real files,
 //! real state, and a directory where everything arrives.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
