@@ -64,6 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn our_memory_is_not_dumped() {
+        // After the call the kernel must say so; it is undone, for the other tests.
+        use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+        keep_memory_private().unwrap();
+        let behavior = dumpable_behavior().unwrap();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
     fn boot_time_is_read_from_its_line() {
         // The btime line must be found among others, and garbage be refused: shown by texts.
         let stat = "cpu  1 2 3\nintr 5 6\nctxt 1\nbtime 1763684000\nprocesses 9\n";
