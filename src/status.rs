@@ -306,3 +306,24 @@ pub struct MetricsStatus {
     /// Dimensions that this instance has no value for: sets with them are left out.
     pub without_value: Vec<String>,
 }
+
+impl SourceCounts {
+    /// Every number in it, for checks that hold for all.
+    pub fn all(&self) -> impl Iterator<Item = u64> + '_ {
+        let refused = &self.refused;
+        let maps = [&self.lost, &self.skipped, &self.redacted];
+        let single = [
+            self.events_delivered,
+            self.bytes_delivered,
+            self.split,
+            self.not_utf8,
+            self.undated,
+            refused.too_new,
+            refused.too_old,
+            refused.expired,
+            refused.invalid,
+        ];
+        let mapped = maps.into_iter().flat_map(|map| map.values().copied());
+        single.into_iter().chain(mapped)
+    }
+}

@@ -1,6 +1,8 @@
 //! Redaction from outside: real CodeDeploy logs with planted secrets, and lines made to be slow.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -72,6 +74,68 @@ fn planted_secrets_of_real_logs_go_and_nothing_else() {
         ]
     );
     assert!(counts.values().all(|&count: &u64| count > 0));
+}
+
+/// What was planted in the corpus, each in a form of its own.
+const PLANTED: [&str; 4] = [
+    "hunter2",
+    "AKIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI",
+    "eyJhbGciOiJIUzI1NiJ9",
+];
+
+fn files_below(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a folder of the corpus") {
+        let path = entry.expect("an entry of it").path();
+        match path.is_dir() {
+            true => files_below(&path, into),
+            false => into.push(path),
+        }
+    }
+}
+
+/// A log of the corpus, unpacked.
+fn text_of(path: &Path) -> String {
+    let bytes = std::fs::read(path).expect("a file of the corpus");
+    let mut plain = Vec::new();
+    match path.extension().is_some_and(|end| end == "gz") {
+        true => drop(
+            flate2::read::GzDecoder::new(&*bytes)
+                .read_to_end(&mut plain)
+                .expect("a packed log"),
+        ),
+        false => plain = bytes,
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+#[test]
+fn in_the_whole_corpus_planted_secrets_go_and_nothing_else() {
+    // Of every log in the corpus exactly the lines with a planted secret change, and none keeps
+    // it: in all files of both generations.
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut files = Vec::new();
+    for generation in ["1.x", "2.x", "heads"] {
+        files_below(&corpus.join(generation), &mut files);
+    }
+    let mut with_secrets = 0;
+    for path in &files {
+        let log = text_of(path);
+        let has_secret = |line: &str| PLANTED.iter().any(|secret| line.contains(secret));
+        let (changed, _) = changed_lines(&log);
+        let want: Vec<_> = log.lines().filter(|line| has_secret(line)).collect();
+        let lines: Vec<_> = changed.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, want, "{}", path.display());
+        for (_, redacted) in &changed {
+            assert!(!has_secret(redacted), "{}: {redacted}", path.display());
+        }
+        with_secrets += usize::from(!want.is_empty());
+    }
+    assert!(
+        files.len() > 40 && with_secrets > 5,
+        "{} files, {with_secrets} with secrets",
+        files.len()
+    );
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use crate::nobody::{AllMetrics, NoAlarms, NoEvents, NoProcesses};
 use deploywatch::agent::{Agent, Edges, Host, Next};
 use deploywatch::config::{Config, Identity};
 use deploywatch::event::Now;
 use deploywatch::os::files::OsFiles;
 use deploywatch::os::store::OsStore;
 use deploywatch::ports::{
-    Accepted, CallId, Hints, LogAnswer, LogCall, LogService, MetricAnswer, MetricCall,
-    MetricService, Process, Processes, Watch,
+    Accepted, CallId, Hints, LogAnswer, LogCall, LogService, MetricCall, Watch,
 };
 use jiff::tz::TimeZone;
 
@@ -155,7 +155,7 @@ struct World {
     store: OsStore,
     watch: Quiet,
     service: Taker,
-    metrics: Calm,
+    metrics: AllMetrics,
     now: Now,
 }
 
@@ -165,7 +165,8 @@ impl World {
             .expect("the configuration is right");
         let mut files = OsFiles::new();
         let mut store = OsStore::open(&place.path("state")).expect("the store can be opened");
-        let (mut watch, mut service, mut metrics) = (Quiet, Taker::default(), Calm::default());
+        let (mut watch, mut service, mut metrics) =
+            (Quiet, Taker::default(), AllMetrics::default());
         let host = Host {
             zone: TimeZone::UTC,
             boot_ms: None,
@@ -181,14 +182,17 @@ impl World {
             watch: &mut watch,
             logs: &mut service,
             metrics: &mut metrics,
-            processes: &mut Nobody,
+            events: &mut NoEvents,
+            alarms: &mut NoAlarms,
+            processes: &mut NoProcesses,
         };
         let mut agent =
             Agent::start(config, host, 1, &mut edges, now).expect("the agent can start");
-        agent.learn(Identity {
+        let identity = Identity {
             instance_id: Some("i-0123456789abcdef0".to_owned()),
             ..Identity::default()
-        });
+        };
+        agent.learn(identity, now);
         Self {
             agent,
             files,
@@ -208,7 +212,9 @@ impl World {
             watch: &mut self.watch,
             logs: &mut self.service,
             metrics: &mut self.metrics,
-            processes: &mut Nobody,
+            events: &mut NoEvents,
+            alarms: &mut NoAlarms,
+            processes: &mut NoProcesses,
         };
         let next = self.agent.step(&mut edges, self.now);
         let pause_ms = match next {
@@ -263,31 +269,6 @@ impl Watch for Quiet {
 
     fn take(&mut self) -> Hints {
         Hints::default()
-    }
-}
-
-/// A machine without processes.
-struct Nobody;
-
-impl Processes for Nobody {
-    fn process(&mut self, _: u32) -> io::Result<Option<Process>> {
-        Ok(None)
-    }
-}
-
-/// A metric service that takes everything.
-#[derive(Default)]
-struct Calm {
-    answers: VecDeque<MetricAnswer>,
-}
-
-impl MetricService for Calm {
-    fn submit(&mut self, id: CallId, _: MetricCall) {
-        self.answers.push_back(MetricAnswer { id, result: Ok(()) });
-    }
-
-    fn answer(&mut self) -> Option<MetricAnswer> {
-        self.answers.pop_front()
     }
 }
 

@@ -16,6 +16,8 @@
 mod baseline;
 mod callgrind;
 mod drain;
+#[path = "../../tests/support/nobody.rs"]
+mod nobody;
 mod parts;
 mod text;
 

@@ -1,6 +1,7 @@
 //! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
 //! in which its records are read, parsed and batched.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span};
@@ -18,8 +19,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// its newline, and room to see where the next record begins.
 const CHUNK_BYTES_MAX: usize = 1_048_576 + 64 * 1024;
 
-/// How far back the date of a line is looked for that was cut by a restart.
-const LEADING_BYTES: usize = 512;
+/// How far back it is looked, after a restart, for the date of a line that it cut, and for the
+/// beginning of a secret: the longest private key has half of it.
+const LEADING_BYTES: usize = 64 * 1024;
 
 /// Raw bytes one turn reads at most: about two full batches.
 const TURN_BYTES_MAX: usize = 2 * 1_048_576;
@@ -34,6 +36,8 @@ pub(super) struct Lane {
     origin: Arc<FileOrigin>,
     /// Who listens to its records.
     ear: Ear,
+    /// Why it is not read any more: its text met a bug of ours.
+    pub(super) quarantine: Option<String>,
     /// When bytes were first seen that are not settled yet.
     pub(super) behind_since_ms: Option<i64>,
 }
@@ -49,13 +53,15 @@ impl Lane {
             memory: None,
             origin: Arc::new(origin),
             ear,
+            quarantine: None,
             behind_since_ms: None,
         }
     }
 
-    /// After a reload the names may be others, and others may listen.
+    /// After a reload the names may be others, and others may listen, by other rules.
     pub(super) fn reload(&mut self, ear: Ear) {
         self.target = None;
+        self.quarantine = None;
         self.ear = ear;
     }
 
@@ -73,6 +79,8 @@ enum Pass {
     Wait(u64),
     /// The batches are full.
     Full,
+    /// The parser failed at the next record.
+    Failed,
 }
 
 impl Agent {
@@ -121,12 +129,12 @@ impl Agent {
             share = share.saturating_sub(consumed);
             *budget = budget.saturating_sub(consumed);
             match pass {
+                Pass::Failed => return self.quarantine(id),
                 Pass::Full => return self.blocked.push(id),
                 Pass::Wait(quiet_ms) => {
-                    let quiet_so_far = if let Ending::Quiet(ms) = ending {
-                        ms
-                    } else {
-                        0
+                    let quiet_so_far = match ending {
+                        Ending::Quiet(ms) => ms,
+                        Ending::More | Ending::Final => 0,
                     };
                     let wait_ms = quiet_ms.saturating_sub(quiet_so_far).max(1);
                     return self.tail.look_again_at(id, now.mono_ms + wait_ms);
@@ -209,7 +217,7 @@ impl Agent {
             now,
         };
         let mut skipped = Vec::new();
-        let (consumed, pass) = take(&mut taker, parser, memory, &chunk, &mut skipped);
+        let (consumed, pass) = take_or_fail(&mut taker, parser, memory, &chunk, &mut skipped);
         let heard = taker.listener.heard;
         if self.ledger.read(id) != Some(file.read) {
             // The content was cut back to a shorter copy.
@@ -228,6 +236,22 @@ impl Agent {
         }
         self.tail.heard(id, heard);
         (consumed, pass)
+    }
+
+    /// Leaves a file alone whose text makes the parser fail: it would again, and take everything
+    /// else with it. What is read stays; nothing is settled, so a restart tries again.
+    fn quarantine(&mut self, id: FileId) {
+        let (Some(file), Some(lane)) = (self.tail.file(id), self.lanes.get_mut(&id)) else {
+            return;
+        };
+        let path = file.path.display();
+        let at = file.read.0;
+        tracing::error!(%path, at, "a bug of deploywatch: a file's text makes it fail, the file is left alone until a restart");
+        let words = format!(
+            "quarantined at byte {at}: its text made deploywatch fail; it is left alone until a \
+             reload or restart; please report it"
+        );
+        lane.quarantine = Some(words);
     }
 
     /// Everything there is of a file has been read.
@@ -257,10 +281,13 @@ impl Agent {
         }
     }
 
-    /// The file's target, if all it is named after is known.
+    /// The file's target, if all it is named after is known; none for a file that is left alone.
     fn target_of(&mut self, id: FileId) -> Option<TargetId> {
         let file = self.tail.file(id)?;
         let lane = self.lanes.get_mut(&id)?;
+        if lane.quarantine.is_some() {
+            return None;
+        }
         if lane.target.is_none() {
             let layout = self.discovery.layout();
             match names::target(&file.source, &file.family, &self.identity, layout) {
@@ -306,6 +333,34 @@ impl Listener<'_> {
     }
 }
 
+/// How far a pass has come, kept outside of what may fail.
+#[derive(Default)]
+struct Progress {
+    at: usize,
+    is_parsing: bool,
+}
+
+/// Takes records; a failure of the parser, and of nothing else, is the file's own.
+fn take_or_fail(
+    taker: &mut Taker<'_>,
+    parser: &mut Parser,
+    memory: &mut Memory,
+    chunk: &Chunk<'_>,
+    skipped: &mut Vec<(Ack, Skip, u64)>,
+) -> (usize, Pass) {
+    let mut progress = Progress::default();
+    // What the parser leaves half done belongs to the record it was at: its scratch memory is
+    // cleared at the next one, and the file's memory is only changed by `Parser::take`.
+    let pass = catch_unwind(AssertUnwindSafe(|| {
+        take(taker, parser, memory, chunk, skipped, &mut progress)
+    }));
+    match pass {
+        Ok(pass) => (progress.at, pass),
+        Err(_) if progress.is_parsing => (progress.at, Pass::Failed),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
 /// Takes one record after the other until the chunk, or the room, is used up.
 fn take(
     taker: &mut Taker<'_>,
@@ -313,21 +368,24 @@ fn take(
     memory: &mut Memory,
     chunk: &Chunk<'_>,
     skipped: &mut Vec<(Ack, Skip, u64)>,
-) -> (usize, Pass) {
-    let mut at = 0;
+    progress: &mut Progress,
+) -> Pass {
     loop {
         taker.listener.place.part = match memory.is_inside_line() {
             true => Part::Further,
             false => Part::First,
         };
-        let taken: Taken = match parser.next(memory, chunk, at, taker.now) {
+        progress.is_parsing = true;
+        let next = parser.next(memory, chunk, progress.at, taker.now);
+        progress.is_parsing = false;
+        let taken: Taken = match next {
             Next::Event(event, taken) => {
                 taker.listener.hear(&event, taker.now);
                 let push = taker
                     .shipper
                     .push(taker.target, event, taker.origin, taker.now);
                 if let Push::Full(_event) = push {
-                    return (at, Pass::Full);
+                    return Pass::Full;
                 }
                 taken
             }
@@ -341,10 +399,13 @@ fn take(
                 skipped.push((ack, reason, taken.bytes as u64));
                 taken
             }
-            Next::Incomplete(None) => return (at, Pass::Taken),
-            Next::Incomplete(Some(quiet_ms)) => return (at, Pass::Wait(quiet_ms)),
+            Next::Incomplete(None) => return Pass::Taken,
+            Next::Incomplete(Some(quiet_ms)) => return Pass::Wait(quiet_ms),
         };
-        at += taken.bytes;
+        progress.at += taken.bytes;
         parser.take(memory, taken);
     }
 }
+
+#[cfg(test)]
+mod tests;

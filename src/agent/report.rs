@@ -55,6 +55,11 @@ impl Agent {
             Some(format!("{} cannot be read: {why}", file.path.display()))
         });
         problems.extend(unreadable);
+        let quarantined = self.tail.files().filter_map(|file| {
+            let why = self.lanes.get(&file.id)?.quarantine.as_ref()?;
+            Some(format!("{} is {why}", file.path.display()))
+        });
+        problems.extend(quarantined);
         problems.extend(self.keeper.trouble.clone());
         if !self.nameless.is_empty() {
             problems.push(format!(
@@ -91,10 +96,13 @@ impl Agent {
             lag_seconds: behind_ms.map_or(0, |since| {
                 now.wall_ms.saturating_sub(since).max(0).unsigned_abs() / 1000
             }),
-            state: file.state(match self.nameless.contains(&file.id) {
-                true => Naming::Waiting,
-                false => Naming::Named,
-            }),
+            state: match lane.and_then(|lane| lane.quarantine.as_ref()) {
+                Some(why) => format!("unreadable: {why}"),
+                None => file.state(match self.nameless.contains(&file.id) {
+                    true => Naming::Waiting,
+                    false => Naming::Named,
+                }),
+            },
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) enum Ambient {
     /// Environment variables and the AWS profile files, then container or instance role.
     Process,
     /// This provider and nothing else, so that a developer's own account stays out of tests.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Keys(aws_credential_types::provider::SharedCredentialsProvider),
     /// The instance's role and nothing else.
     #[cfg(test)]
@@ -96,7 +96,15 @@ impl Settings {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let metadata = match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             _ if disabled => Metadata::Disabled,
-            Some(url) => Metadata::At(url),
+            Some(url) if super::http::is_near_url(&url) => Metadata::At(url),
+            Some(url) => {
+                tracing::error!(
+                    %url,
+                    "AWS_EC2_METADATA_SERVICE_ENDPOINT is no link-local address: a host elsewhere \
+                     could hand out credentials; it is not asked"
+                );
+                Metadata::Usual
+            }
             None => Metadata::Usual,
         };
         let machine = match &metadata {
@@ -321,7 +329,7 @@ impl Gateway {
                     .build()
                     .await,
             ),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Ambient::Keys(keys) => loader.credentials_provider(keys.clone()),
             #[cfg(test)]
             Ambient::Role => loader.credentials_provider(

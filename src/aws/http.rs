@@ -2,8 +2,9 @@
 //!
 //! Plain `http` requests to this machine and to link-local addresses (instance metadata, container
 //! credentials) go straight and know nothing of TLS or proxies: a proxy must never see a
-//! metadata token. Everything else goes through rustls with ring and honours `HTTPS_PROXY`,
-//! `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. The secure road, whose 145 certificates cost memory,
+//! metadata token. To anybody else plain `http` is refused, wherever the address came from.
+//! `https` goes through rustls with ring, always verifies (there is no switch), and honours
+//! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. No redirect is followed. The secure road, whose 145 certificates cost memory,
 //! is built when the first request needs it. No answer may be longer than [`ANSWER_BYTES_MAX`].
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use aws_smithy_runtime_api::client::http::{
     SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
@@ -46,7 +48,6 @@ pub(crate) fn client(ca_bundle: Option<&Path>) -> io::Result<SharedHttpClient> {
     }
     Ok(SharedHttpClient::new(Client {
         trust: Arc::new(trust),
-        proxied: proxy_in_environment(),
         roads: Mutex::new(HashMap::new()),
     }))
 }
@@ -55,7 +56,6 @@ pub(crate) fn client(ca_bundle: Option<&Path>) -> io::Result<SharedHttpClient> {
 #[derive(Debug)]
 struct Client {
     trust: Arc<TrustStore>,
-    proxied: bool,
     roads: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
 
@@ -76,7 +76,6 @@ impl HttpClient for Client {
                 SharedHttpConnector::new(Roads {
                     settings: settings.clone(),
                     trust: Arc::clone(&self.trust),
-                    proxied: self.proxied,
                     plain: OnceLock::new(),
                     secure: OnceLock::new(),
                 })
@@ -90,16 +89,19 @@ impl HttpClient for Client {
 struct Roads {
     settings: HttpConnectorSettings,
     trust: Arc<TrustStore>,
-    proxied: bool,
     plain: OnceLock<Connector>,
     secure: OnceLock<Connector>,
 }
 
 impl HttpConnector for Roads {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let road = match road_for(request.uri(), self.proxied) {
+        let road = match road_for(request.uri()) {
             Road::Plain => self.plain.get_or_init(|| self.builder().build_http()),
             Road::Secure => self.secure.get_or_init(|| self.build_secure()),
+            Road::Refused => {
+                let words = "http would go over the network in the clear: only https is used";
+                return HttpConnectorFuture::ready(Err(ConnectorError::user(words.into())));
+            }
         };
         let answer = road.call(request);
         HttpConnectorFuture::new(async move { answer.await.map(bounded) })
@@ -130,17 +132,20 @@ impl Roads {
 enum Road {
     Plain,
     Secure,
+    Refused,
 }
 
-fn road_for(uri: &str, proxied: bool) -> Road {
-    let Some(rest) = uri.strip_prefix("http://") else {
-        return Road::Secure;
-    };
-    if !proxied || is_near(host_of(rest)) {
-        Road::Plain
-    } else {
-        Road::Secure
+fn road_for(uri: &str) -> Road {
+    match uri.strip_prefix("http://") {
+        Some(rest) if is_near(host_of(rest)) => Road::Plain,
+        Some(_) => Road::Refused,
+        None => Road::Secure,
     }
+}
+
+/// Whether instance metadata may be asked for here: only where this machine alone can answer.
+pub(crate) fn is_near_url(url: &str) -> bool {
+    is_url(url) && road_for(url) == Road::Plain
 }
 
 /// Whether this can be an endpoint. The SDK would only find out at each call, and quote the whole
@@ -175,13 +180,7 @@ fn is_near(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
 }
 
-fn proxy_in_environment() -> bool {
-    ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
-}
-
-fn bounded(response: HttpResponse) -> HttpResponse {
+pub(crate) fn bounded(response: HttpResponse) -> HttpResponse {
     response.map(|body| SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES_MAX)))
 }
 
@@ -225,8 +224,8 @@ const END: &str = "-----END CERTIFICATE-----";
 mod tests {
     use super::*;
 
-    /// Metadata and container credentials never go through a proxy, this machine neither;
-    /// everything else does when there is one, and https always has a road that can.
+    /// Metadata and container credentials never go through a proxy, this machine neither; https
+    /// always has a road that can; http to anybody else has none.
     #[test]
     fn keeps_proxies_away_from_metadata() {
         let near = [
@@ -240,7 +239,7 @@ mod tests {
             "http://LocalHost/x?y=http://a",
         ];
         for uri in near {
-            assert_eq!(road_for(uri, true), Road::Plain, "{uri}");
+            assert_eq!(road_for(uri), Road::Plain, "{uri}");
         }
         let far = [
             "http://logs.example.com/",
@@ -250,10 +249,9 @@ mod tests {
             "http://8.8.8.8/127.0.0.1",
         ];
         for uri in far {
-            assert_eq!(road_for(uri, true), Road::Secure, "{uri}");
-            assert_eq!(road_for(uri, false), Road::Plain, "{uri}");
+            assert_eq!(road_for(uri), Road::Refused, "{uri}");
         }
-        assert_eq!(road_for("https://127.0.0.1/", false), Road::Secure);
+        assert_eq!(road_for("https://127.0.0.1/"), Road::Secure);
     }
 
     /// Endpoints that the SDK would stumble over at each call are refused at once.

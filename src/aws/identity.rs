@@ -32,7 +32,7 @@ const TRIES_OFF_EC2: u32 = 2;
 const TRIES_PER_WARNING: u32 = 30;
 
 /// Longest value that is believed. Tag values have at most 256 characters.
-const VALUE_BYTES_MAX: usize = 1_024;
+pub(crate) const VALUE_BYTES_MAX: usize = 1_024;
 
 /// Where the instance's Auto Scaling group stands among its tags.
 const ASG_TAG: &str = "aws:autoscaling:groupName";
@@ -274,9 +274,9 @@ fn optional(answer: Result<String, Obstacle>) -> Result<Option<String>, String> 
 }
 
 /// Instance id, region, account id.
-type Document = (Option<String>, Option<String>, Option<String>);
+pub(crate) type Document = (Option<String>, Option<String>, Option<String>);
 
-fn parse_document(text: &str) -> Result<Document, String> {
+pub(crate) fn parse_document(text: &str) -> Result<Document, String> {
     let document: serde_json::Value =
         serde_json::from_str(text).map_err(|_| "the identity document is not JSON".to_owned())?;
     let field = |name: &str| {

@@ -14,11 +14,14 @@
 //! - Nothing that could be a credential is logged or passed on.
 //! - The thread's death is visible: [`CloudWatchLogs::is_running`].
 
+mod alarm_fields;
 mod alarms;
 mod client;
 mod clock_skew;
 mod errors;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gzip;
 mod http;
 mod identity;

@@ -7,9 +7,10 @@ use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
 use crate::aws::{
-    self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed,
+    self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge,
+    IdentityFeed,
 };
-use crate::config::{Config, Sink};
+use crate::config::{Config, HardLinks, Sink, Source};
 use crate::directory::{DirectoryEvents, DirectoryMetrics, DirectorySink};
 use crate::os::files::OsFiles;
 use crate::os::log::LogHandle;
@@ -86,6 +87,10 @@ pub fn run(config_path: Option<&Path>, until: Until) -> anyhow::Result<ExitCode>
         }
     };
     let log = crate::os::log::start(config.agent.log_level).context("failed to start logging")?;
+    crate::os::log::tell_panics_by_place();
+    if let Err(error) = host::keep_memory_private() {
+        tracing::warn!(%error, "a core dump of this process would hold credentials");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "deploywatch starts");
     for note in &notes {
         tracing::warn!("{note}");
@@ -140,9 +145,11 @@ impl Process {
         };
         let status = open_status(&config, &waker);
         let watch = NotifyWatch::new(waker.callback());
+        let mut files = OsFiles::new();
+        files.accept_hard_links(hard_link_roots(&config));
         Ok(Self {
             config_path,
-            files: OsFiles::new(),
+            files,
             store,
             watch,
             out,
@@ -269,6 +276,7 @@ impl Process {
                     );
                 }
                 self.log.set_level(config.agent.log_level);
+                self.files.accept_hard_links(hard_link_roots(&config));
                 self.config = config.clone();
                 agent.reload(config, &mut self.edges(), clock::now());
                 tracing::info!("configuration reloaded");
@@ -305,6 +313,14 @@ fn code_of_drain(status: &Status, stops: u32) -> ExitCode {
         true => ExitCode::Incomplete,
         false => ExitCode::Ok,
     }
+}
+
+/// Below which directories files may have names that others gave them.
+fn hard_link_roots(config: &Config) -> Vec<PathBuf> {
+    let allowed = |source: &&Source| source.hard_links == HardLinks::Allow;
+    let sources = config.all_sources().filter(allowed);
+    let patterns = sources.flat_map(|source| &source.paths);
+    patterns.map(|pattern| pattern.root.clone()).collect()
 }
 
 fn open_status(config: &Config, waker: &Waker) -> Option<StatusSocket> {

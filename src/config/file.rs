@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::alarm::{Around, alarms};
 use super::events::events;
 use super::metric::{BuiltinMetric, Surroundings, metrics};
-use super::mistake::{Mistake, Note, Report};
+use super::mistake::{Mistake, Note, Problem, Report};
 use super::section::Section;
 use super::source::{Shipping, builtin_source, user_source};
 use super::tree::Table;
@@ -152,6 +152,13 @@ fn logs(mut section: Section<'_>) -> (LogsConfig, Shipping) {
         value::duration(node, "100ms", "1m")
     });
     let shipping = Shipping::default().overridden_by(&mut section);
+    if let Some(place) = section.place_of("redact")
+        && !shipping.redact.builtin
+    {
+        let what = "one word here would send the secrets of every source";
+        let remedy = "write redact = \"off\" in each source it is meant for";
+        section.complain("redact", place, Problem::new(what, remedy));
+    }
     section.finish(&[
         ("group", "remove it: every source has its own group"),
         ("stream", "remove it: every source has its own stream"),

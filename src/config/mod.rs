@@ -35,7 +35,7 @@ use alarm::AlarmsConfig;
 use events::EventsConfig;
 use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
-pub use pattern::{Component, PathPattern, PatternError};
+pub use pattern::{Component, Fit, PathPattern, PatternError};
 use template::{Template, Variable};
 
 /// Longest message an event may have, in bytes: a request's 1,048,576 less 26 for the event
@@ -217,8 +217,20 @@ pub struct Source {
     pub redact: Redact,
     /// Remove ANSI escape sequences.
     pub strip_ansi: bool,
+    /// Whether files are read that others than their owner could have linked to.
+    pub hard_links: HardLinks,
     /// Longest message in bytes; a longer record is split. Default 1,048,550.
     pub event_bytes_max: usize,
+}
+
+/// What becomes of a file with several names, in a directory where others than the file's owner
+/// (and root) can write: they may have linked a file there that they cannot read themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HardLinks {
+    /// It is not read, and `status` says so (default).
+    Refuse,
+    /// It is read. Holds for the whole literal directory that the source's patterns begin with.
+    Allow,
 }
 
 /// Where to begin in a file that is there at the very first start. Files born later are read

@@ -36,6 +36,17 @@ pub enum Component {
     Name(GlobMatcher),
 }
 
+/// How a path fits a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is one of those meant.
+    Whole,
+    /// It may be a directory on the way to them.
+    Beginning,
+    /// Neither.
+    Not,
+}
+
 /// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
@@ -159,7 +170,42 @@ impl PathPattern {
                 _ => return false,
             }
         }
-        matches_names(&self.components, &names)
+        self.fit(names) == Fit::Whole
+    }
+
+    /// How the names of a path below the root fit. One look at each component for each name, so
+    /// that no path, however many `**` there are, takes long.
+    pub fn fit<'n>(&self, names: impl IntoIterator<Item = &'n OsStr>) -> Fit {
+        // Which components may come next: all ways to match are followed at once.
+        let mut next = vec![false; self.components.len() + 1];
+        next[0] = true;
+        self.skip_directories(&mut next);
+        for name in names {
+            let mut after = vec![false; next.len()];
+            for (at, component) in self.components.iter().enumerate() {
+                match component {
+                    _ if !next[at] => {}
+                    Component::AnyDirectories => after[at] = true,
+                    Component::Name(glob) => after[at + 1] |= glob.is_match(name),
+                }
+            }
+            self.skip_directories(&mut after);
+            next = after;
+        }
+        match (next.last(), next.contains(&true)) {
+            (Some(true), _) => Fit::Whole,
+            (_, true) => Fit::Beginning,
+            _ => Fit::Not,
+        }
+    }
+
+    /// `**` may stand for no directory.
+    fn skip_directories(&self, next: &mut [bool]) {
+        for (at, component) in self.components.iter().enumerate() {
+            if next[at] && matches!(component, Component::AnyDirectories) {
+                next[at + 1] = true;
+            }
+        }
     }
 
     fn check_width(&self) -> Result<(), PatternError> {
@@ -252,19 +298,6 @@ fn push_component(components: &mut Vec<Component>, part: &str) -> Result<(), Pat
     Ok(())
 }
 
-fn matches_names(components: &[Component], names: &[&OsStr]) -> bool {
-    match components.split_first() {
-        None => names.is_empty(),
-        Some((Component::AnyDirectories, rest)) => {
-            (0..=names.len()).any(|skipped| matches_names(rest, &names[skipped..]))
-        }
-        Some((Component::Name(glob), rest)) => match names.split_first() {
-            Some((name, names)) => glob.is_match(name) && matches_names(rest, names),
-            None => false,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -350,6 +383,16 @@ mod tests {
         assert!(!pattern.matches(Path::new("/opt/ab/d-1/logs/x.log")));
         assert!(PathPattern::from_parts(Path::new("/opt"), &["**"]).is_err());
         assert!(PathPattern::from_parts(Path::new("/opt"), &[]).is_err());
+    }
+
+    /// Many `**` and a path that fits nearly everywhere cost no more than their product: shown by
+    /// one that would take longer than the universe is old, were each way tried by itself.
+    #[test]
+    fn many_stars_are_answered() {
+        let pattern = PathPattern::parse(&format!("/r{}/x", "/**/a".repeat(60))).unwrap();
+        let path = format!("/r{}", "/a".repeat(200));
+        assert!(!pattern.matches(Path::new(&path)));
+        assert!(pattern.matches(Path::new(&format!("{path}/x"))));
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use super::section::Section;
 use super::template::Template;
 use super::tree::{Node, Value};
 use super::value;
-use super::{Builtin, EVENT_BYTES_MAX, Multiline, Redact, Source, Start, Timestamp};
+use super::{Builtin, EVENT_BYTES_MAX, HardLinks, Multiline, Redact, Source, Start, Timestamp};
 use crate::ports::GroupOptions;
 
 /// Shortest limit for an event: below it every stack trace would fall to pieces.
@@ -118,6 +118,12 @@ pub(super) fn user_source(
     );
     let timestamp = section.read("timestamp", record::timestamp);
     let multiline = section.read("multiline", record::multiline);
+    let hard_links = section.read("hard_links", |node| {
+        value::choice(
+            node,
+            &[("refuse", HardLinks::Refuse), ("allow", HardLinks::Allow)],
+        )
+    });
     let common = Common::read(&mut section, defaults);
     section.finish(&[
         ("path", "write paths = [\"…\"]"),
@@ -131,6 +137,7 @@ pub(super) fn user_source(
         exclude: exclude.unwrap_or_default(),
         timestamp: timestamp.unwrap_or(Timestamp::Auto),
         multiline: multiline.unwrap_or(Multiline::None),
+        hard_links: hard_links.unwrap_or(HardLinks::Refuse),
         ..source
     })
 }
@@ -154,6 +161,10 @@ pub(super) fn builtin_source(
     section.finish(&[
         ("paths", layout),
         ("exclude", layout),
+        (
+            "hard_links",
+            "remove it: the CodeDeploy agent links no files",
+        ),
         ("timestamp", format),
         ("multiline", format),
     ]);
@@ -216,6 +227,7 @@ impl Common {
             exclude_lines: self.exclude_lines,
             redact: self.shipping.redact,
             strip_ansi: self.shipping.strip_ansi,
+            hard_links: HardLinks::Refuse,
             event_bytes_max: self.shipping.event_bytes_max,
         }
     }

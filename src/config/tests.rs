@@ -127,6 +127,7 @@ fn every_key_arrives() {
         redact = "off"
         redact_rules = [{ name = "pin", pattern = "pin" }]
         strip_ansi = true
+        hard_links = "allow"
         event_bytes_max = 262144
         [[source]]
         name = "off"
@@ -180,6 +181,8 @@ fn every_key_arrives() {
     assert_eq!(rules, ["card", "pin"]);
     assert!(!app.redact.builtin && app.strip_ansi);
     assert_eq!(app.event_bytes_max, 262_144);
+    assert_eq!(app.hard_links, HardLinks::Allow);
+    assert_eq!(scripts.hard_links, HardLinks::Refuse);
 }
 
 /// Every way to write a timestamp and a multi-line rule is understood: shown by their debug

@@ -55,6 +55,11 @@ impl Root {
         Ok(Self { path, fd })
     }
 
+    /// As it was given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What of `path` lies below the root.
     pub(crate) fn below<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
         path.strip_prefix(&self.path)
@@ -94,6 +99,25 @@ impl Resolver {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
     }
+
+    /// Finds what `below` leads to, and the directory its last name really stands in: who may write
+    /// there decides what that name means. Always by the walk, which alone knows.
+    pub(crate) fn find_in_directory(&self, root: &Root, below: &Path) -> io::Result<InDirectory> {
+        let mut way = Way::new(root, below)?;
+        let found = way.walk(OFlags::PATH | OFlags::CLOEXEC)?;
+        Ok(InDirectory {
+            found: rustix::fs::fstat(&found)?,
+            directory: rustix::fs::fstat(way.here())?,
+        })
+    }
+}
+
+/// A thing and the directory it was found in.
+pub(crate) struct InDirectory {
+    /// The thing.
+    pub(crate) found: Stat,
+    /// The directory.
+    pub(crate) directory: Stat,
 }
 
 fn ask_kernel(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -115,40 +139,53 @@ struct Way<'r> {
 }
 
 fn walk(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mut way = Way {
-        root,
-        entered: Vec::new(),
-        ahead: Vec::new(),
-        links: 0,
-    };
-    way.push(below)?;
-    let unfollowed = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    loop {
-        let Some(name) = way.ahead.pop() else {
-            return rustix::fs::openat(way.here(), ".", flags, Mode::empty());
+    Way::new(root, below)?.walk(flags)
+}
+
+impl<'r> Way<'r> {
+    fn new(root: &'r Root, below: &Path) -> rustix::io::Result<Self> {
+        let mut way = Self {
+            root,
+            entered: Vec::new(),
+            ahead: Vec::new(),
+            links: 0,
         };
-        if name == ".." {
-            way.entered.pop().ok_or(Errno::XDEV)?;
-            continue;
-        }
-        let found =
-            rustix::fs::openat(way.here(), &name, OFlags::PATH | unfollowed, Mode::empty())?;
-        match file_type(&rustix::fs::fstat(&found)?) {
-            FileType::Symlink => way.follow(&found)?,
-            FileType::Directory if way.entered.len() < DEPTH_MAX => way.entered.push(found),
-            FileType::Directory => return Err(Errno::LOOP),
-            _ if !way.ahead.is_empty() || flags.contains(OFlags::DIRECTORY) => {
-                return Err(Errno::NOTDIR);
+        way.push(below)?;
+        Ok(way)
+    }
+
+    fn walk(&mut self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let unfollowed = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let Some(name) = self.ahead.pop() else {
+                return rustix::fs::openat(self.here(), ".", flags, Mode::empty());
+            };
+            if name == ".." {
+                self.entered.pop().ok_or(Errno::XDEV)?;
+                continue;
             }
-            _ if flags.contains(OFlags::PATH) => return Ok(found),
-            _ => {
-                return rustix::fs::openat(way.here(), &name, flags | unfollowed, Mode::empty());
+            let found =
+                rustix::fs::openat(self.here(), &name, OFlags::PATH | unfollowed, Mode::empty())?;
+            match file_type(&rustix::fs::fstat(&found)?) {
+                FileType::Symlink => self.follow(&found)?,
+                FileType::Directory if self.entered.len() < DEPTH_MAX => self.entered.push(found),
+                FileType::Directory => return Err(Errno::LOOP),
+                _ if !self.ahead.is_empty() || flags.contains(OFlags::DIRECTORY) => {
+                    return Err(Errno::NOTDIR);
+                }
+                _ if flags.contains(OFlags::PATH) => return Ok(found),
+                _ => {
+                    return rustix::fs::openat(
+                        self.here(),
+                        &name,
+                        flags | unfollowed,
+                        Mode::empty(),
+                    );
+                }
             }
         }
     }
-}
 
-impl Way<'_> {
     fn here(&self) -> BorrowedFd<'_> {
         self.entered
             .last()

@@ -2,18 +2,24 @@
 //!
 //! Every path is resolved below its root by `beneath.rs`, so no link leads out of what the
 //! user named. A thing is looked at (`O_PATH`, which has no side effect on a FIFO or a device)
-//! before it is opened, and looked at again after; only regular files are kept. They are opened
-//! without blocking, without becoming anyone's terminal, and without touching the access time
-//! where we may ask for that.
+//! and that very thing is then opened, so nothing can be put in its place meanwhile; only regular
+//! files on real file systems are. They are opened without blocking, without becoming anyone's
+//! terminal, and without touching the access time where we may ask for that.
+//!
+//! A file with a second name can be one that someone else put into a watched directory, to have us
+//! read for him what he may not. It is opened only where nobody but its owner and root could have
+//! done that, or where the user says so: [`OsFiles::accept_hard_links`].
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, OFlags};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::beneath::{Method, Resolver, Root};
@@ -23,6 +29,30 @@ use crate::ports::{FileKey, Files, Handle, Kind, Meta};
 /// Names read from one directory; more is an error. A log directory of this size is a mistake, and
 /// listing it again and again would not be invisible.
 pub const NAMES_MAX: usize = 100_000;
+
+/// Bytes of the names read from one directory; more is an error, too.
+pub const NAMES_BYTES_MAX: usize = 8 << 20;
+
+/// Bits of a mode that let others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// File systems whose files the kernel makes up as they are read (`linux/magic.h`): what they say
+/// is no log and may have no end. `/proc`, `/sys`, and what is mounted below them.
+const MADE_UP: [u64; 13] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0x6165_676c, // pstore
+    0xf97c_ff8c, // selinuxfs
+    0x6265_6570, // configfs
+    0x1cd1,      // devpts
+    0xde5e_81e4, // efivarfs
+];
 
 /// The real files.
 #[derive(Debug)]
@@ -34,6 +64,8 @@ pub struct OsFiles {
     free: Vec<u32>,
     /// [`NAMES_MAX`], less in tests.
     names_max: usize,
+    /// Roots below which a file may have other names, whoever made them.
+    trusted_roots: BTreeSet<PathBuf>,
 }
 
 impl Default for OsFiles {
@@ -55,7 +87,14 @@ impl OsFiles {
             slots: Vec::new(),
             free: Vec::new(),
             names_max: NAMES_MAX,
+            trusted_roots: BTreeSet::new(),
         }
+    }
+
+    /// Below these roots, and no others, files are read also where others than their owner could
+    /// have linked them to.
+    pub fn accept_hard_links(&mut self, roots: impl IntoIterator<Item = PathBuf>) {
+        self.trusted_roots = roots.into_iter().collect();
     }
 
     fn keep(&mut self, file: File) -> io::Result<Handle> {
@@ -76,13 +115,33 @@ impl OsFiles {
             .ok_or_else(|| Errno::BADF.into())
     }
 
-    /// What a path leads to, or the link itself where that leads out.
+    /// What a path leads to, or the link itself where that leads out; only to be looked at.
+    fn find(&self, root: &Root, below: &Path) -> io::Result<OwnedFd> {
+        match self.resolver.open(root, below, OFlags::PATH) {
+            Err(error) if leads_out(&error) => self.resolver.find_unfollowed(root, below),
+            answer => answer,
+        }
+    }
+
     fn look(&self, root: &Root, below: &Path) -> io::Result<Meta> {
-        let found = match self.resolver.open(root, below, OFlags::PATH) {
-            Err(error) if leads_out(&error) => self.resolver.find_unfollowed(root, below)?,
-            answer => answer?,
-        };
-        Ok(meta_of(&File::from(found).metadata()?))
+        looked_at(self.find(root, below)?).map(|(_, meta)| meta)
+    }
+
+    /// Refuses a file that others than its owner may have given this name.
+    fn check_names(&self, root: &Root, below: &Path, meta: &Meta) -> io::Result<()> {
+        if meta.links <= 1 || self.trusted_roots.contains(root.path()) {
+            return Ok(());
+        }
+        let place = self.resolver.find_in_directory(root, below)?;
+        if key_of(&place.found) != meta.key {
+            return Err(io::Error::other("replaced while it was opened"));
+        }
+        if is_planted(&place.found, &place.directory) {
+            let text = "it has another name, and others than its owner could have put it here; \
+                        hard_links = \"allow\" in its source reads it all the same";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        Ok(())
     }
 
     /// The kind of one name of a listing; the directory says it for all but links.
@@ -103,8 +162,13 @@ impl Files for OsFiles {
         let root = Root::open(root)?;
         let below = root.below(dir)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-        let mut entries = Dir::new(self.resolver.open(&root, below, flags)?)?;
+        let directory = self.resolver.open(&root, below, flags)?;
+        if is_made_up(&directory)? {
+            return Ok(Vec::new());
+        }
+        let mut entries = Dir::new(directory)?;
         let mut names = Vec::new();
+        let mut bytes = 0;
         while let Some(entry) = entries.read() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -113,6 +177,12 @@ impl Files for OsFiles {
             }
             if names.len() == self.names_max {
                 let text = format!("directory has more than {} entries", self.names_max);
+                return Err(io::Error::other(text));
+            }
+            bytes += name.len();
+            if bytes > NAMES_BYTES_MAX {
+                let text =
+                    format!("the names in the directory have more than {NAMES_BYTES_MAX} bytes");
                 return Err(io::Error::other(text));
             }
             let kind = self.kind(&root, below, name, entry.file_type());
@@ -129,17 +199,23 @@ impl Files for OsFiles {
     fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
         let root = Root::open(root)?;
         let below = root.below(path)?;
-        regular(self.look(&root, below)?)?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = match self.resolver.open(&root, below, flags | OFlags::NOATIME) {
-            // Only a file's owner may ask for that.
-            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                self.resolver.open(&root, below, flags)?
+        let (found, meta) = looked_at(self.find(&root, below)?)?;
+        regular(&meta)?;
+        self.check_names(&root, below, &meta)?;
+        let opened = match open_found(&found) {
+            // No /proc to open it by: by its name, and then it must be the same.
+            Err(error) if is_absent(&error) => {
+                open_quietly(|flags| self.resolver.open(&root, below, flags))
             }
-            answer => answer?,
+            answer => answer,
         };
-        let file = File::from(opened);
-        let meta = regular(meta_of(&file.metadata()?))?;
+        let file = File::from(opened?);
+        let opened = meta_of(&file.metadata()?);
+        regular(&opened)?;
+        if opened.key != meta.key {
+            return Err(io::Error::other("replaced while it was opened"));
+        }
+        let meta = opened;
         Ok((self.keep(file)?, meta))
     }
 
@@ -165,13 +241,70 @@ impl Files for OsFiles {
     }
 }
 
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
 fn leads_out(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::XDEV.raw_os_error())
 }
 
-fn regular(meta: Meta) -> io::Result<Meta> {
+/// Opens for reading what was found, and nothing that may have taken its place.
+fn open_found(found: &OwnedFd) -> io::Result<OwnedFd> {
+    let way = format!("/proc/self/fd/{}", found.as_raw_fd());
+    open_quietly(|flags| Ok(rustix::fs::openat(CWD, way.as_str(), flags, Mode::empty())?))
+}
+
+/// Opens without touching the access time if we may: only a file's owner may ask for that.
+fn open_quietly(open: impl Fn(OFlags) -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match open(flags | OFlags::NOATIME) {
+        Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(flags),
+        answer => answer,
+    }
+}
+
+/// What was found, with what it is; files the kernel makes up are nothing we read.
+fn looked_at(found: OwnedFd) -> io::Result<(OwnedFd, Meta)> {
+    let file = File::from(found);
+    let mut meta = meta_of(&file.metadata()?);
+    let found = OwnedFd::from(file);
+    if is_made_up(&found)? {
+        meta.kind = Kind::Other;
+    }
+    Ok((found, meta))
+}
+
+/// Whether the kernel makes this up as it is read.
+fn is_made_up(found: &impl AsFd) -> io::Result<bool> {
+    // Such file systems have no device behind them, which is cheaper to see.
+    if rustix::fs::major(rustix::fs::fstat(found)?.st_dev) != 0 {
+        return Ok(false);
+    }
+    let system = rustix::fs::fstatfs(found)?;
+    // The type is a word of the machine; the numbers have 32 bits.
+    let magic = u64::from(system.f_type as u32);
+    Ok(MADE_UP.contains(&magic))
+}
+
+/// Whether others than the file's owner (and root) could have given it its name here.
+fn is_planted(file: &Stat, directory: &Stat) -> bool {
+    let is_owners = directory.st_uid == file.st_uid || directory.st_uid == 0;
+    let is_closed = directory.st_mode & OTHERS_WRITE == 0;
+    file.st_nlink > 1 && !(is_owners && is_closed)
+}
+
+fn key_of(stat: &Stat) -> FileKey {
+    FileKey {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+    }
+}
+
+fn regular(meta: &Meta) -> io::Result<()> {
     if meta.kind == Kind::File {
-        Ok(meta)
+        Ok(())
     } else {
         let text = "not a regular file inside its root";
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -391,6 +524,161 @@ mod tests {
             let error = files.open(&place.root, &place.root.join("sub"));
             assert_eq!(error.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
+    }
+
+    /// Opening is refused, in words that name the remedy.
+    fn assert_refused(files: &mut OsFiles, place: &Place, name: &str) {
+        let error = files.open(&place.root, &place.root.join(name)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{name}");
+        assert!(error.to_string().contains("hard_links"), "{error}");
+    }
+
+    #[test]
+    fn a_link_others_could_have_made_is_refused() {
+        // A second name of a file is read only where nobody but its owner or root can write: shown
+        // with a directory open to all, to a group, and to nobody else, also reached by a symlink,
+        // and with a root that the user trusts.
+        let place = place();
+        let set_mode = |name: &str, mode: u32| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(place.root.join(name), mode).unwrap();
+        };
+        std::fs::hard_link(&place.secret, place.root.join("sub/linked")).unwrap();
+        symlink("sub/linked", place.root.join("short")).unwrap();
+        for mut files in both() {
+            set_mode("sub", 0o755);
+            for name in ["sub/linked", "short"] {
+                let bytes = read(&mut files, &place.root, &place.root.join(name)).unwrap();
+                assert_eq!(bytes, b"secret");
+            }
+            for mode in [0o777, 0o1777, 0o775] {
+                set_mode("sub", mode);
+                assert_refused(&mut files, &place, "sub/linked");
+                assert_refused(&mut files, &place, "short");
+                let alone = read(&mut files, &place.root, &place.root.join("sub/b.log"));
+                assert_eq!(alone.unwrap(), b"world\n", "a file with one name");
+            }
+            files.accept_hard_links([place.root.clone()]);
+            let bytes = read(&mut files, &place.root, &place.root.join("sub/linked")).unwrap();
+            assert_eq!(bytes, b"secret");
+            files.accept_hard_links([]);
+            assert_refused(&mut files, &place, "sub/linked");
+        }
+    }
+
+    #[test]
+    fn a_link_to_another_owners_file_is_refused() {
+        // Who owns the directory and not the file may have linked it there: shown on the two
+        // owners, and as root with a real file of another owner.
+        let stat = |uid: u32, mode: u32, links: u64| {
+            let mut stat = rustix::fs::stat("/").unwrap();
+            (stat.st_uid, stat.st_mode) = (uid, mode);
+            stat.st_nlink = links as _;
+            stat
+        };
+        let (app, root) = (1_000, 0);
+        for (file, directory, mode, planted) in [
+            (root, app, 0o755, true),
+            (app, app, 0o755, false),
+            (app, root, 0o755, false),
+            (root, root, 0o755, false),
+            (root, root, 0o1777, true),
+            (app, app, 0o775, true),
+            (app, 2_000, 0o700, true),
+        ] {
+            let directory = stat(directory, mode, 2);
+            assert_eq!(is_planted(&stat(file, 0o644, 2), &directory), planted);
+            assert!(!is_planted(&stat(file, 0o644, 1), &directory));
+        }
+        let place = place();
+        std::fs::hard_link(&place.secret, place.root.join("sub/linked")).unwrap();
+        if std::os::unix::fs::chown(place.root.join("sub"), Some(app), None).is_ok() {
+            for mut files in both() {
+                assert_refused(&mut files, &place, "sub/linked");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_makes_up_is_never_opened() {
+        // Files of /proc and /sys look regular and are none: not listed, not opened, below any
+        // root and by either resolution.
+        for mut files in both() {
+            for (root, way) in [
+                ("/", "/proc/self/environ"),
+                ("/proc", "/proc/self/environ"),
+                ("/proc/self", "/proc/self/cmdline"),
+                ("/sys", "/sys/kernel/uevent_seqnum"),
+            ] {
+                let (root, way) = (Path::new(root), Path::new(way));
+                if !way.exists() {
+                    continue;
+                }
+                assert_eq!(files.stat(root, way).unwrap().kind, Kind::Other, "{way:?}");
+                let error = files.open(root, way).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{way:?}");
+                assert_eq!(files.list(root, way.parent().unwrap()).unwrap(), []);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_looked_at_is_what_is_opened() {
+        // While another thread puts a FIFO in a file's place and takes it away again, no open may
+        // hang on it or give it: shown with a writer that would notice a reader.
+        let place = place();
+        let at = |name: &str| place.root.join(name);
+        std::fs::write(at("plain"), "inside").unwrap();
+        make_fifo(&at("fifo"));
+        let done = AtomicBool::new(false);
+        let mut opened = 0;
+        std::thread::scope(|scope| {
+            let _end = End(&done);
+            scope.spawn(|| {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                let write = OFlags::WRONLY | OFlags::NONBLOCK;
+                while !done.load(Ordering::Relaxed) {
+                    let (cwd, one, other) = (CWD, at("plain"), at("fifo"));
+                    rustix::fs::renameat_with(cwd, &one, cwd, &other, exchange).unwrap();
+                    for name in ["plain", "fifo"] {
+                        let is_fifo =
+                            std::fs::symlink_metadata(at(name)).is_ok_and(|meta| !meta.is_file());
+                        let writer = rustix::fs::openat(CWD, at(name), write, Mode::empty());
+                        // Without a reader a FIFO cannot be opened for writing.
+                        assert!(!(is_fifo && writer.is_ok()), "somebody reads the FIFO");
+                    }
+                }
+            });
+            for mut files in both() {
+                for _ in 0..3_000 {
+                    if let Ok(bytes) = read(&mut files, &place.root, &at("plain")) {
+                        assert_eq!(bytes, b"inside");
+                        opened += 1;
+                    }
+                }
+            }
+        });
+        assert!(opened > 0, "no open ever succeeded, so nothing was shown");
+    }
+
+    #[test]
+    fn long_names_are_bounded_together() {
+        // Names of any number and length take bounded memory: shown with a directory of more bytes
+        // of names than allowed, each name as long as the system lets it be.
+        let place = place();
+        let mut files = OsFiles::new();
+        let count = NAMES_BYTES_MAX / 255 + 1;
+        for nth in 0..count {
+            let name = format!("{nth:0>255}");
+            std::fs::File::create(place.root.join("sub/deep").join(name)).unwrap();
+        }
+        let error = files.list(&place.root, &place.root.join("sub/deep"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("more than 8388608 bytes")
+        );
     }
 
     #[test]

@@ -18,6 +18,16 @@ pub fn hostname() -> Option<String> {
     }
 }
 
+/// Keeps our memory, which holds credentials and other people's log lines, out of core dumps and
+/// from other processes of the same user.
+///
+/// # Errors
+/// As the system says.
+pub fn keep_memory_private() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// The zone the CodeDeploy agent's local times are in: `TZ`, else `/etc/localtime`, else UTC. A
 /// zone that cannot be read is said in the log, since every local time is then off.
 #[must_use]
@@ -61,6 +71,16 @@ fn parse_boot_time(stat: &str) -> Option<EpochMs> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_memory_is_not_dumped() {
+        // After the call the kernel must say so; it is undone, for the other tests.
+        use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+        keep_memory_private().unwrap();
+        let behavior = dumpable_behavior().unwrap();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn boot_time_is_read_from_its_line() {

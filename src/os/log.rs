@@ -40,6 +40,18 @@ pub fn start(level: Level) -> Result<LogHandle, SetGlobalDefaultError> {
     Ok(handle)
 }
 
+/// From now on a panic is told by its place and, where that was written by us beforehand, its text.
+/// A text that was made when it happened may quote the line of a log, and goes nowhere.
+pub fn tell_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.as_deref().unwrap_or("an unknown place");
+        let text = panic.payload().downcast_ref::<&'static str>().copied();
+        let text = text.unwrap_or("(it may quote a log line)");
+        tracing::error!(place, text, "a bug of deploywatch");
+    }));
+}
+
 /// Turns the log's knobs while it runs.
 #[derive(Clone)]
 pub struct LogHandle {

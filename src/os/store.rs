@@ -20,7 +20,7 @@ use crate::ports::Store;
 /// The file whose lock says that this directory is in use.
 const LOCK_NAME: &str = "lock";
 /// Most that is ever loaded into memory at once; our own files are far below.
-const LOAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const LOAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The real state directory, locked.
 #[derive(Debug)]
@@ -54,6 +54,17 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// Another user may write into it.
+    #[error(
+        "state directory {} belongs to user {owner}, who could mislead this agent: give it to the \
+         user deploywatch runs as, or give agent.state_dir another directory", path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
     /// It can neither be opened nor made.
     #[error("state directory {} cannot be used", path.display())]
     Unusable {
@@ -84,6 +95,13 @@ impl OsStore {
         if meta.mode() & 0o002 != 0 {
             return Err(StoreError::Shared {
                 path: path.to_owned(),
+            });
+        }
+        let owner = meta.uid();
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::Foreign {
+                path: path.to_owned(),
+                owner,
             });
         }
         let dir = OwnedFd::from(dir);
@@ -341,20 +359,20 @@ fn write_new(folder: &OwnedFd, name: &str, content: &[u8], fate: Fate) -> io::Re
 /// Opens a regular file in a folder; a link or anything else in its place is an error.
 fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(
-        folder,
-        name,
-        flags,
-        Mode::RUSR | Mode::WUSR,
-    )?);
+    let opened = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
+    let file = match opened {
+        Err(Errno::LOOP) => return Err(not_a_file()),
+        answer => File::from(answer?),
+    };
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ))
+        Err(not_a_file())
     }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 fn open_folder(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {

@@ -28,8 +28,9 @@ use crate::config::Source;
 use crate::event::{Ack, EpochMs, Event, FileId, Now, Offset, Origin, Skip, Span};
 use dating::{Dates, Kin};
 pub use record::LINE_QUIET_MS;
-use record::{Inside, Record, Rule, cut_point, trim_newline};
+use record::{Inside, Record, Rule, cut_point, dated_part, trim_newline};
 use redact::{RedactState, Redactor};
+pub use text::Purity;
 use text::{Cleaned, StripAnsi};
 use timestamp::{BadPattern, Dated, Dater};
 
@@ -57,17 +58,6 @@ pub enum Ending {
     Quiet(u64),
     /// Nothing ever, or no time to wait for it.
     Final,
-}
-
-/// What one pass over a whole chunk found, so that lines need not be looked at one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purity<'a> {
-    /// The chunk as text, as far as it is UTF-8 (a character cut by its end aside).
-    pub text: Option<&'a str>,
-    /// No byte in it needs cleaning.
-    pub is_plain: bool,
-    /// Nothing in it could be a secret.
-    pub is_innocent: bool,
 }
 
 /// What a file's next record depends on besides its bytes.
@@ -180,17 +170,19 @@ impl Parser {
         at: usize,
         now: Now,
     ) -> Next<'a> {
-        let rest = &chunk.bytes[at..];
-        let record = match self.rule().find(rest, chunk.ending) {
+        self.redactor.discard();
+        let record = match self.rule().find(&chunk.bytes[at..], chunk.ending) {
             Ok(record) => record,
             Err(wait) => return Next::Incomplete(wait),
         };
+        let record = self.spare_secrets(chunk, at, record);
         self.event(memory, chunk, at, record, now)
     }
 
-    /// Looks up the date of the line that a position lies in, given the bytes that lead up to it:
-    /// what is left of the line happened then, too.
+    /// Looks up what an earlier run knew, given the bytes that lead up to a position: the date of the
+    /// line that it lies in (what is left of it happened then, too), and whether it is inside a secret.
     pub fn recall(&mut self, memory: &mut Memory, leading: &[u8], now: Now) {
+        self.redactor.recall(&mut memory.redact, leading);
         let line = memchr::memrchr(b'\n', leading).map_or(0, |newline| newline + 1);
         if memory.inside == Inside::Line
             && let Dated::At(time_ms) = self.dater.date(dated_part(&leading[line..]), now.wall_ms)
@@ -202,6 +194,7 @@ impl Parser {
     /// Commits what a record changed.
     pub fn take(&mut self, memory: &mut Memory, taken: Taken) {
         *memory = taken.memory;
+        self.redactor.accept();
         memory.tie = self.dater.last_ms();
         self.counts.split += taken.counts.split;
         self.counts.not_utf8 += taken.counts.not_utf8;
@@ -211,6 +204,7 @@ impl Parser {
 
     /// What was counted since the last call: our own counts, and redactions by rule.
     pub fn take_counts(&mut self) -> (Counts, BTreeMap<String, u64>) {
+        self.redactor.discard();
         (
             std::mem::take(&mut self.counts),
             self.redactor.take_counts(),
@@ -229,10 +223,7 @@ impl Parser {
         let raw = &chunk.bytes[at..at + record.bytes];
         let body = trim_newline(raw);
         let mut counts = Counts::default();
-        let mut next = Memory {
-            inside: record.leaves(raw),
-            ..memory.clone()
-        };
+        let mut next = memory.behind(record.leaves(raw));
         let time_ms = self.date(memory, &mut next, raw, &mut counts, now);
         let cleaned = self.clean(chunk, at, body);
         counts.nul_bytes += cleaned.nul_bytes as u64;
@@ -246,6 +237,9 @@ impl Parser {
         if cleaned.text.is_empty() {
             let is_nul = cleaned.nul_bytes > 0;
             let reason = if is_nul { Skip::Nul } else { Skip::Empty };
+            if !chunk.purity.is_innocent || next.redact.is_active() {
+                self.redactor.pass_over(&mut next.redact, &cleaned.text);
+            }
             let (ack, reason) = Event {
                 time_ms,
                 text: cleaned.text,
@@ -255,15 +249,12 @@ impl Parser {
             return Next::Skipped(ack, reason, taken(next, counts));
         }
         let is_wanted = self.is_wanted(&cleaned.text);
-        let mut text = cleaned.text;
-        if (!chunk.purity.is_innocent || next.redact.is_active())
-            && let Some(redacted) = self.redactor.redact(&mut next.redact, &text)
-        {
-            text = Cow::Owned(redacted);
-        }
+        let text = self.redact(chunk, &mut next, cleaned.text);
         if text.len() > self.source.event_bytes_max {
             // Cleaning or redacting made it longer than a message may be: take less of it.
-            let less = Record::part(cut_point(raw, raw.len() / 2));
+            let less = cut_point(raw, raw.len() / 2);
+            let less = self.spare_secrets(chunk, at, Record::part(less));
+            self.redactor.discard();
             return self.event(memory, chunk, at, less, now);
         }
         let event = Event {
@@ -276,6 +267,31 @@ impl Parser {
         }
         counts.split += u64::from(memory.inside == Inside::Line);
         Next::Event(event, taken(next, counts))
+    }
+
+    fn redact<'a>(
+        &mut self,
+        chunk: &Chunk<'a>,
+        next: &mut Memory,
+        text: Cow<'a, str>,
+    ) -> Cow<'a, str> {
+        if chunk.purity.is_innocent && !next.redact.is_active() {
+            return text;
+        }
+        let redacted = match next.inside {
+            Inside::Line => self.redactor.redact_part(&mut next.redact, &text),
+            _ => self.redactor.redact(&mut next.redact, &text),
+        };
+        redacted.map_or(text, Cow::Owned)
+    }
+
+    /// Cuts a line elsewhere where a secret would lie across the cut.
+    fn spare_secrets(&self, chunk: &Chunk<'_>, at: usize, record: Record) -> Record {
+        let rest = &chunk.bytes[at..];
+        if chunk.purity.is_innocent || record.leaves(&rest[..record.bytes]) != Inside::Line {
+            return record;
+        }
+        Record::part(self.redactor.cut_before(rest, record.bytes))
     }
 
     fn clean<'a>(&self, chunk: &Chunk<'a>, at: usize, body: &'a [u8]) -> Cleaned<'a> {
@@ -355,6 +371,16 @@ impl Memory {
         self.inside == Inside::Line
     }
 
+    /// What is known behind a record that leaves the position `inside`.
+    fn behind(&self, inside: Inside) -> Self {
+        let mut next = self.clone();
+        next.inside = inside;
+        if self.inside != Inside::Line {
+            next.redact.end_line();
+        }
+        next
+    }
+
     /// Notes that everything there was has been read: what is written from now on is written now.
     pub fn reached_end(&mut self) {
         if self.inside == Inside::No {
@@ -373,10 +399,5 @@ fn origin(chunk: &Chunk<'_>, at: usize, bytes: usize) -> Origin {
     })
 }
 
-/// A record without what may stand before its date and is none of its text: NUL bytes that a crash
-/// left, a byte order mark.
-fn dated_part(raw: &[u8]) -> &[u8] {
-    let nul_bytes = raw.iter().take_while(|byte| **byte == 0).count();
-    let rest = &raw[nul_bytes..];
-    trim_newline(rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest))
-}
+#[cfg(test)]
+pub(crate) mod testing;

@@ -45,6 +45,8 @@ pub(super) struct Rule<'a> {
 impl Rule<'_> {
     /// Where the record at the head of `rest` ends, or how long to wait for its end.
     pub(super) fn find(self, rest: &[u8], ending: Ending) -> Result<Record, Option<u64>> {
+        #[cfg(test)]
+        super::testing::fail_if_asked(rest);
         let limit = self.bytes_max;
         let Some(first) = memchr::memchr(b'\n', &rest[..rest.len().min(limit + 1)]) else {
             return self.unended(rest, limit, ending);
@@ -167,6 +169,14 @@ pub(super) fn trim_newline(raw: &[u8]) -> &[u8] {
         body = shorter;
     }
     body
+}
+
+/// A record without what may stand before its date and is none of its text: NUL bytes that a crash
+/// left, a byte order mark.
+pub(super) fn dated_part(raw: &[u8]) -> &[u8] {
+    let nul_bytes = raw.iter().take_while(|byte| **byte == 0).count();
+    let rest = &raw[nul_bytes..];
+    trim_newline(rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest))
 }
 
 /// Where to cut a record that is too long: behind a newline or a blank if one is near, else

@@ -31,6 +31,17 @@ pub enum StripAnsi {
     Strip,
 }
 
+/// What one pass over a whole chunk found, so that lines need not be looked at one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purity<'a> {
+    /// The chunk as text, as far as it is UTF-8 (a character cut by its end aside).
+    pub text: Option<&'a str>,
+    /// No byte in it needs cleaning.
+    pub is_plain: bool,
+    /// Nothing in it could be a secret.
+    pub is_innocent: bool,
+}
+
 /// A record's text, fit to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaned<'a> {

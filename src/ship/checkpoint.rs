@@ -15,7 +15,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{FileRecord, Loss};
+use crate::event::{EpochMs, FileRecord, Loss};
 use crate::ports::Store;
 use crate::status::SourceCounts;
 
@@ -28,6 +28,8 @@ pub const NOTED: &str = "checkpoints.recent";
 const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
 const VERSION: u32 = 2;
+/// Greatest number of bytes, events or milliseconds that is believed.
+const NUMBER_MAX: u64 = 1 << 60;
 /// So many damaged checkpoints are kept; the last place is then used again.
 const DAMAGED_MAX: u32 = 9;
 
@@ -114,7 +116,37 @@ impl Checkpoint {
             let version = header.version;
             return Err(DecodeError::TooNew { version });
         }
-        serde_json::from_slice(body).map_err(|error| DecodeError::Damaged(error.to_string()))
+        Self::decode_body(body)
+    }
+
+    /// Reads what follows the first line, once that has vouched for it.
+    ///
+    /// # Errors
+    /// When it is not what this agent writes, or its numbers cannot be.
+    pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
+        let known: Self = serde_json::from_slice(body)
+            .map_err(|error| DecodeError::Damaged(error.to_string()))?;
+        match known.is_possible() {
+            true => Ok(known),
+            false => Err(DecodeError::Damaged("impossible numbers".to_owned())),
+        }
+    }
+
+    /// Whether all numbers leave room to count on: no file and no clock comes near the limit.
+    fn is_possible(&self) -> bool {
+        let counts = self.counts.values().flat_map(SourceCounts::all);
+        let files = self
+            .files
+            .iter()
+            .flat_map(|file| [file.settled.0, file.size]);
+        let losses = self.losses.iter().flat_map(|loss| [loss.id, loss.bytes]);
+        let times = self.files.iter().map(|file| file.modified_ms);
+        let mut numbers = counts
+            .chain(files)
+            .chain(losses)
+            .chain([self.sequence, self.next_loss])
+            .chain(times.map(EpochMs::unsigned_abs));
+        numbers.all(|number| number <= NUMBER_MAX)
     }
 
     /// One object, one file a line.
@@ -189,19 +221,16 @@ pub enum LoadError {
 /// # Errors
 /// When it is newer than this agent or the state directory fails.
 pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
-    let noted = store
-        .load(NOTED)?
-        .map(|content| Checkpoint::decode(&content));
-    let noted = match noted {
+    let noted = match read(store, NOTED)? {
         Some(Err(DecodeError::TooNew { version })) => return Err(LoadError::TooNew { version }),
         // Torn by a power cut: that is what the durable one is for.
         Some(Err(DecodeError::Damaged(_))) | None => None,
         Some(Ok(noted)) => Some(noted),
     };
-    let Some(content) = store.load(NAME)? else {
+    let Some(saved) = read(store, NAME)? else {
         return Ok(noted.map_or(Loaded::Fresh, Loaded::Known));
     };
-    match Checkpoint::decode(&content) {
+    match saved {
         Ok(saved) => Ok(Loaded::Known(match noted {
             Some(noted) if noted.sequence > saved.sequence => noted,
             _ => saved,
@@ -216,6 +245,19 @@ pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
             tracing::error!(%name, %why, "damaged checkpoint set aside, reading all files again");
             Ok(Loaded::SetAside { name, why })
         }
+    }
+}
+
+/// What a name holds, if there is one. Something that is no file, or is larger than any of ours, is
+/// as good as a damaged one.
+fn read(store: &mut dyn Store, name: &str) -> io::Result<Option<Result<Checkpoint, DecodeError>>> {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    match store.load(name) {
+        Ok(content) => Ok(content.map(|content| Checkpoint::decode(&content))),
+        Err(error) if matches!(error.kind(), InvalidData | InvalidInput) => {
+            Ok(Some(Err(DecodeError::Damaged(error.to_string()))))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -26,6 +26,9 @@ pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of all segments on disk, by default.
 pub const RESCUE_BYTES_MAX: u64 = 64 << 20;
 
+/// Greatest position, length or time that is believed.
+const NUMBER_MAX: u64 = 1 << 60;
+
 const FOLDER: &str = "rescue";
 const KIND: &str = "rescue";
 const VERSION: u32 = 1;
@@ -132,6 +135,9 @@ fn read_header(content: &[u8]) -> Result<Header, Damaged> {
     let header: Header =
         serde_json::from_slice(line).map_err(|error| unknown(format!("first line: {error}")))?;
     match (header.deploywatch.as_str(), header.version) {
+        (KIND, VERSION) if !is_possible(&header.segment) => {
+            Err(unknown("impossible numbers".to_owned()))
+        }
         (KIND, VERSION) => Ok(header),
         (KIND, version) => Err(Damaged {
             segment: Some(Box::new(header.segment)),
@@ -139,6 +145,16 @@ fn read_header(content: &[u8]) -> Result<Header, Damaged> {
         }),
         _ => Err(unknown("something else".to_owned())),
     }
+}
+
+/// Whether its numbers leave room to count on.
+fn is_possible(segment: &Segment) -> bool {
+    let numbers = [
+        segment.start.0,
+        segment.length,
+        segment.at_ms.unsigned_abs(),
+    ];
+    numbers.iter().all(|number| *number <= NUMBER_MAX)
 }
 
 fn unpack(content: &[u8], segment: &Segment) -> Result<Vec<u8>, String> {
@@ -176,13 +192,19 @@ pub struct SegmentId(pub u64);
 
 impl SegmentId {
     fn name(self) -> String {
-        format!("{FOLDER}/{:016}.gz", self.0)
+        format!("{FOLDER}/{}", name_of(&self))
     }
 
     fn of(name: &str) -> Option<Self> {
         let file = name.rsplit('/').next()?;
-        file.strip_suffix(".gz")?.parse().ok().map(Self)
+        let id = Self(file.strip_suffix(".gz")?.parse().ok()?);
+        // Only names as we write them: others would be looked for in vain, or leave no next one.
+        (name_of(&id) == file && id.0 <= NUMBER_MAX).then_some(id)
     }
+}
+
+fn name_of(id: &SegmentId) -> String {
+    format!("{:016}.gz", id.0)
 }
 
 /// What was lost to make room.
@@ -230,7 +252,9 @@ impl Rescue {
     /// How many, and how many bytes on disk.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        (self.segments.len() as u64, self.segments.values().sum())
+        let add = |sum: u64, bytes: &u64| sum.saturating_add(*bytes);
+        let bytes = self.segments.values().fold(0, add);
+        (self.segments.len() as u64, bytes)
     }
 
     /// Stores a segment, then makes room: the oldest go first. Their bytes are lost and must be

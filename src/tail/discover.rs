@@ -4,19 +4,34 @@
 //! `<root>/*/d-*/logs/scripts.log` touches only directories that can lead to a match. It returns
 //! what it found and which directories it looked into: those are the ones worth watching. The
 //! walk is the truth; a hint only says when to walk.
+//!
+//! Applications can write to what is walked, so one walk has limits in entries, directories, files
+//! and words. Where it meets one it says so, and concludes nothing about what it did not see.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Component, PathPattern, Source};
+use crate::config::{Component, Fit, PathPattern, Source};
 use crate::ports::{Files, Interest, Kind, Meta};
 
 use super::rotation;
 
 /// Directory entries one walk of a source looks at before it gives up and says so.
 pub(crate) const ENTRIES_MAX: usize = 1_000_000;
+
+/// Directories one walk of a source looks into: each of them is watched.
+pub(crate) const DIRECTORIES_MAX: usize = 20_000;
+
+/// Files of a source: each takes about a kilobyte for as long as it is there.
+pub(crate) const FILES_MAX: usize = 20_000;
+
+/// What one walk says of; the rest is only counted.
+const PROBLEMS_MAX: usize = 20;
+
+/// Places one walk keeps that it could not look into; with more, the whole root is one.
+const BLIND_MAX: usize = 100;
 
 /// Levels of directories a `**` descends.
 const DEPTH_MAX: usize = 40;
@@ -45,6 +60,12 @@ pub(crate) struct Walk {
     pub(crate) problems: Vec<String>,
     /// Entries looked at.
     pub(crate) entries: usize,
+    /// Directories looked into or still to be.
+    entered: usize,
+    /// Problems that were only counted.
+    unsaid: usize,
+    /// Whether a limit was met: nothing more is looked at.
+    is_cut: bool,
 }
 
 /// Walks all patterns of a source.
@@ -59,10 +80,18 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
         }
         .start();
     }
+    // A file that links lead to by several ways is one file: the shortest way is its name.
+    let rank = |found: &Found| (found.meta.key, found.path.iter().count());
+    walk.found
+        .sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.path.cmp(&b.path)));
+    walk.found.dedup_by(|a, b| a.meta.key == b.meta.key);
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
-    walk.found.dedup_by(|a, b| a.path == b.path);
     walk.directories.sort();
     walk.directories.dedup();
+    if walk.unsaid > 0 {
+        let more = format!("and {} more places that cannot be looked at", walk.unsaid);
+        walk.problems.push(more);
+    }
     walk
 }
 
@@ -97,29 +126,10 @@ fn relation_to(pattern: &PathPattern, path: &Path) -> Relation {
     let Ok(rest) = path.strip_prefix(&pattern.root) else {
         return Relation::None;
     };
-    let names: Vec<&OsStr> = rest.iter().collect();
-    match_names(&pattern.components, &names)
-}
-
-fn match_names(components: &[Component], names: &[&OsStr]) -> Relation {
-    match (components.split_first(), names.split_first()) {
-        (None, None) => Relation::File,
-        (Some(_), None) => Relation::Directory,
-        (None, Some(_)) => Relation::None,
-        (Some((Component::AnyDirectories, [])), Some(_)) => Relation::File,
-        (Some((Component::AnyDirectories, rest)), Some((_, deeper))) => {
-            match (match_names(rest, names), match_names(components, deeper)) {
-                (Relation::File, _) | (_, Relation::File) => Relation::File,
-                _ => Relation::Directory,
-            }
-        }
-        (Some((Component::Name(glob), rest)), Some((name, deeper))) => {
-            if glob.is_match(Path::new(name)) {
-                match_names(rest, deeper)
-            } else {
-                Relation::None
-            }
-        }
+    match pattern.fit(rest) {
+        Fit::Whole => Relation::File,
+        Fit::Beginning => Relation::Directory,
+        Fit::Not => Relation::None,
     }
 }
 
@@ -160,13 +170,17 @@ struct Walker<'a> {
 impl Walker<'_> {
     fn start(&mut self) {
         let root = self.pattern.root.clone();
+        if self.walk.is_cut {
+            return self.blind(&root);
+        }
         match self.files.stat(&root, &root) {
             Ok(meta) if meta.kind == Kind::Directory => {
+                self.walk.entered += 1;
                 self.descend(&root, &self.pattern.components, 0);
             }
             Ok(_) => self.problem(&root, "is not a directory"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.walk.blind.push(root.clone());
+                self.blind(&root);
                 self.watch_ancestor(&root);
             }
             Err(error) => self.unseen(&root, &error),
@@ -187,6 +201,9 @@ impl Walker<'_> {
         let Some((first, rest)) = components.split_first() else {
             return;
         };
+        if self.walk.is_cut {
+            return;
+        }
         self.walk.directories.push(dir.to_path_buf());
         if let Some(name) = literal(first) {
             let path = dir.join(name);
@@ -198,49 +215,73 @@ impl Walker<'_> {
             }
             return;
         }
+        // The directories come last, so that of a listing only their names wait.
+        let mut deeper = Vec::new();
         for (name, kind) in self.list(dir) {
-            if self.walk.entries >= ENTRIES_MAX {
-                let limit =
-                    format!("has more than {ENTRIES_MAX} entries below it; narrow the paths");
-                let root = self.pattern.root.clone();
-                return self.problem(&root, &limit);
-            }
-            self.walk.entries += 1;
-            match first {
-                Component::Name(glob) if glob.is_match(Path::new(&name)) => {
-                    self.enter(dir.join(&name), kind, rest, depth);
-                }
-                Component::Name(_) => {}
-                Component::AnyDirectories => self.any(dir.join(&name), kind, components, depth),
+            match (first, kind) {
+                (Component::Name(glob), _) if !glob.is_match(Path::new(&name)) => {}
+                (Component::Name(_), Kind::File) if rest.is_empty() => self.add(dir.join(name)),
+                (Component::Name(_), Kind::Directory) if !rest.is_empty() => deeper.push(name),
+                (Component::AnyDirectories, Kind::Directory) => deeper.push(name),
+                _ => {}
             }
         }
         if let (Component::AnyDirectories, false) = (first, rest.is_empty()) {
             self.descend(dir, rest, depth);
         }
+        self.walk.entered += deeper.len();
+        if self.walk.entered > DIRECTORIES_MAX {
+            return self.cut(DIRECTORIES_MAX, "directories");
+        }
+        for name in deeper {
+            let path = dir.join(name);
+            match first {
+                _ if self.walk.is_cut => return,
+                Component::Name(_) => self.descend(&path, rest, depth + 1),
+                Component::AnyDirectories if depth < DEPTH_MAX => {
+                    self.descend(&path, components, depth + 1);
+                }
+                Component::AnyDirectories => {
+                    self.blind(&path);
+                    self.problem(&path, "lies too deep and is not looked into");
+                }
+            }
+        }
     }
 
-    /// An entry whose name matched the component before `rest`.
+    /// The entry of a name without wildcards, before `rest`.
     fn enter(&mut self, path: PathBuf, kind: Kind, rest: &[Component], depth: usize) {
         match (kind, rest.is_empty()) {
             (Kind::File, true) => self.add(path),
-            (Kind::Directory, false) => self.descend(&path, rest, depth + 1),
+            (Kind::Directory, false) => {
+                self.walk.entered += 1;
+                self.descend(&path, rest, depth + 1);
+            }
             _ => {}
         }
     }
 
-    /// An entry below a `**`.
-    fn any(&mut self, path: PathBuf, kind: Kind, components: &[Component], depth: usize) {
-        match kind {
-            Kind::Directory if depth < DEPTH_MAX => self.descend(&path, components, depth + 1),
-            Kind::Directory => self.problem(&path, "lies too deep and is not looked into"),
-            Kind::File if components.len() == 1 => self.add(path),
-            Kind::File | Kind::Other => {}
+    /// Ends the walk: there is more than it may look at.
+    fn cut(&mut self, limit: usize, of_what: &str) {
+        if !self.walk.is_cut {
+            self.walk.is_cut = true;
+            let root = self.pattern.root.clone();
+            self.blind(&root);
+            // Said whatever else was said before.
+            let words = format!(
+                "{}: has more than {limit} {of_what} below it, the rest is left alone; narrow the paths",
+                root.display()
+            );
+            self.walk.problems.insert(0, words);
         }
     }
 
     fn add(&mut self, path: PathBuf) {
-        if excluded(self.source, &path) || is_compressed(&path) {
+        if self.walk.is_cut || excluded(self.source, &path) || is_compressed(&path) {
             return;
+        }
+        if self.walk.found.len() >= FILES_MAX {
+            return self.cut(FILES_MAX, "files");
         }
         match self.files.stat(&self.pattern.root, &path) {
             Ok(meta) if meta.kind == Kind::File => {
@@ -258,13 +299,31 @@ impl Walker<'_> {
 
     /// Something that cannot be looked at now: nothing can be concluded about it or below it.
     fn unseen(&mut self, path: &Path, error: &io::Error) {
-        self.walk.blind.push(path.to_path_buf());
+        self.blind(path);
         self.problem(path, &error.to_string());
     }
 
+    /// Nothing can be concluded about what is here or below.
+    fn blind(&mut self, path: &Path) {
+        let root = &self.pattern.root;
+        match self.walk.blind.len() < BLIND_MAX {
+            true => self.walk.blind.push(path.to_path_buf()),
+            false if self.walk.blind.contains(root) => {}
+            false => self.walk.blind.push(root.clone()),
+        }
+    }
+
     fn list(&mut self, dir: &Path) -> Vec<(OsString, Kind)> {
+        if self.walk.is_cut {
+            return Vec::new();
+        }
         match self.files.list(&self.pattern.root, dir) {
             Ok(mut names) => {
+                self.walk.entries += names.len();
+                if self.walk.entries > ENTRIES_MAX {
+                    self.cut(ENTRIES_MAX, "entries");
+                    return Vec::new();
+                }
                 names.sort_by(|a, b| a.0.cmp(&b.0));
                 names
             }
@@ -277,9 +336,12 @@ impl Walker<'_> {
     }
 
     fn problem(&mut self, path: &Path, what: &str) {
-        self.walk
-            .problems
-            .push(format!("{}: {what}", path.display()));
+        if self.walk.problems.len() < PROBLEMS_MAX {
+            let words = format!("{}: {what}", path.display());
+            self.walk.problems.push(words);
+        } else {
+            self.walk.unsaid += 1;
+        }
     }
 }
 
@@ -299,4 +361,150 @@ pub(crate) fn is_compressed(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
         .is_some_and(|extension| matches!(extension, "gz" | "bz2" | "xz" | "zst" | "zip" | "Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{Hash, Hasher};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{FileKey, Offset};
+    use crate::ports::Handle;
+
+    /// A tree that is made up as it is asked for, and counts what it was asked.
+    struct Tree {
+        entry: fn(&Path, usize) -> Option<(String, Kind)>,
+        listed: usize,
+        named: usize,
+    }
+
+    impl Tree {
+        fn new(entry: fn(&Path, usize) -> Option<(String, Kind)>) -> Self {
+            Self {
+                entry,
+                listed: 0,
+                named: 0,
+            }
+        }
+    }
+
+    impl Files for Tree {
+        fn list(&mut self, _: &Path, dir: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+            self.listed += 1;
+            let names: Vec<_> = (0..)
+                .map_while(|nth| (self.entry)(dir, nth))
+                .map(|(name, kind)| (OsString::from(name), kind))
+                .collect();
+            self.named += names.len();
+            match names.is_empty() {
+                true => Err(io::ErrorKind::PermissionDenied.into()),
+                false => Ok(names),
+            }
+        }
+
+        fn stat(&mut self, root: &Path, path: &Path) -> io::Result<Meta> {
+            let is_file = path.extension().is_some() && root != path;
+            let mut hasher = std::hash::DefaultHasher::new();
+            path.hash(&mut hasher);
+            Ok(Meta {
+                key: FileKey {
+                    device: 1,
+                    inode: hasher.finish(),
+                },
+                kind: if is_file { Kind::File } else { Kind::Directory },
+                size: 0,
+                modified_ms: 0,
+                links: 1,
+            })
+        }
+
+        fn open(&mut self, _: &Path, _: &Path) -> io::Result<(Handle, Meta)> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn meta(&mut self, _: Handle) -> io::Result<Meta> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read_at(&mut self, _: Handle, _: Offset, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn close(&mut self, _: Handle) {}
+    }
+
+    fn source(paths: &str) -> std::sync::Arc<Source> {
+        let text = format!("[[source]]\nname = \"a\"\npaths = [{paths}]\n");
+        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+        config.sources[0].clone()
+    }
+
+    fn assert_said(walk: &Walk, words: &str) {
+        assert!(walk.problems[0].contains(words), "{:?}", walk.problems);
+        assert!(walk.problems.len() <= PROBLEMS_MAX + 2);
+        assert!(walk.blind.contains(&PathBuf::from("/r")));
+    }
+
+    /// A directory without end costs a bounded walk and is said: shown by counting what is asked
+    /// of trees that have no end in files, in directories, in depth, and in all three.
+    #[test]
+    fn endless_trees_cost_bounded_work() {
+        let files =
+            |_: &Path, nth: usize| (nth < 100_000).then(|| (format!("{nth:06}.log"), Kind::File));
+        let mut tree = Tree::new(files);
+        let result = walk(&mut tree, &source("\"/r/*.log\", \"/r/b/*.log\""));
+        assert_eq!(result.found.len(), FILES_MAX);
+        assert_said(&result, "more than 20000 files");
+        assert!(
+            result.blind.contains(&PathBuf::from("/r/b")),
+            "never looked at"
+        );
+        assert_eq!(tree.listed, 1);
+
+        let directories =
+            |_: &Path, nth: usize| (nth < 1_000).then(|| (format!("{nth}"), Kind::Directory));
+        let mut tree = Tree::new(directories);
+        let result = walk(&mut tree, &source("\"/r/**/*.log\""));
+        assert_said(&result, "more than 20000 directories");
+        assert!(result.directories.len() <= DIRECTORIES_MAX);
+        assert!(tree.named <= ENTRIES_MAX);
+
+        let deep = |_: &Path, nth: usize| (nth == 0).then(|| ("d".to_owned(), Kind::Directory));
+        let mut tree = Tree::new(deep);
+        let result = walk(&mut tree, &source("\"/r/**/*.log\""));
+        assert!(
+            result.problems[0].contains("too deep"),
+            "{:?}",
+            result.problems
+        );
+        assert!(tree.listed <= 2 * (DEPTH_MAX + 1));
+
+        let noise = |dir: &Path, nth: usize| match nth {
+            0..3 => Some((format!("d{nth}"), Kind::Directory)),
+            _ if dir.components().count() > 12 => None,
+            _ => (nth < 90_000).then(|| (format!("{nth}.txt"), Kind::File)),
+        };
+        let mut tree = Tree::new(noise);
+        let result = walk(&mut tree, &source("\"/r/**/*.log\""));
+        assert_said(&result, "more than 1000000 entries");
+        assert!(tree.named <= ENTRIES_MAX + 100_000);
+    }
+
+    /// What cannot be read is said a few times and counted: shown by a thousand closed directories.
+    #[test]
+    fn many_problems_are_few_words() {
+        let closed = |dir: &Path, nth: usize| {
+            let is_root = dir == Path::new("/r");
+            (is_root && nth < 1_000).then(|| (format!("{nth}"), Kind::Directory))
+        };
+        let result = walk(&mut Tree::new(closed), &source("\"/r/*/*.log\""));
+        assert_eq!(result.problems.len(), PROBLEMS_MAX + 1);
+        assert_eq!(
+            result.problems[PROBLEMS_MAX],
+            "and 980 more places that cannot be looked at"
+        );
+        assert!(result.blind.len() <= BLIND_MAX + 1);
+        assert!(result.blind.contains(&PathBuf::from("/r")));
+    }
 }

@@ -1,10 +1,6 @@
-//! The metric service, the alarms and the processes of a golden case: every datum is taken at
-//! once, and there are no alarms.
+//! The metric service of a golden case: every datum is taken at once.
 
-use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use deploywatch::ports::{
-    CallId, Datum, MetricAnswer, MetricCall, MetricService, Process, Processes,
-};
+use deploywatch::ports::{CallId, Datum, MetricAnswer, MetricCall, MetricService};
 
 /// Takes every datum, and keeps it.
 #[derive(Default)]
@@ -22,27 +18,5 @@ impl MetricService for Counted {
     fn answer(&mut self) -> Option<MetricAnswer> {
         let id = self.answers.pop()?;
         Some(MetricAnswer { id, result: Ok(()) })
-    }
-}
-
-/// A machine on which no process can be seen.
-pub(crate) struct NoProcesses;
-
-impl Processes for NoProcesses {
-    fn process(&mut self, _id: u32) -> std::io::Result<Option<Process>> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// A service that no agent without alarms calls.
-pub(crate) struct NoAlarms;
-
-impl AlarmService for NoAlarms {
-    fn submit(&mut self, _id: CallId, call: AlarmCall) {
-        panic!("no alarm is configured, and yet {call:?}");
-    }
-
-    fn answer(&mut self) -> Option<AlarmAnswer> {
-        None
     }
 }

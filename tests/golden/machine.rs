@@ -19,7 +19,8 @@ use deploywatch::ports::{
 use jiff::tz::TimeZone;
 
 use crate::case::{Case, Input};
-use crate::counted::{Counted, NoAlarms, NoProcesses};
+use crate::counted::Counted;
+use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
 
 /// The name of the instance in every stream.
 pub(crate) const INSTANCE: &str = "i-0golden0golden00";
@@ -267,6 +268,7 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
+            events: &mut NoEvents,
             processes: &mut NoProcesses,
         };
         let mut agent = Agent::start(self.config.clone(), host, 7, &mut edges, now).unwrap();
@@ -306,6 +308,7 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
+            events: &mut NoEvents,
             processes: &mut NoProcesses,
         };
         life.agent.step(&mut edges, now)
@@ -320,6 +323,7 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
+            events: &mut NoEvents,
             processes: &mut NoProcesses,
         };
         life.agent.finish(&mut edges, now);

@@ -16,6 +16,9 @@ mod case;
 mod counted;
 mod giants;
 mod machine;
+#[expect(dead_code, reason = "metrics are looked at here")]
+#[path = "../support/nobody.rs"]
+mod nobody;
 mod oracle;
 
 use std::cell::Cell;

@@ -26,6 +26,7 @@ impl<'a> Edges<'a> {
             logs: &mut *self.logs,
             metrics: &mut *self.metrics,
             alarms: &mut *self.alarms,
+            events: &mut *self.events,
             processes: &mut *self.processes,
         }
     }

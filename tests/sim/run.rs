@@ -662,6 +662,7 @@ fn edges(world: &mut World) -> Edges<'_> {
         logs: &mut world.service,
         metrics: &mut world.metrics,
         alarms: &mut world.alarms,
+        events: &mut world.events,
         processes: &mut world.processes,
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use deploywatch::config::Identity;
 use deploywatch::event::Now;
 use deploywatch::ports::alarm::AlarmService;
-use deploywatch::ports::{FileKey, Files, LogService, MetricService, Processes, Store, Watch};
+use deploywatch::ports::{
+    EventService, FileKey, Files, LogService, MetricService, Processes, Store, Watch,
+};
 
 use crate::plan::Plan;
 use crate::world::store::MemStore;
@@ -18,6 +20,7 @@ pub(crate) struct Edges<'a> {
     pub(crate) logs: &'a mut dyn LogService,
     pub(crate) metrics: &'a mut dyn MetricService,
     pub(crate) alarms: &'a mut dyn AlarmService,
+    pub(crate) events: &'a mut dyn EventService,
     pub(crate) processes: &'a mut dyn Processes,
 }
 

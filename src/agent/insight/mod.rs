@@ -26,9 +26,7 @@ use crate::config::{Builtin, Config, Identity};
 use crate::event::{EpochMs, Event, Loss, Now, Target};
 use crate::events::{self, Age, EventKind, Events, Incident};
 use crate::metrics::{self, Metrics};
-use crate::status::{
-    AgentHealth, DeploymentsStatus, EventsStatus, MetricsStatus, SourceCounts,
-};
+use crate::status::{AgentHealth, DeploymentsStatus, EventsStatus, MetricsStatus, SourceCounts};
 
 use super::alarming::Guarded;
 use super::{Edges, Host};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::stand_in::{Reply, StandIn};
 use super::{Edge, batch};
-use crate::aws::client::Settings;
+use crate::aws::client::{Metadata, Settings};
 use crate::aws::{AwsOptions, start};
 use crate::config::{AwsConfig, Compression};
 use crate::ports::{Accepted, ErrorClass};
@@ -33,44 +33,55 @@ fn run_again(test: &str, variables: &[(&str, &str)]) {
     assert!(text.contains("1 passed"), "{text}");
 }
 
+/// An edge as the product makes it, to this endpoint.
+fn ambient_edge(endpoint: &str) -> Edge {
+    let options = AwsOptions {
+        aws: AwsConfig {
+            endpoint_url: Some(endpoint.to_owned()),
+            ..AwsConfig::default()
+        },
+        compression: Compression::Gzip,
+        wanted: ["asg".to_owned()].into(),
+    };
+    let (ring, rings) = std::sync::mpsc::channel();
+    let waker = move || {
+        let _heard = ring.send(());
+    };
+    let services = start(options, waker).unwrap();
+    Edge {
+        logs: services.logs,
+        metrics: services.metrics,
+        events: services.events,
+        feed: services.identity,
+        rings,
+        next: 0,
+    }
+}
+
 /// Region and keys come from the environment, the service is reached through the proxy named
-/// there, and instance metadata is not.
+/// there, instance metadata is not, and nobody elsewhere over plain http, proxy or not.
 #[test]
 fn goes_through_a_proxy_but_not_to_metadata() {
     if is_child() {
-        let options = AwsOptions {
-            aws: AwsConfig {
-                endpoint_url: Some("http://logs.example.invalid".to_owned()),
-                ..AwsConfig::default()
-            },
-            compression: Compression::Gzip,
-            wanted: ["asg".to_owned()].into(),
-        };
-        let (ring, rings) = std::sync::mpsc::channel();
-        let waker = move || {
-            let _heard = ring.send(());
-        };
-        let services = start(options, waker).unwrap();
-        let mut edge = Edge {
-            logs: services.logs,
-            metrics: services.metrics,
-            events: services.events,
-            feed: services.identity,
-            rings,
-            next: 0,
-        };
+        let mut edge = ambient_edge("https://logs.example.invalid");
         let identity = edge.identity(|identity| identity.complete);
         assert_eq!(identity.instance_id.as_deref(), Some("i-0abc"));
         assert_eq!(identity.region.as_deref(), Some("eu-north-1"));
-        assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.class, ErrorClass::RetrySoon, "{error}");
+        let error = ambient_edge("http://logs.example.invalid").put(batch(&["a"]));
+        let error = error.unwrap_err();
+        assert_eq!(error.class, ErrorClass::RetrySlowly, "{error}");
+        assert!(error.message.contains("only https"), "{error}");
         return;
     }
-    let proxy = StandIn::new(|_, _| Reply::ok());
+    let proxy = StandIn::new(|_, _| Reply::error(502, "NoTunnel", "not today"));
     let imds = StandIn::new(|_, request| super::identity::metadata(request));
     run_again(
         "goes_through_a_proxy_but_not_to_metadata",
         &[
             ("HTTP_PROXY", &proxy.url),
+            ("HTTPS_PROXY", &proxy.url),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &imds.url),
             ("AWS_REGION", "eu-north-1"),
             ("AWS_ACCESS_KEY_ID", "AKIDENV"),
@@ -78,12 +89,48 @@ fn goes_through_a_proxy_but_not_to_metadata() {
         ],
     );
     let seen = proxy.seen();
-    assert_eq!(seen.len(), 1);
-    assert_eq!(seen[0].path, "http://logs.example.invalid/");
-    let signed = seen[0].header("authorization");
-    assert!(signed.contains("Credential=AKIDENV/"), "{signed}");
-    assert!(signed.contains("/eu-north-1/logs/"), "{signed}");
+    assert!(!seen.is_empty());
+    for request in seen {
+        assert_eq!(request.method, "CONNECT");
+        assert_eq!(request.path, "logs.example.invalid:443");
+        assert_eq!(request.header("authorization"), "");
+    }
     assert!(imds.seen().len() >= 3);
+}
+
+/// A host elsewhere is not asked for metadata, whatever the environment says: it could hand out
+/// credentials. Shown by what the settings make of addresses near and far.
+#[test]
+fn metadata_is_only_asked_nearby() {
+    const ADDRESS: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+    if is_child() {
+        let settings = Settings::from_environment(AwsConfig::default());
+        let near = std::env::var("NEAR").is_ok();
+        let address = std::env::var(ADDRESS).unwrap();
+        match near {
+            true => assert_eq!(settings.metadata, Metadata::At(address)),
+            false => assert_eq!(settings.metadata, Metadata::Usual, "{address}"),
+        }
+        return;
+    }
+    for near in [
+        "http://169.254.169.254",
+        "http://[fd00:ec2::254]/",
+        "http://127.0.0.1:1338",
+    ] {
+        let variables = [(ADDRESS, near), ("NEAR", "yes")];
+        run_again("metadata_is_only_asked_nearby", &variables);
+    }
+    for far in [
+        "http://10.0.0.1/",
+        "http://metadata.example.com",
+        "https://169.254.169.254/",
+        "http://169.254.169.254@example.com",
+        "http://169.254.169.254.example.com",
+        "file:///etc/passwd",
+    ] {
+        run_again("metadata_is_only_asked_nearby", &[(ADDRESS, far)]);
+    }
 }
 
 fn write_profile(folder: &Path, key: &str) {

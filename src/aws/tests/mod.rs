@@ -7,6 +7,7 @@ mod calls;
 mod cbor;
 mod environment;
 mod events;
+mod hostile;
 mod identity;
 mod metrics;
 mod stand_in;

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// One request, whole.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(super) enum Reply {
     Hangup,
     /// Nothing, until the client gives up.
     Silence,
+    /// These bytes, then a byte now and then, as long as the client waits.
+    Drip(&'static [u8]),
 }
 
 impl Reply {
@@ -123,6 +126,17 @@ pub(super) fn serve(
             }
             Reply::Hangup => {
                 let _closed = socket.shutdown(Shutdown::Both);
+                return;
+            }
+            Reply::Drip(bytes) => {
+                let _sent = stream.write_all(bytes);
+                let _short = socket.set_read_timeout(Some(Duration::from_millis(20)));
+                // The client never sends more: each read is a pause that ends with the connection.
+                while !matches!(stream.read(&mut [0]), Ok(0)) {
+                    if stream.write_all(b" ").is_err() {
+                        break;
+                    }
+                }
                 return;
             }
             Reply::Silence => {

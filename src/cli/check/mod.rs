@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::load::{CONFIG_FILE, ConfigError, Missing, read_files};
+use super::terminal::escape;
 use super::{CheckArgs, ExitCode};
 use crate::config::events::{DOLLARS_PER_MILLION, EventKind};
 use crate::config::{
@@ -256,7 +257,8 @@ impl Watched {
         }
         for (index, (path, bytes)) in self.files.iter().take(FILES_SHOWN_MAX).enumerate() {
             let head = if index == 0 { "now" } else { "" };
-            writeln!(out, "  {head:<9} {} ({bytes} bytes)", path.display())?;
+            let path = path.display().to_string();
+            writeln!(out, "  {head:<9} {} ({bytes} bytes)", escape(&path))?;
         }
         match self.files.len().saturating_sub(FILES_SHOWN_MAX) {
             0 => Ok(()),

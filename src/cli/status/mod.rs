@@ -514,7 +514,7 @@ mod tests {
                 last_answer_ms: 94_760_000,
                 ..MetricsStatus::default()
             },
-            alarms: crate::status::AlarmsStatus::default(),
+            ..Status::default()
         }
     }
 

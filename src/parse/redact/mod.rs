@@ -11,11 +11,14 @@
 //! keys that go on (`token_type`, `passwords`), paths and ARNs.
 //!
 //! A private key printed line by line spans records; [`RedactState`] remembers that its file is
-//! inside one. Called by `parse`, behind `text` and before anything else sees a record's text.
+//! inside one. It also remembers a secret that goes on behind the cut of a line that is too long for
+//! one event (`seam`). What it remembers is found again after a restart by looking back. Called by `parse`, behind `text` and before anything else sees a record's text.
 
 mod assignment;
+mod command;
 mod needles;
 mod pem;
+mod seam;
 mod shapes;
 mod value;
 
@@ -25,7 +28,8 @@ use std::ops::Range;
 use regex::Regex;
 
 use crate::config::Redact;
-use needles::{Kind, Needles};
+use needles::{Kind, Needles, Word};
+use seam::Carry;
 
 /// How many lines behind the begin of a private key may still belong to it, if no end comes. An
 /// RSA key of 8,192 bits has 100.
@@ -50,10 +54,11 @@ enum Rule {
     GithubToken,
     SlackToken,
     Jwt,
+    Cookie,
 }
 
 /// The rules' names, in the order in which they are counted.
-pub const BUILTIN_RULES: [&str; 16] = [
+pub const BUILTIN_RULES: [&str; 17] = [
     "aws-access-key-id",
     "aws-secret-access-key",
     "session-token",
@@ -70,6 +75,7 @@ pub const BUILTIN_RULES: [&str; 16] = [
     "github-token",
     "slack-token",
     "jwt",
+    "cookie",
 ];
 
 /// What is remembered of one file between records.
@@ -79,13 +85,24 @@ pub struct RedactState {
     lines_left: u16,
     /// Whether the line before was one of its lines: its last one may be short.
     after_key_line: bool,
+    /// The secret that was cut with its line, and goes on here.
+    carry: Option<Carry>,
 }
 
 impl RedactState {
-    /// Whether the file is inside a private key: its lines must be looked at even where
+    /// Whether the file is inside a secret: its lines must be looked at even where
     /// [`Redactor::suspicious`] says no.
     #[must_use]
     pub fn is_active(&self) -> bool {
+        self.is_in_key() || self.carry.is_some()
+    }
+
+    /// The line ends here, and with it a secret that was cut.
+    pub fn end_line(&mut self) {
+        self.carry = None;
+    }
+
+    fn is_in_key(&self) -> bool {
         self.lines_left > 0
     }
 
@@ -95,7 +112,8 @@ impl RedactState {
     }
 
     fn leave_key(&mut self) {
-        *self = Self::default();
+        self.lines_left = 0;
+        self.after_key_line = false;
     }
 }
 
@@ -107,6 +125,8 @@ pub struct Redactor {
     user: Vec<UserRule>,
     /// By rule: the built-in ones, then the user's.
     counts: Vec<u64>,
+    /// Rules that took something out of the last text, not yet counted.
+    fresh: Vec<usize>,
     spans: Spans,
 }
 
@@ -157,6 +177,7 @@ impl Redactor {
         Self {
             needles: rules.builtin.then(Needles::new),
             counts: vec![0; BUILTIN_RULES.len() + user.len()],
+            fresh: Vec::new(),
             user,
             spans: Spans::default(),
         }
@@ -178,10 +199,25 @@ impl Redactor {
     /// The text of one record without its secrets; `None` when nothing had to go. `state` is the
     /// file's.
     pub fn redact(&mut self, state: &mut RedactState, text: &str) -> Option<String> {
+        self.find(state, text);
+        self.without_spans(text)
+    }
+
+    /// Learns from a record that is not sent what the next one depends on.
+    pub fn pass_over(&mut self, state: &mut RedactState, text: &str) {
+        self.find(state, text);
+    }
+
+    /// Finds what must go.
+    fn find(&mut self, state: &mut RedactState, text: &str) {
+        self.accept();
         self.spans.found.clear();
         self.spans.end = 0;
+        if let Some(carry) = state.carry.take() {
+            self.spans.add_numbered(0..carry.end(text), carry.rule);
+        }
         if let Some(needles) = &self.needles {
-            if state.is_active() {
+            if state.is_in_key() {
                 pem::key_lines(text, state, &mut self.spans);
             }
             needles.find_each(text.as_bytes(), |kind, hit| {
@@ -195,15 +231,24 @@ impl Redactor {
         for (number, rule) in self.user.iter().enumerate() {
             rule.find(text, BUILTIN_RULES.len() + number, &mut self.spans);
         }
-        if self.spans.found.is_empty() {
-            return None;
+    }
+
+    /// The last text will not be sent: it comes again, and is counted then.
+    pub fn discard(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// The last text will be sent: what was taken out of it counts.
+    pub fn accept(&mut self) {
+        for rule in self.fresh.drain(..) {
+            self.counts[rule] += 1;
         }
-        Some(self.without_spans(text))
     }
 
     /// How many secrets were taken out since the last call, by rule; rules without any are left
     /// out.
     pub fn take_counts(&mut self) -> BTreeMap<String, u64> {
+        self.accept();
         let names = BUILTIN_RULES.into_iter().map(str::to_owned);
         let names = names.chain(self.user.iter().map(|rule| rule.name.clone()));
         let mut taken = BTreeMap::new();
@@ -215,9 +260,13 @@ impl Redactor {
         taken
     }
 
-    /// The text with each span (overlapping ones joined) replaced by its rule's name.
-    fn without_spans(&mut self, text: &str) -> String {
+    /// The text with each span (overlapping ones joined) replaced by its rule's name; `None`
+    /// without any.
+    fn without_spans(&mut self, text: &str) -> Option<String> {
         let found = &mut self.spans.found;
+        if found.is_empty() {
+            return None;
+        }
         found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
         let mut redacted = String::with_capacity(text.len() + 32);
         let mut copied = 0;
@@ -234,12 +283,12 @@ impl Redactor {
                 redacted.push_str("[redacted:");
                 redacted.push_str(name);
                 redacted.push(']');
-                self.counts[*rule] += 1;
+                self.fresh.push(*rule);
             }
             copied = range.end;
         }
         redacted.push_str(&text[copied..]);
-        redacted
+        Some(redacted)
     }
 }
 
@@ -271,10 +320,27 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Github => shapes::github(bytes, hit.start).map(|r| (r, Rule::GithubToken)),
         Kind::Slack => shapes::slack(bytes, hit.start).map(|r| (r, Rule::SlackToken)),
         Kind::Jwt => shapes::jwt(bytes, hit.start).map(|r| (r, Rule::Jwt)),
-        Kind::PrivateKey => pem::block(bytes, hit, state).map(|r| (r, Rule::PrivateKey)),
+        Kind::Private => private(text, hit, state),
+        Kind::Cookie => shapes::cookie(bytes, hit).map(|r| (r, Rule::Cookie)),
+        Kind::Curl => command::curl_user(text, hit.end).map(|r| (r, Rule::BasicAuth)),
+        Kind::Mysql => command::mysql_password(text, hit.end).map(|r| (r, Rule::Password)),
     };
     if let Some((range, rule)) = found {
         spans.add(range, rule);
+    }
+}
+
+/// `PRIVATE KEY` of a marker line, or a key that holds one.
+fn private(text: &str, hit: Range<usize>, state: &mut RedactState) -> Option<(Range<usize>, Rule)> {
+    let bytes = text.as_bytes();
+    let rest = &bytes[hit.end..];
+    let joint = usize::from(matches!(rest.first(), Some(b' ' | b'_' | b'-')));
+    let word = rest.get(joint..joint + 3)?;
+    let words = hit.start..hit.end + joint + 3;
+    match (rest[0], word.eq_ignore_ascii_case(b"key")) {
+        (b' ', true) => pem::block(bytes, words, state).map(|range| (range, Rule::PrivateKey)),
+        (_, true) => assignment::find(text, words, Word::PrivateKey),
+        _ => None,
     }
 }
 

@@ -29,8 +29,14 @@ pub(super) enum Kind {
     Slack,
     /// eyJ…
     Jwt,
-    /// The marker lines of a private key.
-    PrivateKey,
+    /// The marker lines of a private key, or `private_key` and its siblings.
+    Private,
+    /// `Cookie: …` and `Set-Cookie: …`
+    Cookie,
+    /// `curl -u …`
+    Curl,
+    /// `mysql -p…`
+    Mysql,
 }
 
 /// The telling word in a key.
@@ -59,10 +65,7 @@ const NEEDLES: [(&str, Kind); 32] = [
     ("apikey", Kind::Assigned(Word::ApiKey)),
     ("api_key", Kind::Assigned(Word::ApiKey)),
     ("api-key", Kind::Assigned(Word::ApiKey)),
-    ("privatekey", Kind::Assigned(Word::PrivateKey)),
-    ("private_key", Kind::Assigned(Word::PrivateKey)),
-    ("private-key", Kind::Assigned(Word::PrivateKey)),
-    ("private key", Kind::PrivateKey),
+    ("private", Kind::Private),
     ("authorization", Kind::Assigned(Word::Authorization)),
     ("signature", Kind::Assigned(Word::Signature)),
     ("bearer", Kind::Bearer),
@@ -80,6 +83,9 @@ const NEEDLES: [(&str, Kind); 32] = [
     ("xox", Kind::Slack),
     ("eyj", Kind::Jwt),
     (".pass", Kind::Assigned(Word::Pass)),
+    ("cookie", Kind::Cookie),
+    ("curl", Kind::Curl),
+    ("mysql", Kind::Mysql),
 ];
 
 /// Length of the longest needle, `authorization`.

@@ -38,15 +38,10 @@ pub(super) fn block(
             let close = memmem::find(&bytes[label..], DASHES).map_or(0, |at| at + DASHES.len());
             return Some(begin..label + close);
         }
-        let mut material = body.iter().take_while(|&&byte| is_material(byte)).count();
-        if material == body.len() {
+        if body.iter().all(|&byte| is_material(byte)) {
             state.enter_key();
         }
-        // The backslashes belong to the quote that ended it.
-        while material > 0 && body[material - 1] == b'\\' {
-            material -= 1;
-        }
-        return Some(begin..marker_end + material);
+        return Some(begin..marker_end + material(body));
     }
     let end = marker_start(bytes, hit.start, END)?;
     state.leave_key();
@@ -80,6 +75,16 @@ pub(super) fn key_lines(text: &str, state: &mut RedactState, spans: &mut Spans) 
         }
         start = next;
     }
+}
+
+/// How far a key reaches whose end is missing.
+pub(super) fn material(body: &[u8]) -> usize {
+    let mut material = body.iter().take_while(|&&byte| is_material(byte)).count();
+    // The backslashes belong to the quote that ended it.
+    while material > 0 && body[material - 1] == b'\\' {
+        material -= 1;
+    }
+    material
 }
 
 /// Where the marker begins whose label ends before `words`.

@@ -104,6 +104,43 @@ pub(super) fn basic(bytes: &[u8], start: usize) -> Option<Range<usize>> {
         .then_some(start..start + body + padding)
 }
 
+/// What `Cookie: a=1; b=2` and `Set-Cookie: a=1; Path=/` hold: all pairs of the first, the value of
+/// the second's only one; what follows the colon must look like a pair.
+pub(super) fn cookie(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
+    let head = &bytes[..hit.start];
+    let is_answer = head.len() >= 4 && head[head.len() - 4..].eq_ignore_ascii_case(b"set-");
+    let mut at = hit.end + run(bytes, hit.end, |byte| matches!(byte, b'\\' | b'"' | b'\''));
+    let separator = [b":".as_slice(), b"=>"]
+        .into_iter()
+        .find(|separator| bytes[at..].starts_with(separator))?;
+    at += separator.len();
+    at += run(bytes, at, |byte| {
+        matches!(byte, b' ' | b'\\' | b'"' | b'\'' | b'[')
+    });
+    let name = run(bytes, at, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+    });
+    if name == 0 || bytes.get(at + name) != Some(&b'=') {
+        return None;
+    }
+    let is_value = |byte: u8| {
+        !byte.is_ascii_control() && byte.is_ascii() && !matches!(byte, b'"' | b'\'' | b'\\' | b'<')
+    };
+    let start = if is_answer { at + name + 1 } else { at };
+    let len = run(bytes, start, |byte| {
+        is_value(byte) && !(is_answer && matches!(byte, b';' | b' ' | b','))
+    });
+    let mut end = start + len;
+    while bytes[start..end].ends_with(b" ") || bytes[start..end].ends_with(b",") {
+        end -= 1;
+    }
+    let value = &bytes[start..end];
+    let is_redacted = value.starts_with(b"[redacted:");
+    // `Cookie: theme=` and its like hold nothing.
+    let is_long = value.len() >= if is_answer { 4 } else { name + 5 };
+    (is_long && !is_redacted).then_some(start..end)
+}
+
 /// The password (or a long token for a user name) in the URL whose `://` ends here.
 pub(super) fn url_password(text: &str, after: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();

@@ -310,6 +310,180 @@ fn headers_go() {
 }
 
 #[test]
+fn cookies_go() {
+    // All that a browser sends, the value of what a server sets; words about cookies stay.
+    goes(
+        "cookie",
+        &[
+            "Cookie: «sid=31d4d96e407aad42; theme=dark»",
+            "< Set-Cookie: sid=«31d4d96e407aad42»; Path=/; HttpOnly",
+            r#"curl -H "Cookie: «sid=31d4d96e407aad42»" https://h/"#,
+            r#"{"cookie":"«sid=31d4d96e407aad42»","x":1}"#,
+            r#"{"set-cookie":["sid=«31d4d96e407aad42»; Path=/"]}"#,
+            r#"\"Set-Cookie\":\"sid=«31d4d96e»; Secure\""#,
+            r#""HTTP_COOKIE"=>"«_session=31d4d96e»", "x"=>1"#,
+        ],
+    );
+    stays(&[
+        "cookie: enabled",
+        "Cookie banner: shown",
+        "Cookie:",
+        "Set-Cookie: theme=",
+        "cookies=3",
+        "cookie consent a=b",
+        "Cookie: [redacted:cookie]",
+    ]);
+}
+
+#[test]
+fn passwords_on_command_lines_go() {
+    // curl's and mysql's, as a hook with `set -x` prints them; ports, prompts and files stay.
+    goes(
+        "basic-auth",
+        &[
+            "+ curl -s -u deploy:«hunter2» https://h/x",
+            "+ curl -udeploy:«hunter2» https://h/x",
+            "curl --user 'deploy:«hunter 2»' https://h/x",
+            r#"log\":\"\\n[stdout]curl -u \\\"a:«b c»\\\" x"#,
+            "curl --user=deploy:«hunter2»",
+        ],
+    );
+    goes(
+        "password",
+        &[
+            "+ mysql -u root -p«hunter2» shop",
+            "mysqldump -p'«hunter 2»' shop",
+            "mysqladmin -uroot -p«x» ping",
+        ],
+    );
+    stays(&[
+        "curl https://h:80/",
+        "curl -u deploy https://h/",
+        "curl -U proxy https://h/a:b",
+        "curl -s x | sort -u a:b",
+        "curl failed; test -u a:b",
+        "curl -u $USER:$PASS https://h/",
+        "mysql -u root -p shop",
+        "mysql -P3306 -h db",
+        "docker run -p 3306:3306 mysql",
+        "mysql --protocol=tcp",
+        "mysql is up",
+    ]);
+}
+
+/// Redacts one line in parts of at most so many bytes, as long lines are; also as a restart between
+/// any two parts does it.
+fn parts(line: &str, bytes_max: usize) -> [String; 2] {
+    let bytes = line.as_bytes();
+    let mut through = (builtin(), RedactState::default(), String::new());
+    let mut restarted = String::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let is_last = rest.len() <= bytes_max;
+        let end = match is_last {
+            true => bytes.len(),
+            false => {
+                at + through
+                    .0
+                    .cut_before(rest, line.floor_char_boundary(at + bytes_max) - at)
+            }
+        };
+        assert!(end > at && end - at <= bytes_max);
+        let text = &line[at..end];
+        let mut again = (builtin(), RedactState::default());
+        again
+            .0
+            .recall(&mut again.1, &bytes[at.saturating_sub(65_536)..at]);
+        assert!(again.0.take_counts().is_empty());
+        for (redactor, state, joined) in [
+            (&mut through.0, &mut through.1, &mut through.2),
+            (&mut again.0, &mut again.1, &mut restarted),
+        ] {
+            let result = match is_last {
+                true => redactor.redact(state, text),
+                false => redactor.redact_part(state, text),
+            };
+            joined.push_str(&result.unwrap_or_else(|| text.to_owned()));
+        }
+        at = end;
+    }
+    [through.2, restarted]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_cut_lets_a_secret_through(
+        before in "([a-z é]{0,3}|[a-zA-Z0-9]{0,90}){0,8}", after in "[ -~é]{0,80}", plant in 0usize..14,
+        bytes_max in 100usize..300,
+    ) {
+        // Wherever a line is cut, and whether or not we restart there, no half of a secret is left:
+        // shown with every kind of secret at every place in lines cut into parts.
+        let secret = "q7ZpX9vK2mB4nT6w";
+        let text = [
+            format!("password={secret}"), format!("\"token\":\"{secret}\""), format!("--api-key {secret}"),
+            format!("postgres://u:{secret}@h/"), format!("Authorization: Bearer {secret}"),
+            format!("\\\"secret\\\":\\\"{secret}\\\""), format!("CLIENT_SECRET = {secret}"),
+            format!("bearer {secret}"), format!("-----BEGIN PRIVATE KEY-----\\n{secret}"),
+            format!("<password>{secret}</password>"), format!("curl -u a:{secret} x"),
+            format!("Set-Cookie: sid={secret}; Path=/"),
+            format!("password='{}{secret} {secret}'", "a b ".repeat(200)),
+            format!("token={}{secret}{secret}", "x1".repeat(300)),
+        ][plant].clone();
+        let line = format!("{before} {text} {after}");
+        for result in parts(&line, bytes_max) {
+            for half in [&secret[..8], &secret[8..]] {
+                prop_assert!(!result.contains(half), "{} -> {}", line, result);
+            }
+        }
+    }
+}
+
+#[test]
+fn known_shapes_are_never_cut() {
+    // Key ids and tokens that only their whole shape gives away stay in one part: shown at every
+    // position of the cut.
+    for secret in [
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+        "xoxb-123456789012-abcdefGHIJ",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_",
+    ] {
+        for lead in 1..120 {
+            let line = format!("{} {secret} {}", "~".repeat(lead), "~".repeat(150));
+            for result in parts(&line, 120) {
+                assert!(result.contains("[redacted:"), "{line} -> {result}");
+                assert!(!result.contains(&secret[4..8]), "{line} -> {result}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_printed_across_our_restart_is_still_one() {
+    // Its lines go whether we were there when it began or look back at it: shown with a restart
+    // behind each of its lines, and with a key that ended before.
+    let body = "MIIEpAIBAAKCAQEA0123456789abcdefghijklmnopqrstuvwxyz+/ABCDEFGHIJ";
+    let text = format!(
+        "start\n-----BEGIN RSA PRIVATE KEY-----\n{}ab==\n-----END RSA PRIVATE KEY-----\n{body}\n",
+        format!("{body}\n").repeat(40)
+    );
+    let whole = lines(&text);
+    let mut at = 0;
+    for (nth, line) in text.lines().enumerate() {
+        let mut redactor = builtin();
+        let mut state = RedactState::default();
+        redactor.recall(&mut state, &text.as_bytes()[..at]);
+        let result = redactor.redact(&mut state, line);
+        assert_eq!(result.as_deref().unwrap_or(line), whole[nth], "line {nth}");
+        at += line.len() + 1;
+    }
+    assert_eq!(whole.iter().filter(|line| line.contains(body)).count(), 1);
+}
+
+#[test]
 fn passwords_in_urls_go() {
     // Only the password of the user information; ports, mail addresses and paths stay.
     goes(

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 /// What is quoted, and how.
-struct Quote {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quote {
     mark: u8,
     /// Backslashes before the mark: 0, or more in JSON that is text in JSON.
     backslashes: usize,
@@ -146,7 +147,18 @@ pub(super) fn field(text: &[u8]) -> Option<u8> {
     }
 }
 
-fn closing(bytes: &[u8], start: usize, quote: &Quote) -> usize {
+/// The quote that opens right before a value, if one does.
+pub(super) fn quote_before(bytes: &[u8], start: usize) -> Option<Quote> {
+    let (&mark, before) = bytes[..start].split_last()?;
+    let escapes = before.iter().rev().take_while(|&&byte| byte == b'\\');
+    matches!(mark, b'"' | b'\'' | b'`').then(|| Quote {
+        mark,
+        backslashes: escapes.count(),
+    })
+}
+
+/// Where the quote closes that opened before `start`; without one, the end of the line.
+pub(super) fn closing(bytes: &[u8], start: usize, quote: &Quote) -> usize {
     // A mark behind n backslashes closes when n is this level's number plus whole escaped
     // backslashes of this level: 0, 2, 4… at the first; 1, 5, 9… at the second.
     let period = 2 * (quote.backslashes + 1);

@@ -1,23 +1,20 @@
 //! One simulated machine and the service it talks to.
 
-pub(crate) mod alarms;
 pub(crate) mod clock;
 pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod legal;
 pub(crate) mod metrics;
-pub(crate) mod processes;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
 
-use alarms::NoAlarms;
+use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
 use clock::Clock;
 use files::MemFiles;
 use fuse::Fuse;
 use metrics::MemMetrics;
-use processes::NoProcesses;
 use service::MemService;
 use store::MemStore;
 use watch::{Hearing, MemWatch};
@@ -32,6 +29,7 @@ pub(crate) struct World {
     pub(crate) service: MemService,
     pub(crate) metrics: MemMetrics,
     pub(crate) alarms: NoAlarms,
+    pub(crate) events: NoEvents,
     pub(crate) processes: NoProcesses,
 }
 
@@ -46,6 +44,7 @@ impl World {
             service: MemService::new(seed ^ 0x5e21, fuse.clone()),
             metrics: MemMetrics::new(seed ^ 0x3e7c, fuse.clone()),
             alarms: NoAlarms,
+            events: NoEvents,
             processes: NoProcesses,
             fuse,
         };

@@ -1,0 +1,137 @@
+//! What one file's bug does to the others: nothing.
+
+use std::path::Path;
+
+use super::*;
+use crate::agent::Host;
+use crate::config::{Config, Identity};
+use crate::directory::{DirectoryEvents, DirectoryMetrics, DirectorySink, LOGS_FILE};
+use crate::os::files::OsFiles;
+use crate::os::processes::SystemProcesses;
+use crate::os::store::OsStore;
+use crate::parse::testing::fail_at;
+use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
+use crate::ports::{CallId, Hints, Watch};
+
+/// No hints: the scans find everything.
+struct Blind;
+
+impl Watch for Blind {
+    fn watch(&mut self, _: &Path) -> bool {
+        false
+    }
+    fn unwatch(&mut self, _: &Path) {}
+    fn take(&mut self) -> Hints {
+        Hints::default()
+    }
+}
+
+/// No alarm is configured.
+struct NoAlarms;
+
+impl AlarmService for NoAlarms {
+    fn submit(&mut self, _id: CallId, call: AlarmCall) {
+        panic!("no alarm is configured, and yet {call:?}");
+    }
+    fn answer(&mut self) -> Option<AlarmAnswer> {
+        None
+    }
+}
+
+/// Drains a directory of logs into `out`, as one run of the agent; gives what its status said.
+fn drain(dir: &Path) -> crate::status::Status {
+    let text = format!(
+        "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\npaths = [\"{}/*.log\"]\n",
+        dir.join("logs").display()
+    );
+    let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+    let mut files = OsFiles::new();
+    let mut store = OsStore::open(&dir.join("state")).unwrap();
+    let mut logs = DirectorySink::new(&dir.join("out"));
+    let mut edges = Edges {
+        files: &mut files,
+        store: &mut store,
+        watch: &mut Blind,
+        logs: &mut logs,
+        metrics: &mut DirectoryMetrics::new(&dir.join("out")),
+        events: &mut DirectoryEvents::new(&dir.join("out")),
+        alarms: &mut NoAlarms,
+        processes: &mut SystemProcesses,
+    };
+    let host = Host {
+        zone: jiff::tz::TimeZone::UTC,
+        boot_ms: None,
+        boot_id: None,
+    };
+    let at = |mono_ms: u64| Now {
+        mono_ms,
+        wall_ms: 1_795_000_000_000 + mono_ms as i64,
+    };
+    let mut agent = Agent::start(config, host, 7, &mut edges, at(0)).unwrap();
+    let identity = Identity {
+        instance_id: Some("i-0".to_owned()),
+        complete: true,
+        ..Identity::default()
+    };
+    agent.learn(identity, at(0));
+    agent.stop(None, at(1));
+    let mut mono_ms = 1;
+    while !agent.is_done(at(mono_ms)) {
+        assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
+        agent.step(&mut edges, at(mono_ms));
+        mono_ms += 100;
+    }
+    let status = agent.status(at(mono_ms));
+    agent.finish(&mut edges, at(mono_ms));
+    status
+}
+
+/// A file whose text makes the parser fail is left alone from that record on and named in the
+/// status, all other files and its own records before arrive, and a run without the bug reads on
+/// where it stopped: shown with a parser that is made to fail at one line.
+#[test]
+fn a_failing_parser_costs_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    for name in ["a", "b", "c"] {
+        let middle = if name == "b" { "poison\n" } else { "" };
+        let text = format!("{name} first\n{middle}{name} last\n");
+        std::fs::write(logs.join(format!("{name}.log")), text).unwrap();
+    }
+    let arrived = || {
+        let text = std::fs::read_to_string(dir.path().join("out").join(LOGS_FILE)).unwrap();
+        let message = |line: &str| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["message"].as_str().unwrap().to_owned()
+        };
+        let mut messages: Vec<String> = text.lines().map(message).collect();
+        messages.sort();
+        messages
+    };
+    fail_at(Some("poison"));
+    let status = drain(dir.path());
+    fail_at(None);
+    assert_eq!(
+        arrived(),
+        ["a first", "a last", "b first", "c first", "c last"]
+    );
+    assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
+    for words in ["b.log is quarantined at byte 8", "report"] {
+        assert!(status.problems[0].contains(words), "{:?}", status.problems);
+    }
+    let bad = status
+        .files
+        .iter()
+        .find(|file| file.path.ends_with("b.log"));
+    assert!(bad.unwrap().state.starts_with("unreadable: quarantined"));
+
+    let status = drain(dir.path());
+    assert_eq!(status.problems, Vec::<String>::new());
+    assert_eq!(
+        arrived(),
+        [
+            "a first", "a last", "b first", "b last", "c first", "c last", "poison"
+        ]
+    );
+}

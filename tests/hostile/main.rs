@@ -1,0 +1,11 @@
+//! Everything here is made to do harm: names, files, state, lines. Each test shows that it does none.
+
+mod growth;
+mod kept;
+mod machine;
+#[path = "../support/nobody.rs"]
+mod nobody;
+mod paths;
+mod state;
+#[path = "../fuzz/targets.rs"]
+mod targets;

@@ -1,0 +1,62 @@
+//! Edges at which there is nobody: no process, no alarm, no event, and metrics that are taken and
+//! forgotten. For tests and measurements that are about something else.
+
+use std::io;
+
+use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
+use deploywatch::ports::{
+    CallId, EventAnswer, EventCall, EventService, MetricAnswer, MetricCall, MetricService, Process,
+    Processes,
+};
+
+/// No process can be seen.
+pub(crate) struct NoProcesses;
+
+impl Processes for NoProcesses {
+    fn process(&mut self, _id: u32) -> io::Result<Option<Process>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// No alarm is configured, so nobody asks for any.
+pub(crate) struct NoAlarms;
+
+impl AlarmService for NoAlarms {
+    fn submit(&mut self, _id: CallId, call: AlarmCall) {
+        panic!("no alarm is configured, and yet {call:?}");
+    }
+
+    fn answer(&mut self) -> Option<AlarmAnswer> {
+        None
+    }
+}
+
+/// Events are off, so nobody sends any.
+pub(crate) struct NoEvents;
+
+impl EventService for NoEvents {
+    fn submit(&mut self, _id: CallId, call: EventCall) {
+        panic!("events are off, and yet {call:?}");
+    }
+
+    fn answer(&mut self) -> Option<EventAnswer> {
+        None
+    }
+}
+
+/// Every datum is taken at once.
+#[derive(Default)]
+pub(crate) struct AllMetrics {
+    answers: Vec<CallId>,
+}
+
+impl MetricService for AllMetrics {
+    fn submit(&mut self, id: CallId, _call: MetricCall) {
+        self.answers.push(id);
+    }
+
+    fn answer(&mut self) -> Option<MetricAnswer> {
+        let id = self.answers.pop()?;
+        Some(MetricAnswer { id, result: Ok(()) })
+    }
+}
