@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod first_minutes;
 pub mod load;
 pub mod run;
 pub mod status;
