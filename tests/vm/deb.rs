@@ -40,8 +40,17 @@ fn installs_where_nothing_is_there(stage: &mut Stage) {
     stage.guest.wait(LIMIT, "deploywatch status", |said| {
         said.contains("waiting for the CodeDeploy agent")
     });
-    let checked = stage.guest.must("deploywatch check");
-    assert!(checked.contains("CodeDeploy"), "{checked}");
+    let lacks = |stage: &mut Stage, what: &str| {
+        let checked = stage.guest.must("deploywatch check");
+        assert!(checked.contains(what), "{checked}");
+    };
+    lacks(stage, "  - the CodeDeploy agent: waiting");
+    lacks(stage, "  - the instance's identity: ");
+    stage.assert_runs();
+    stage.tell("the network comes, a role does not");
+    stage.imds.set_gate(Gate::Open);
+    stage.start_load();
+    stage.guest.wait(LIMIT, "deploywatch check", |said| said.contains("  - no credentials: "));
     stage.assert_runs();
     stage.connect();
 }
@@ -56,11 +65,12 @@ fn is_as_private_as_it_says(stage: &mut Stage) {
     assert_eq!(said, "", "systemd-analyze verify");
 }
 
-/// The CodeDeploy agent comes, and all its logs go to the service.
+/// With a role, all the CodeDeploy agent's logs go to the service.
 fn ships_under_load(stage: &mut Stage) {
-    stage.tell("the CodeDeploy agent comes");
-    stage.start_load();
+    stage.tell("a role comes");
     stage.assert_all_arrives();
+    let checked = stage.guest.must("deploywatch check");
+    assert!(checked.contains("Nothing is missing"), "{checked}");
     assert_eq!(stage.guest.must("stat -c %a /tmp/codedeploy-agent.update.log"), "600");
     let state = stage.cloud.state();
     for group in ["agent", "deployments", "scripts", "updater"] {
@@ -204,7 +214,7 @@ fn is_removed_and_purged(stage: &mut Stage) {
     stage.guest.must("dpkg -P deploywatch");
     let left = stage.guest.must(
         "find / -xdev \\( -path '*deploywatch*' -o -lname '*deploywatch*' \\) -not -path '/payload/*' \
-         -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/proc/*' -print",
+         -not -path '*/deploywatch.service.d*' -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/proc/*' -print",
     );
     assert_eq!(left, "", "left behind by the purge");
     // Debian's users stay: their number must not go to somebody else.
