@@ -143,7 +143,7 @@ impl Guest {
         let limit_at = Instant::now() + BOOT_LIMIT;
         loop {
             let answer = self.running().ask("cat /proc/sys/kernel/random/boot_id", ASK_AGAIN);
-            if answer.is_some_and(|finished| finished.code == 0 && finished.output != before) {
+            if answer.is_some_and(|finished| finished.code == 0 && finished.output.trim() != before) {
                 break;
             }
             assert!(Instant::now() < limit_at, "no reboot within {BOOT_LIMIT:?}{}", self.told());
