@@ -45,7 +45,9 @@ const CALLS: &[(&str, &[&str])] = &[
 ];
 
 fn packaging(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("packaging")
+        .join(name)
 }
 
 /// A directory of programs that only note how they are called; the ones in `failing` then fail, and
@@ -96,7 +98,12 @@ impl Programs {
 /// every call a package manager makes, with programs that all fail, and with none at all.
 #[test]
 fn scripts_end_well_without_a_working_systemd() {
-    let systemd = ["systemctl", "systemd-sysusers", "deb-systemd-helper", "deb-systemd-invoke"];
+    let systemd = [
+        "systemctl",
+        "systemd-sysusers",
+        "deb-systemd-helper",
+        "deb-systemd-invoke",
+    ];
     for programs in [
         Programs::make(&[], &[]),
         Programs::make(&systemd, &[]),
@@ -136,22 +143,44 @@ fn state_outlives_everything_but_a_purge() {
     for (script, arguments) in CALLS {
         let (_, calls) = programs.run(script, arguments);
         let purges = *script == "deb/postrm" && arguments[0] == "purge";
-        assert_eq!(calls.contains("rm -rf /var/lib/deploywatch"), purges, "{script} {arguments:?}");
+        assert_eq!(
+            calls.contains("rm -rf /var/lib/deploywatch"),
+            purges,
+            "{script} {arguments:?}"
+        );
         let leaves = matches!((*script, arguments[0]), ("rpm/preun", "0"));
         let ends = ["disable", "systemctl stop"];
-        assert_eq!(ends.iter().any(|word| calls.contains(word)), leaves, "{script} {arguments:?}\n{calls}");
+        assert_eq!(
+            ends.iter().any(|word| calls.contains(word)),
+            leaves,
+            "{script} {arguments:?}\n{calls}"
+        );
     }
     // rpm's convention: the presets decide, once.
-    assert!(programs.run("rpm/post", &["1"]).1.contains("preset deploywatch.service"));
+    assert!(
+        programs
+            .run("rpm/post", &["1"])
+            .1
+            .contains("preset deploywatch.service")
+    );
     assert!(!programs.run("rpm/post", &["2"]).1.contains("preset"));
-    assert!(programs.run("rpm/postun", &["1"]).1.contains("try-restart deploywatch.service"));
+    assert!(
+        programs
+            .run("rpm/postun", &["1"])
+            .1
+            .contains("try-restart deploywatch.service")
+    );
 }
 
 /// systemd finds nothing to say about the unit, and its exposure stays low: shown by systemd itself,
 /// with the binary of this build in place of the installed one.
 #[test]
 fn systemd_accepts_the_unit() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         eprintln!("SKIPPED the unit is not looked at: no systemd-analyze here");
         return;
     }
@@ -161,9 +190,16 @@ fn systemd_accepts_the_unit() {
     let text = text.replace("/usr/bin/deploywatch", env!("CARGO_BIN_EXE_deploywatch"));
     fs::write(&unit, text).unwrap();
     let analyze = |arguments: &[&str]| {
-        let finished = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
+        let finished = Command::new("systemd-analyze")
+            .args(arguments)
+            .arg(&unit)
+            .output()
+            .unwrap();
         let said = [finished.stdout, finished.stderr].concat();
-        (finished.status.success(), String::from_utf8_lossy(&said).into_owned())
+        (
+            finished.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     };
     // Of some faults it only tells.
     let (good, said) = analyze(&["verify", "--man=no"]);
@@ -178,13 +214,25 @@ fn systemd_accepts_the_unit() {
 #[test]
 fn a_stop_is_given_more_time_than_it_takes() {
     let unit = fs::read_to_string(packaging("deploywatch.service")).unwrap();
-    let allowed = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let allowed = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+        .unwrap();
     let allowed: u64 = allowed.trim_end_matches('s').parse().unwrap();
     let (config, _) = deploywatch::config::Config::parse(&[]).unwrap();
     assert!(allowed >= config.agent.shutdown_grace.as_secs() + 10);
-    for line in ["After=network.target", "Type=notify", "StartLimitIntervalSec=0"] {
+    for line in [
+        "After=network.target",
+        "Type=notify",
+        "StartLimitIntervalSec=0",
+    ] {
         assert!(unit.lines().any(|other| other == line), "{line}");
     }
     let orders = unit.lines().filter(|line| !line.starts_with('#'));
-    assert_eq!(orders.filter(|line| line.contains("network-online")).count(), 0);
+    assert_eq!(
+        orders
+            .filter(|line| line.contains("network-online"))
+            .count(),
+        0
+    );
 }

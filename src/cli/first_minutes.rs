@@ -53,10 +53,15 @@ const REMEDIES: &[(&str, &str, &str)] = &[
 pub fn write(out: &mut dyn Write, here: &Here<'_>) -> io::Result<()> {
     let missing = missing(here);
     match missing.as_slice() {
-        [] => writeln!(out, "\nNothing is missing: logs arrive as they are written."),
+        [] => writeln!(
+            out,
+            "\nNothing is missing: logs arrive as they are written."
+        ),
         missing => {
             writeln!(out, "\nMissing right now:")?;
-            missing.iter().try_for_each(|line| writeln!(out, "  - {line}"))
+            missing
+                .iter()
+                .try_for_each(|line| writeln!(out, "  - {line}"))
         }
     }
 }
@@ -122,9 +127,15 @@ mod tests {
     fn what_is_missing_is_named() {
         let denied = "AccessDeniedException: User: role/web is not authorized";
         for (answer, word) in [
-            ("Credentials: no credentials found", "no credentials: attach an IAM role"),
+            (
+                "Credentials: no credentials found",
+                "no credentials: attach an IAM role",
+            ),
             (denied, "a permission: allow the role"),
-            ("RegionMissing: no region", "the Region: set region in [aws]"),
+            (
+                "RegionMissing: no region",
+                "the Region: set region in [aws]",
+            ),
         ] {
             let status = status(&["ok", answer, answer]);
             let text = said(&Here {
@@ -146,7 +157,10 @@ mod tests {
             is_codedeploy_found: false,
         });
         assert!(text.contains("install it whenever you like"), "{text}");
-        assert!(text.contains("systemctl enable --now deploywatch"), "{text}");
+        assert!(
+            text.contains("systemctl enable --now deploywatch"),
+            "{text}"
+        );
     }
 
     /// A machine where all is well is told so: shown by one.
@@ -158,6 +172,9 @@ mod tests {
             codedeploy: None,
             is_codedeploy_found: false,
         });
-        assert_eq!(text, "\nNothing is missing: logs arrive as they are written.\n");
+        assert_eq!(
+            text,
+            "\nNothing is missing: logs arrive as they are written.\n"
+        );
     }
 }

@@ -73,7 +73,12 @@ pub(crate) fn play(run: &str, test: &str) {
         "/codedeploy/deployments",
         deployments_head,
     );
-    let mut updater = log(Path::new(UPDATER_LOG), "updater", "/codedeploy/updater", String::new);
+    let mut updater = log(
+        Path::new(UPDATER_LOG),
+        "updater",
+        "/codedeploy/updater",
+        String::new,
+    );
     private(Path::new(UPDATER_LOG));
     let mut revisions: VecDeque<(String, Log)> = VecDeque::new();
     for number in 0.. {

@@ -34,9 +34,15 @@ pub(crate) fn tell(parts: &Parts) {
 fn installs_where_nothing_is_there(stage: &mut Stage) {
     stage.tell("installing where there is no role, no service and no CodeDeploy agent");
     stage.guest.must("dpkg -i /payload/one.deb");
-    assert_eq!(stage.guest.must("systemctl is-enabled deploywatch"), "enabled");
+    assert_eq!(
+        stage.guest.must("systemctl is-enabled deploywatch"),
+        "enabled"
+    );
     stage.assert_runs();
-    assert_eq!(stage.guest.must("stat -c %U:%a /var/lib/deploywatch"), "deploywatch:750");
+    assert_eq!(
+        stage.guest.must("stat -c %U:%a /var/lib/deploywatch"),
+        "deploywatch:750"
+    );
     stage.guest.wait(LIMIT, "deploywatch status", |said| {
         said.contains("waiting for the CodeDeploy agent")
     });
@@ -50,7 +56,9 @@ fn installs_where_nothing_is_there(stage: &mut Stage) {
     stage.tell("the network comes, a role does not");
     stage.imds.set_gate(Gate::Open);
     stage.start_load();
-    stage.guest.wait(LIMIT, "deploywatch check", |said| said.contains("  - no credentials: "));
+    stage.guest.wait(LIMIT, "deploywatch check", |said| {
+        said.contains("  - no credentials: ")
+    });
     stage.assert_runs();
     stage.connect();
 }
@@ -61,7 +69,9 @@ fn is_as_private_as_it_says(stage: &mut Stage) {
         "systemd-analyze security --no-pager --threshold={EXPOSURE_MAX} deploywatch.service"
     ));
     println!("    {}", said.lines().last().unwrap_or_default());
-    let said = stage.guest.must("systemd-analyze verify --man=no deploywatch.service");
+    let said = stage
+        .guest
+        .must("systemd-analyze verify --man=no deploywatch.service");
     assert_eq!(said, "", "systemd-analyze verify");
 }
 
@@ -71,7 +81,12 @@ fn ships_under_load(stage: &mut Stage) {
     stage.assert_all_arrives();
     let checked = stage.guest.must("deploywatch check");
     assert!(checked.contains("Nothing is missing"), "{checked}");
-    assert_eq!(stage.guest.must("stat -c %a /tmp/codedeploy-agent.update.log"), "600");
+    assert_eq!(
+        stage
+            .guest
+            .must("stat -c %a /tmp/codedeploy-agent.update.log"),
+        "600"
+    );
     let state = stage.cloud.state();
     for group in ["agent", "deployments", "scripts", "updater"] {
         let group = &state.groups[&format!("/codedeploy/{group}")];
@@ -113,10 +128,21 @@ fn is_restarted_when_it_hangs(stage: &mut Stage) {
     let pid = stage.unit("MainPID");
     let at = Instant::now();
     stage.guest.must(&format!("kill -STOP {pid}"));
-    stage.guest.wait(LIMIT, "systemctl show --value -p NRestarts deploywatch", |said| said == "1");
+    stage.guest.wait(
+        LIMIT,
+        "systemctl show --value -p NRestarts deploywatch",
+        |said| said == "1",
+    );
     stage.ledger.allow_repeats(&stage.cloud, at);
-    assert!(stage.guest.must("journalctl -b -u deploywatch --no-pager").contains("Watchdog timeout"));
-    stage.guest.must("rm -r /run/systemd/system/deploywatch.service.d && systemctl daemon-reload");
+    assert!(
+        stage
+            .guest
+            .must("journalctl -b -u deploywatch --no-pager")
+            .contains("Watchdog timeout")
+    );
+    stage
+        .guest
+        .must("rm -r /run/systemd/system/deploywatch.service.d && systemctl daemon-reload");
     stage.assert_runs();
     stage.stop_load();
     stage.assert_all_arrives();
@@ -127,11 +153,17 @@ fn survives_a_full_disk(stage: &mut Stage) {
     stage.tell("the disk is full");
     stage.start_load();
     stage.guest.run("dd if=/dev/zero of=/fill bs=1M 2>/dev/null; dd if=/dev/zero of=/fill2 bs=512 2>/dev/null; sync");
-    stage.guest.wait(LIMIT, "systemctl is-active codedeploy-agent", |said| said != "active");
+    stage
+        .guest
+        .wait(LIMIT, "systemctl is-active codedeploy-agent", |said| {
+            said != "active"
+        });
     stage.assert_runs();
-    stage.guest.wait(LIMIT, "journalctl -b -u deploywatch --no-pager -o cat", |said| {
-        said.contains("No space left")
-    });
+    stage.guest.wait(
+        LIMIT,
+        "journalctl -b -u deploywatch --no-pager -o cat",
+        |said| said.contains("No space left"),
+    );
     stage.guest.must("rm -f /fill /fill2");
     let inspected = stage.guest.must("/payload/vm inspect");
     stage.ledger.found(&inspected);
@@ -144,16 +176,24 @@ fn survives_a_full_disk(stage: &mut Stage) {
 /// The new version takes over under load; an edited configuration stays.
 fn is_upgraded_under_load(stage: &mut Stage) {
     stage.tell("upgrade with an edited configuration, under load");
-    stage.guest.must("sed -i 's/^#log_level = .*/log_level = \"debug\"/' /etc/deploywatch/deploywatch.toml");
-    stage.guest.must("echo '# own' >/etc/deploywatch/conf.d/own.toml");
+    stage.guest.must(
+        "sed -i 's/^#log_level = .*/log_level = \"debug\"/' /etc/deploywatch/deploywatch.toml",
+    );
+    stage
+        .guest
+        .must("echo '# own' >/etc/deploywatch/conf.d/own.toml");
     stage.start_load();
     let before = stage.unit("MainPID");
-    stage.guest.must("dpkg --force-confdef --force-confold -i /payload/two.deb");
+    stage
+        .guest
+        .must("dpkg --force-confdef --force-confold -i /payload/two.deb");
     assert_ne!(stage.unit("MainPID"), before);
     stage.assert_runs();
     let config = stage.guest.must("cat /etc/deploywatch/deploywatch.toml");
     assert!(config.contains("\nlog_level = \"debug\"\n"));
-    stage.guest.must("test -e /etc/deploywatch/deploywatch.toml.dpkg-dist");
+    stage
+        .guest
+        .must("test -e /etc/deploywatch/deploywatch.toml.dpkg-dist");
     stage.stop_load();
     stage.assert_all_arrives();
 }
@@ -184,7 +224,9 @@ fn stops_in_an_outage(stage: &mut Stage) {
 /// After a downgrade past a change of the state's format, the agent says so rather than begin anew.
 fn refuses_newer_state(stage: &mut Stage) {
     stage.tell("state of a newer version");
-    stage.guest.must("systemctl stop deploywatch && cp -a /var/lib/deploywatch /var/lib/kept");
+    stage
+        .guest
+        .must("systemctl stop deploywatch && cp -a /var/lib/deploywatch /var/lib/kept");
     stage.guest.must("/payload/vm newer");
     let finished = stage.guest.run("systemctl start deploywatch");
     assert_ne!(finished.code, 0, "it started");
@@ -193,7 +235,9 @@ fn refuses_newer_state(stage: &mut Stage) {
     stage.guest.must(
         "systemctl stop deploywatch; rm -r /var/lib/deploywatch && mv /var/lib/kept /var/lib/deploywatch",
     );
-    stage.guest.must("dpkg --force-confdef --force-confold -i /payload/one.deb");
+    stage
+        .guest
+        .must("dpkg --force-confdef --force-confold -i /payload/one.deb");
     stage.guest.must("systemctl restart deploywatch");
     stage.assert_runs();
 }
@@ -205,7 +249,9 @@ fn is_removed_and_purged(stage: &mut Stage) {
     stage.start_load();
     stage.guest.must("dpkg -r deploywatch");
     assert_ne!(stage.guest.run("systemctl is-active deploywatch").code, 0);
-    stage.guest.must("test -e /var/lib/deploywatch/checkpoints -a -e /etc/deploywatch/deploywatch.toml");
+    stage
+        .guest
+        .must("test -e /var/lib/deploywatch/checkpoints -a -e /etc/deploywatch/deploywatch.toml");
     stage.wait_written(200);
     stage.guest.must("dpkg -i /payload/one.deb");
     stage.assert_runs();

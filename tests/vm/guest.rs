@@ -102,11 +102,20 @@ impl Guest {
         let kernel = Command::new("unshare")
             .args(["--pid", "--fork", "--kill-child=SIGKILL"])
             .arg(self.parts.tools.join("usr/bin/linux.uml"))
-            .args(["mem=512M", "root=/dev/ubda", "rw", "con=null", "con0=null,fd:1"])
+            .args([
+                "mem=512M",
+                "root=/dev/ubda",
+                "rw",
+                "con=null",
+                "con0=null,fd:1",
+            ])
             .arg(format!("ubd0={}", self.disk.display()))
             .arg(format!("ubd1r={}", self.parts.payload.display()))
             .arg(format!("ssl0=fd:{}", inherited(&line)))
-            .arg(format!("vec0:transport=fd,fd={},vec=0", inherited(&guest_side)))
+            .arg(format!(
+                "vec0:transport=fd,fd={},vec=0",
+                inherited(&guest_side)
+            ))
             .arg(format!("uml_dir={}", self.parts.scratch.display()))
             .env("TMPDIR", &self.parts.scratch)
             .stdin(Stdio::null())
@@ -142,11 +151,18 @@ impl Guest {
         self.boots += 1;
         let limit_at = Instant::now() + BOOT_LIMIT;
         loop {
-            let answer = self.running().ask("cat /proc/sys/kernel/random/boot_id", ASK_AGAIN);
-            if answer.is_some_and(|finished| finished.code == 0 && finished.output.trim() != before) {
+            let answer = self
+                .running()
+                .ask("cat /proc/sys/kernel/random/boot_id", ASK_AGAIN);
+            if answer.is_some_and(|finished| finished.code == 0 && finished.output.trim() != before)
+            {
                 break;
             }
-            assert!(Instant::now() < limit_at, "no reboot within {BOOT_LIMIT:?}{}", self.told());
+            assert!(
+                Instant::now() < limit_at,
+                "no reboot within {BOOT_LIMIT:?}{}",
+                self.told()
+            );
         }
         self.wait_up();
     }
@@ -155,7 +171,10 @@ impl Guest {
     pub(crate) fn run(&mut self, command: &str) -> Finished {
         match self.running().ask(command, COMMAND_LIMIT) {
             Some(finished) => finished,
-            None => panic!("no answer within {COMMAND_LIMIT:?} to {command:?}{}", self.told()),
+            None => panic!(
+                "no answer within {COMMAND_LIMIT:?} to {command:?}{}",
+                self.told()
+            ),
         }
     }
 
@@ -163,7 +182,11 @@ impl Guest {
     #[track_caller]
     pub(crate) fn must(&mut self, command: &str) -> String {
         let finished = self.run(command);
-        assert_eq!(finished.code, 0, "{command:?} in the guest: {}", finished.output);
+        assert_eq!(
+            finished.code, 0,
+            "{command:?} in the guest: {}",
+            finished.output
+        );
         finished.output.trim().to_owned()
     }
 
@@ -189,7 +212,11 @@ impl Guest {
     fn wait_up(&mut self) {
         // Put before anybody listens; the line keeps it.
         let answer = self.running().ask("true", BOOT_LIMIT);
-        assert!(answer.is_some(), "no boot within {BOOT_LIMIT:?}{}", self.told());
+        assert!(
+            answer.is_some(),
+            "no boot within {BOOT_LIMIT:?}{}",
+            self.told()
+        );
         // "degraded" is for the caller to judge.
         self.run("systemctl is-system-running --wait");
     }
@@ -209,11 +236,13 @@ impl Guest {
         let bytes = std::fs::read(self.parts.scratch.join(name)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let tail: Vec<&str> = text.lines().rev().take(25).collect();
-        tail.iter().rev().fold("; its console:\n".to_owned(), |mut all, line| {
-            // Writing to a string cannot fail.
-            writeln!(all, "  {line}").unwrap();
-            all
-        })
+        tail.iter()
+            .rev()
+            .fold("; its console:\n".to_owned(), |mut all, line| {
+                // Writing to a string cannot fail.
+                writeln!(all, "  {line}").unwrap();
+                all
+            })
     }
 }
 
@@ -255,7 +284,9 @@ impl Running {
                     }
                     line.clear();
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     return None;
                 }
                 Err(error) => panic!("the guest's line: {error}"),
@@ -276,10 +307,19 @@ impl Drop for Running {
 
 /// The answer to question `number`; `None` for whatever else comes over the line.
 fn answer(line: &[u8], number: u64) -> Option<Finished> {
-    let line = std::str::from_utf8(line).ok()?.trim_end_matches(['\r', '\n']);
+    let line = std::str::from_utf8(line)
+        .ok()?
+        .trim_end_matches(['\r', '\n']);
     let mut parts = line.split(' ');
     // What stood on the line before may be glued to it.
-    if parts.next()?.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()? != number {
+    if parts
+        .next()?
+        .rsplit(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        != number
+    {
         return None;
     }
     let code = parts.next()?.parse().ok()?;
@@ -306,7 +346,11 @@ fn base64(bytes: &[u8]) -> String {
         });
         for at in 0..4 {
             let letter = ALPHABET[(number >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= group.len() { char::from(letter) } else { '=' });
+            text.push(if at <= group.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     text
@@ -329,5 +373,9 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 
 /// Whether a file that tests/vm/run should have made is there.
 pub(crate) fn require(path: &Path) {
-    assert!(path.exists(), "{} is missing: start this with tests/vm/run", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: start this with tests/vm/run",
+        path.display()
+    );
 }

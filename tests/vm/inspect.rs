@@ -68,7 +68,11 @@ pub(crate) fn make_newer() {
         sum.update(&content[end..]);
         header["version"] = version.into();
         header["crc32"] = sum.finalize().into();
-        fs::write(&path, [header.to_string().as_bytes(), b"\n", &content[end..]].concat()).unwrap();
+        fs::write(
+            &path,
+            [header.to_string().as_bytes(), b"\n", &content[end..]].concat(),
+        )
+        .unwrap();
     }
 }
 

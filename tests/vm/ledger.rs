@@ -46,7 +46,10 @@ impl Ledger {
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || {
                     // A line that a power cut has torn tells nothing.
-                    for line in BufReader::new(stream.unwrap()).lines().map_while(Result::ok) {
+                    for line in BufReader::new(stream.unwrap())
+                        .lines()
+                        .map_while(Result::ok)
+                    {
                         note(&mut shared.lock().unwrap(), &line);
                     }
                 });
@@ -61,7 +64,12 @@ impl Ledger {
 
     /// How many lines are on stable storage, in all.
     pub(crate) fn synced(&self) -> u64 {
-        self.logs.lock().unwrap().values().map(|log| log.synced).sum()
+        self.logs
+            .lock()
+            .unwrap()
+            .values()
+            .map(|log| log.synced)
+            .sum()
     }
 
     /// Takes what was found on the disk: at least what was synced, and all of it must arrive.
@@ -76,7 +84,11 @@ impl Ledger {
                 // It was made and cut off before it was ever synced; where it goes is not known.
                 continue;
             };
-            assert!(count >= log.synced, "{id}: synced {}, on the disk {count}", log.synced);
+            assert!(
+                count >= log.synced,
+                "{id}: synced {}, on the disk {count}",
+                log.synced
+            );
             log.synced = count;
         }
     }
@@ -90,7 +102,10 @@ impl Ledger {
             };
             let count: u64 = count.parse().unwrap();
             let here = arrived.get(id).copied().unwrap_or(0);
-            assert!(count <= here, "{id}: settled {count}, but only {here} had arrived");
+            assert!(
+                count <= here,
+                "{id}: settled {count}, but only {here} had arrived"
+            );
             looked += 1;
         }
         assert!(looked > 0, "the checkpoint knew no line:\n{inspected}");
@@ -156,11 +171,17 @@ impl Ledger {
             "{doubled} lines came twice, allowed are {}",
             self.doubled_max
         );
-        println!("    {lines} lines are on the disk or were, all arrived; {doubled} came twice, at most {}", self.doubled_max);
+        println!(
+            "    {lines} lines are on the disk or were, all arrived; {doubled} came twice, at most {}",
+            self.doubled_max
+        );
     }
 
     fn streams(&self, logs: &BTreeMap<String, Log>) -> Vec<(String, String)> {
-        let mut streams: Vec<_> = logs.values().map(|log| (log.group.clone(), self.stream(log))).collect();
+        let mut streams: Vec<_> = logs
+            .values()
+            .map(|log| (log.group.clone(), self.stream(log)))
+            .collect();
         streams.sort();
         streams.dedup();
         streams
@@ -174,7 +195,9 @@ impl Ledger {
     }
 
     fn written(&self, logs: &BTreeMap<String, Log>, group: &str, stream: &str) -> Vec<Written> {
-        let here = logs.iter().filter(|(_, log)| log.group == group && self.stream(log) == stream);
+        let here = logs
+            .iter()
+            .filter(|(_, log)| log.group == group && self.stream(log) == stream);
         here.map(|(id, log)| Written {
             id: id.clone(),
             count: log.synced,

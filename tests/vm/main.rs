@@ -17,7 +17,10 @@ mod inspect;
 mod ledger;
 mod rpm;
 mod stage;
-#[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the end-to-end tests, which use all of it"
+)]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -36,7 +36,14 @@ fn follows_presets(stage: &mut Stage) {
          echo 'disable *' >/etc/systemd/system-preset/99-default.preset",
     );
     stage.guest.must("rpm --install --nodeps /payload/one.rpm");
-    assert_eq!(stage.guest.run("systemctl is-enabled deploywatch").output.trim(), "disabled");
+    assert_eq!(
+        stage
+            .guest
+            .run("systemctl is-enabled deploywatch")
+            .output
+            .trim(),
+        "disabled"
+    );
     assert_eq!(stage.unit("ActiveState"), "inactive");
     stage.connect();
     stage.guest.must("systemctl enable --now deploywatch");
@@ -46,14 +53,18 @@ fn follows_presets(stage: &mut Stage) {
 /// An upgrade restarts what runs, and keeps an edited configuration.
 fn is_upgraded_under_load(stage: &mut Stage) {
     stage.tell("upgrade with an edited configuration, under load");
-    stage.guest.must("sed -i 's/^#log_level = .*/log_level = \"debug\"/' /etc/deploywatch/deploywatch.toml");
+    stage.guest.must(
+        "sed -i 's/^#log_level = .*/log_level = \"debug\"/' /etc/deploywatch/deploywatch.toml",
+    );
     let before = stage.unit("MainPID");
     stage.guest.must("rpm --upgrade --nodeps /payload/two.rpm");
     assert_ne!(stage.unit("MainPID"), before);
     stage.assert_runs();
     let config = stage.guest.must("cat /etc/deploywatch/deploywatch.toml");
     assert!(config.contains("\nlog_level = \"debug\"\n"));
-    stage.guest.must("test -e /etc/deploywatch/deploywatch.toml.rpmnew");
+    stage
+        .guest
+        .must("test -e /etc/deploywatch/deploywatch.toml.rpmnew");
     stage.stop_load();
     stage.assert_all_arrives();
 }
@@ -64,11 +75,22 @@ fn is_erased(stage: &mut Stage) {
     let verified = stage.guest.run("rpm --verify --nodeps deploywatch").output;
     // The configuration was edited; nothing else differs from the package.
     for line in verified.lines() {
-        assert!(line.ends_with("/etc/deploywatch/deploywatch.toml"), "{verified}");
+        assert!(
+            line.ends_with("/etc/deploywatch/deploywatch.toml"),
+            "{verified}"
+        );
     }
     stage.guest.must("rpm --erase deploywatch");
-    stage.guest.wait(LIMIT, "systemctl is-active deploywatch", |said| said != "active");
-    stage.guest.must("test ! -e /etc/systemd/system/multi-user.target.wants/deploywatch.service");
+    stage
+        .guest
+        .wait(LIMIT, "systemctl is-active deploywatch", |said| {
+            said != "active"
+        });
+    stage
+        .guest
+        .must("test ! -e /etc/systemd/system/multi-user.target.wants/deploywatch.service");
     stage.guest.must("test -e /var/lib/deploywatch/checkpoints");
-    stage.guest.must("test -e /etc/deploywatch/deploywatch.toml.rpmsave");
+    stage
+        .guest
+        .must("test -e /etc/deploywatch/deploywatch.toml.rpmsave");
 }

@@ -31,10 +31,16 @@ pub(crate) fn make_network() {
         format!("address add {SERVICE}/32 dev lo"),
         format!("address add {METADATA}/32 dev lo"),
     ] {
-        let status = Command::new("ip").args(command.split(' ')).status().unwrap();
+        let status = Command::new("ip")
+            .args(command.split(' '))
+            .status()
+            .unwrap();
         assert!(status.success(), "ip {command}: {status}");
     }
-    let routes = Command::new("ip").args(["route", "show", "default"]).output().unwrap();
+    let routes = Command::new("ip")
+        .args(["route", "show", "default"])
+        .output()
+        .unwrap();
     assert!(routes.stdout.is_empty(), "this network has a way out");
 }
 
@@ -63,7 +69,9 @@ impl Stage {
         let mut guest = Guest::new(parts, name);
         guest.boot();
         guest.must("mkdir -p /payload && tar -xf /dev/ubdb -C /payload");
-        guest.must(&format!("cat >>/etc/ssl/certs/ca-certificates.crt <<'EOF'\n{ca}EOF"));
+        guest.must(&format!(
+            "cat >>/etc/ssl/certs/ca-certificates.crt <<'EOF'\n{ca}EOF"
+        ));
         Self {
             guest,
             cloud,
@@ -85,7 +93,8 @@ impl Stage {
     pub(crate) fn start_load(&mut self) {
         self.runs += 1;
         let run = self.runs;
-        self.guest.must("systemctl reset-failed codedeploy-agent 2>/dev/null; true");
+        self.guest
+            .must("systemctl reset-failed codedeploy-agent 2>/dev/null; true");
         self.guest.must(&format!(
             "systemd-run --quiet --unit=codedeploy-agent /payload/vm codedeploy r{run} {REPORTS}"
         ));
@@ -98,7 +107,8 @@ impl Stage {
         let limit_at = Instant::now() + LIMIT;
         while self.ledger.synced() < wanted {
             assert!(Instant::now() < limit_at, "the load does not run");
-            self.guest.must("systemctl is-active --quiet codedeploy-agent");
+            self.guest
+                .must("systemctl is-active --quiet codedeploy-agent");
         }
     }
 
@@ -121,7 +131,10 @@ impl Stage {
     /// What a boot found on the disk: goes into the book, and the checkpoint is compared.
     pub(crate) fn inspect_after_boot(&mut self, arrived: &Arrived) {
         let inspected = self.guest.must("/payload/vm inspect");
-        for line in inspected.lines().filter(|line| !line.starts_with("disk ") && !line.starts_with("settled ")) {
+        for line in inspected
+            .lines()
+            .filter(|line| !line.starts_with("disk ") && !line.starts_with("settled "))
+        {
             println!("    after the boot: {line}");
         }
         self.ledger.found(&inspected);
@@ -146,7 +159,10 @@ impl Stage {
         let pid = self.unit("MainPID");
         let status = self.guest.must(&format!("cat /proc/{pid}/status"));
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap();
             line.split_whitespace().next().unwrap().to_owned()
         };
         let user = self.guest.must("id -u deploywatch");
@@ -154,14 +170,23 @@ impl Stage {
         assert_ne!(user, "0");
         // CAP_DAC_READ_SEARCH is number 2.
         for set in ["CapEff:", "CapPrm:", "CapBnd:", "CapAmb:"] {
-            assert_eq!(u64::from_str_radix(&field(set), 16).unwrap(), 1 << 2, "{set}");
+            assert_eq!(
+                u64::from_str_radix(&field(set), 16).unwrap(),
+                1 << 2,
+                "{set}"
+            );
         }
-        assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()));
+        assert_eq!(
+            (field("NoNewPrivs:"), field("Seccomp:")),
+            ("1".into(), "2".into())
+        );
     }
 
     /// What the agent said since the boot.
     pub(crate) fn journal(&mut self) -> String {
-        self.guest.run("journalctl -b -u deploywatch --no-pager -o cat").output
+        self.guest
+            .run("journalctl -b -u deploywatch --no-pager -o cat")
+            .output
     }
 
     /// Says where the story is.
