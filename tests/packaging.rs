@@ -22,6 +22,7 @@ const CHANGERS: &[&str] = &[
     "groupadd",
     "getent",
     "rm",
+    "rmdir",
 ];
 
 /// Calls of each script that a package manager makes: its file and its arguments.

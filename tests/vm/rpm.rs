@@ -93,4 +93,9 @@ fn is_erased(stage: &mut Stage) {
     stage
         .guest
         .must("test -e /etc/deploywatch/deploywatch.toml.rpmsave");
+    // Of the rest of it nothing is left but its user.
+    let left = stage
+        .guest
+        .must("find /usr -name '*deploywatch*' -not -path '/usr/local/*'");
+    assert_eq!(left, "");
 }

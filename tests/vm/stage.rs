@@ -124,6 +124,7 @@ impl Stage {
         let at = self.guest.cut_power();
         self.ledger.allow_repeats(&self.cloud, at);
         let arrived = self.ledger.arrived(&self.cloud);
+        self.ledger.forget_tmp(&arrived);
         self.guest.boot();
         self.inspect_after_boot(&arrived);
     }
