@@ -37,12 +37,12 @@ impl Cloud {
 
     /// Over TLS, vouched for by an authority of its own: see [`Cloud::ca_pem`].
     pub(crate) fn start_tls() -> Self {
-        Self::with("127.0.0.1:0", Some(Authority::new()))
+        Self::start_named("127.0.0.1:0", "127.0.0.1")
     }
 
     /// Over TLS at an address of one's own, under a name that the service really has.
     pub(crate) fn start_named(address: &str, name: &str) -> Self {
-        Self::with(address, Some(Authority::for_names(&[name])))
+        Self::with(address, Some(Authority::for_name(name)))
     }
 
     fn with(address: &str, authority: Option<Authority>) -> Self {
@@ -74,7 +74,7 @@ impl Cloud {
         };
         Self {
             shared,
-            listener: Listener::start_at(address, serve),
+            listener: Listener::start(address, serve),
             authority,
         }
     }

@@ -88,7 +88,7 @@ impl Imds {
         };
         Self {
             shared,
-            listener: Listener::start_at(address, serve),
+            listener: Listener::start(address, serve),
         }
     }
 

@@ -43,16 +43,9 @@ struct Inner {
 }
 
 impl Listener {
-    /// Listens on a free port and gives each connection to `serve` on a thread of its own.
-    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0", serve)
-    }
-
-    /// The same on an address of one's own, where a whole network belongs to the test.
-    pub(crate) fn start_at(
-        address: &str,
-        serve: impl Fn(TcpStream) + Send + Sync + 'static,
-    ) -> Self {
+    /// Listens at an address, `127.0.0.1:0` for any free port, and gives each connection to `serve` on
+    /// a thread of its own.
+    pub(crate) fn start(address: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let socket = TcpListener::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
         let door = Arc::new(Door {

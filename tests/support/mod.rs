@@ -15,7 +15,6 @@ pub(crate) mod oracle;
 pub(crate) mod rules;
 pub(crate) mod sigv4;
 pub(crate) mod state;
-#[cfg(test)]
 mod tests;
 pub(crate) mod tls;
 pub(crate) mod tree;

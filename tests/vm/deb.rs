@@ -27,6 +27,7 @@ pub(crate) fn tell(parts: &Parts) {
     stops_in_an_outage(&mut stage);
     refuses_newer_state(&mut stage);
     is_removed_and_purged(&mut stage);
+    is_put_into_an_image(&mut stage);
     assert_eq!(stage.imds.state().violations, Vec::<String>::new());
 }
 
@@ -264,4 +265,17 @@ fn is_removed_and_purged(stage: &mut Stage) {
     assert_eq!(left, "", "left behind by the purge");
     // Debian's users stay: their number must not go to somebody else.
     stage.guest.must("id deploywatch");
+}
+
+/// Where an image is built no systemd answers: the package goes in all the same, leaves no identity
+/// behind, and the unit runs from the first boot on.
+fn is_put_into_an_image(stage: &mut Stage) {
+    stage.tell("install where systemd does not run, then boot");
+    stage.guest.must(
+        "unshare --mount sh -c 'mount -t tmpfs none /run/systemd && dpkg -i /payload/one.deb'",
+    );
+    assert_ne!(stage.guest.run("systemctl is-active deploywatch").code, 0);
+    stage.guest.must("test ! -e /var/lib/deploywatch");
+    stage.guest.reboot();
+    stage.assert_runs();
 }

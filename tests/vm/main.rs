@@ -19,6 +19,7 @@ mod rpm;
 mod stage;
 #[expect(
     dead_code,
+    unused_imports,
     reason = "shared with the end-to-end tests, which use all of it"
 )]
 #[path = "../support/mod.rs"]
