@@ -31,8 +31,6 @@ const LIFECYCLE: &[(&str, u32)] = &[
 ];
 /// From one lifecycle event to the next.
 const BEAT: Duration = Duration::from_secs(1);
-/// Revisions kept, as `max_revisions` says.
-const REVISIONS_MAX: usize = 5;
 /// Lines of each write of a script.
 const LINES: u64 = 20;
 
@@ -55,9 +53,9 @@ struct Log {
     deployment: Option<String>,
 }
 
-/// Plays deployments until it is killed. `run` names this run in every line; `test` is where to
-/// tell.
-pub(crate) fn play(run: &str, test: &str) {
+/// Plays deployments until it is killed. `run` names this run in every line; so many revisions are
+/// kept; `test` is where to tell.
+pub(crate) fn play(run: &str, revisions_max: usize, test: &str) {
     let tree = tree();
     install(&tree);
     let mut told = TcpStream::connect(test).unwrap();
@@ -96,7 +94,7 @@ pub(crate) fn play(run: &str, test: &str) {
             let tracking = tree.root_dir.join("ongoing-deployment").join(&deployment);
             agent.writer.write(6);
             fs::write(&tracking, "aG9zdC1jb21tYW5k").unwrap();
-            if *event == "DownloadBundle" && revisions.len() == REVISIONS_MAX {
+            if *event == "DownloadBundle" && revisions.len() == revisions_max {
                 let (oldest, log) = revisions.pop_front().unwrap();
                 tree.prune(&oldest);
                 tell(&mut told, "pruned", &log);

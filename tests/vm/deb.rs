@@ -199,25 +199,32 @@ fn is_upgraded_under_load(stage: &mut Stage) {
 }
 
 /// A stop while the service cannot be reached ends within the grace period; what was not sent, is
-/// after the next start, even where its file is gone by then.
+/// after the next start, even where its deployment was pruned by then.
 fn stops_in_an_outage(stage: &mut Stage) {
     stage.tell("stop under load in an outage of a minute");
     stage.start_load();
     let outage = Instant::now();
     stage.cloud.set_gate(Gate::Refuse);
-    stage.wait_written(2_000);
+    // Long enough for the first deployments to be pruned while the agent holds their files.
+    stage.wait_written(7_000);
     let asked = Instant::now();
+    // The load goes on into the stop, and ends before it: what is pruned while nobody runs, nobody
+    // can rescue.
+    stage
+        .guest
+        .must("systemctl stop --no-block deploywatch; sleep 10");
+    stage.stop_load();
     stage.guest.must("systemctl stop deploywatch");
     let took = asked.elapsed();
     println!("    the stop took {took:.0?}");
     assert!(took < Duration::from_secs(50), "the stop took {took:?}");
     assert_eq!(stage.unit("Result"), "success");
-    while outage.elapsed() < Duration::from_secs(60) {
-        stage.wait_written(200);
-    }
+    let rescued = stage.guest.must("ls /var/lib/deploywatch/rescue");
+    assert!(!rescued.is_empty(), "nothing was pruned unread");
+    let left = Duration::from_secs(60).saturating_sub(outage.elapsed());
+    stage.guest.must(&format!("sleep {}", left.as_secs_f32()));
     stage.cloud.set_gate(Gate::Open);
     stage.guest.must("systemctl start deploywatch");
-    stage.stop_load();
     stage.assert_all_arrives();
 }
 
@@ -246,7 +253,8 @@ fn refuses_newer_state(stage: &mut Stage) {
 /// purging takes both.
 fn is_removed_and_purged(stage: &mut Stage) {
     stage.tell("remove, install again, purge");
-    stage.start_load();
+    // Nothing may be pruned while the agent is away.
+    stage.start_load_keeping(100);
     stage.guest.must("dpkg -r deploywatch");
     assert_ne!(stage.guest.run("systemctl is-active deploywatch").code, 0);
     stage

@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["codedeploy", run, test] => codedeploy::play(run, test),
+        ["codedeploy", run, revisions, test] => {
+            codedeploy::play(run, revisions.parse().unwrap(), test);
+        }
         ["inspect"] => inspect::run(),
         ["newer"] => inspect::make_newer(),
         _ if std::env::var_os("DEPLOYWATCH_VM").is_none() => {

@@ -24,6 +24,9 @@ const METADATA: &str = "169.254.169.254";
 /// Where the guest's CodeDeploy agent tells what it has synced.
 const REPORTS: &str = "192.0.2.1:9000";
 
+/// Revisions the CodeDeploy agent keeps, as its `max_revisions` says.
+const REVISIONS: usize = 5;
+
 /// Gives this network namespace the addresses that the guest is to find.
 pub(crate) fn make_network() {
     for command in [
@@ -91,12 +94,18 @@ impl Stage {
 
     /// Starts the CodeDeploy agent, and waits until it has written some.
     pub(crate) fn start_load(&mut self) {
+        self.start_load_keeping(REVISIONS);
+    }
+
+    /// The same with so many revisions kept.
+    pub(crate) fn start_load_keeping(&mut self, revisions: usize) {
         self.runs += 1;
         let run = self.runs;
         self.guest
             .must("systemctl reset-failed codedeploy-agent 2>/dev/null; true");
         self.guest.must(&format!(
-            "systemd-run --quiet --unit=codedeploy-agent /payload/vm codedeploy r{run} {REPORTS}"
+            "systemd-run --quiet --unit=codedeploy-agent \
+             /payload/vm codedeploy r{run} {revisions} {REPORTS}"
         ));
         self.wait_written(400);
     }
