@@ -237,3 +237,62 @@ fn a_stop_is_given_more_time_than_it_takes() {
         0
     );
 }
+
+/// The papers that go with a package are complete: every key of the configuration is in its manual page,
+/// every linked library stands in the bill of materials and among the licences; shown by making
+/// them.
+#[test]
+fn the_papers_are_complete() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED the papers are not made: no python3 here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new("python3")
+        .arg(packaging("papers.py"))
+        .args(["x86_64-unknown-linux-gnu", "1795000000"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let paper = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+
+    let manual = paper("deploywatch.toml.5");
+    let conf = fs::read_to_string(packaging("../conf/deploywatch.toml")).unwrap();
+    let keys: Vec<&str> = conf
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = "))
+        .map(|(key, _)| key)
+        .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(manual.contains(&format!(".It Li \"{key} = ")), "{key}");
+    }
+
+    let bill: serde_json::Value = serde_json::from_str(&paper("sbom.cdx.json")).unwrap();
+    let licenses = paper("THIRD-PARTY-LICENSES");
+    let components = bill["components"].as_array().unwrap();
+    let names: Vec<&str> = components
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    for linked in ["ring", "rustls", "aws-sdk-cloudwatchlogs", "rust-std"] {
+        assert!(names.contains(&linked), "{linked} is missing");
+    }
+    for unlinked in ["proptest", "serde_derive", "tempfile"] {
+        assert!(!names.contains(&unlinked), "{unlinked} is not linked in");
+    }
+    for component in components {
+        let name = component["name"].as_str().unwrap();
+        let version = component["version"].as_str().unwrap();
+        assert!(component["licenses"][0]["expression"].is_string(), "{name}");
+        assert!(licenses.contains(&format!("{name} {version}: ")), "{name}");
+    }
+    let newest = format!("deploywatch ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(paper("changelog").starts_with(&newest));
+}
