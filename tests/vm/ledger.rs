@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::cloud::Cloud;
 use crate::support::lines::Written;
+use crate::support::listener::Listener;
 use crate::support::oracle::{Findings, judge, tags};
 use crate::support::state::State;
 
@@ -21,6 +21,7 @@ const UPDATER: &str = "/codedeploy/updater";
 /// The book of all lines: fed by the guest's CodeDeploy agent, which tells what it has synced.
 pub(crate) struct Ledger {
     logs: Arc<Mutex<BTreeMap<String, Log>>>,
+    _reports: Listener,
     instance: String,
     /// Lines that may have come twice, by now.
     pub(crate) doubled_max: u64,
@@ -42,24 +43,16 @@ impl Ledger {
     /// Opens the book, and the port at which the guest reports.
     pub(crate) fn open(address: &str, instance: &str) -> Self {
         let logs = Arc::new(Mutex::new(BTreeMap::new()));
-        let listener = TcpListener::bind(address).unwrap();
         let shared = Arc::clone(&logs);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || {
-                    // A line that a power cut has torn tells nothing.
-                    for line in BufReader::new(stream.unwrap())
-                        .lines()
-                        .map_while(Result::ok)
-                    {
-                        note(&mut shared.lock().unwrap(), &line);
-                    }
-                });
+        let reports = Listener::start(address, move |stream| {
+            // A line that a power cut has torn tells nothing.
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                note(&mut shared.lock().unwrap(), &line);
             }
         });
         Self {
             logs,
+            _reports: reports,
             instance: instance.to_owned(),
             doubled_max: 0,
         }
