@@ -1,14 +1,16 @@
 //! The process: arguments, a command, one place where errors are printed, an exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::Context;
 use clap::Parser;
 use deploywatch::cli::status::{Format, Standing};
 use deploywatch::cli::terminal::{self, Colour};
-use deploywatch::cli::{self, CheckArgs, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo};
+use deploywatch::cli::{
+    self, CheckArgs, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo, first_minutes,
+};
 use deploywatch::codedeploy::layout::Discovery;
 use deploywatch::config::{Config, Source};
 use deploywatch::os::files::OsFiles;
@@ -53,10 +55,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(args) => {
             let code = cli::check::check(&args, &mut list_files, &mut out);
-            match code.context("failed to write")? {
-                ExitCode::Ok if args.online => check_online(&args, &mut out),
-                code => Ok(code),
+            let code = code.context("failed to write")?;
+            if code == ExitCode::Ok && args.online {
+                return check_online(&args, &mut out);
             }
+            if code == ExitCode::Ok && !args.json {
+                first_minutes(args.config.path.as_deref(), &mut out)?;
+            }
+            Ok(code)
         }
         Command::Status(args) => status(&args, &mut out),
         Command::Alarms(args) => {
@@ -99,6 +105,23 @@ fn list_files(config: &Config, source: &Source) -> Vec<(PathBuf, u64)> {
         Some(built_in) => tail::list(&mut files, built_in),
         None => tail::list(&mut files, source),
     }
+}
+
+/// What this machine still lacks, after a configuration that is good.
+fn first_minutes(config: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Ok((config, _notes)) = cli::load::load_config(config) else {
+        return Ok(());
+    };
+    let mut discovery = Discovery::default();
+    discovery.look(&mut OsFiles::new(), &config.codedeploy);
+    let fetched = status_socket::fetch(&status_socket::status_socket_path(&config.agent));
+    let fetched = fetched.map_err(|error| error.to_string());
+    let here = first_minutes::Here {
+        agent: fetched.as_ref().map_err(String::as_str),
+        codedeploy: config.codedeploy.enabled.then(|| discovery.words()),
+        is_codedeploy_found: !discovery.words().starts_with("waiting"),
+    };
+    first_minutes::write(out, &here).context("failed to write")
 }
 
 fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {

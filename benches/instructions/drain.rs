@@ -2,8 +2,8 @@
 //! instruction of a line's path but the network's.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use crate::nobody::{AllMetrics, NoAlarms, NoEvents, NoProcesses};
 use deploywatch::agent::{Agent, Edges, Host, Next};
@@ -11,9 +11,7 @@ use deploywatch::config::{Config, Identity};
 use deploywatch::event::Now;
 use deploywatch::os::files::OsFiles;
 use deploywatch::os::store::OsStore;
-use deploywatch::ports::{
-    Accepted, CallId, Hints, LogAnswer, LogCall, LogService, MetricCall, Watch,
-};
+use deploywatch::ports::{Accepted, CallId, Hints, LogAnswer, LogCall, LogService, Watch};
 use jiff::tz::TimeZone;
 
 use super::{measured, text};

@@ -7,6 +7,7 @@ pub mod alarms;
 pub mod check;
 pub mod check_online;
 pub mod demo;
+pub mod first_minutes;
 pub mod iam_policy;
 pub mod load;
 pub mod run;

@@ -16,7 +16,7 @@ mod case;
 mod counted;
 mod giants;
 mod machine;
-#[expect(dead_code, reason = "metrics are looked at here")]
+#[expect(dead_code, reason = "metrics have a service of their own here")]
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod oracle;

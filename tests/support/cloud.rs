@@ -34,15 +34,20 @@ struct Shared {
 impl Cloud {
     /// Over plain HTTP.
     pub(crate) fn start() -> Self {
-        Self::with(None)
+        Self::with("127.0.0.1:0", None)
     }
 
     /// Over TLS, vouched for by an authority of its own: see [`Cloud::ca_pem`].
     pub(crate) fn start_tls() -> Self {
-        Self::with(Some(Authority::new()))
+        Self::start_named("127.0.0.1:0", "127.0.0.1")
     }
 
-    fn with(authority: Option<Authority>) -> Self {
+    /// Over TLS at an address of one's own, under a name that the service really has.
+    pub(crate) fn start_named(address: &str, name: &str) -> Self {
+        Self::with(address, Some(Authority::for_name(name)))
+    }
+
+    fn with(address: &str, authority: Option<Authority>) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
@@ -71,7 +76,7 @@ impl Cloud {
         };
         Self {
             shared,
-            listener: Listener::start(serve),
+            listener: Listener::start(address, serve),
             authority,
         }
     }

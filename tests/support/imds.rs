@@ -62,6 +62,11 @@ pub(crate) struct Metadata {
 impl Imds {
     /// Starts it for an instance.
     pub(crate) fn start(instance: Instance) -> Self {
+        Self::start_at("127.0.0.1:0", instance)
+    }
+
+    /// The same at an address of one's own.
+    pub(crate) fn start_at(address: &str, instance: Instance) -> Self {
         let shared = Arc::new(Mutex::new(Metadata {
             instance,
             asked: BTreeMap::new(),
@@ -83,7 +88,7 @@ impl Imds {
         };
         Self {
             shared,
-            listener: Listener::start(serve),
+            listener: Listener::start(address, serve),
         }
     }
 

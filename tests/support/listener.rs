@@ -43,9 +43,10 @@ struct Inner {
 }
 
 impl Listener {
-    /// Listens on a free port and gives each connection to `serve` on a thread of its own.
-    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    /// Listens at an address, `127.0.0.1:0` for any free port, and gives each connection to `serve` on
+    /// a thread of its own.
+    pub(crate) fn start(address: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let socket = TcpListener::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
         let door = Arc::new(Door {
             inner: Mutex::new(Inner {

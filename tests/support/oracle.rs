@@ -101,7 +101,7 @@ impl Findings {
 }
 
 /// Every `<id:number>` in a text.
-fn tags(text: &str) -> impl Iterator<Item = (&str, u64)> {
+pub(crate) fn tags(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.split('<').skip(1).filter_map(|part| {
         let (id, rest) = part.split_once(':')?;
         let (digits, _) = rest.split_once('>')?;

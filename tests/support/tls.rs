@@ -15,8 +15,8 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes the authority and a certificate for 127.0.0.1.
-    pub(crate) fn new() -> Self {
+    /// Makes the authority and a certificate for this name.
+    pub(crate) fn for_name(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
@@ -28,7 +28,7 @@ impl Authority {
         std::fs::write(dir.path().join("ca.pem"), root.pem()).unwrap();
 
         let issuer = Issuer::new(params, key);
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names = vec![name.to_owned()];
         let leaf_key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(names)
             .unwrap()

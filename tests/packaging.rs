@@ -1,0 +1,298 @@
+//! What the packages are made of, as far as no package is needed to see it: the unit, the scripts with
+//! a broken or absent systemd, the papers.
+
+#![cfg(test)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Exposure that `systemd-analyze security --offline` may find, in tenths. It counts less than the
+/// same command does on a running unit.
+const EXPOSURE_MAX: u32 = 20;
+
+/// Programs that the scripts call and that change a machine.
+const CHANGERS: &[&str] = &[
+    "systemctl",
+    "systemd-sysusers",
+    "deb-systemd-helper",
+    "deb-systemd-invoke",
+    "useradd",
+    "groupadd",
+    "getent",
+    "rm",
+    "rmdir",
+];
+
+/// Calls of each script that a package manager makes: its file and its arguments.
+const CALLS: &[(&str, &[&str])] = &[
+    ("deb/postinst", &["configure", ""]),
+    ("deb/postinst", &["configure", "0.0.9-1"]),
+    ("deb/postinst", &["abort-upgrade", "0.2.0-1"]),
+    ("deb/postinst", &["triggered"]),
+    ("deb/prerm", &["remove"]),
+    ("deb/prerm", &["upgrade", "0.2.0-1"]),
+    ("deb/postrm", &["remove"]),
+    ("deb/postrm", &["upgrade", "0.2.0-1"]),
+    ("deb/postrm", &["purge"]),
+    ("rpm/pre", &["1"]),
+    ("rpm/post", &["1"]),
+    ("rpm/post", &["2"]),
+    ("rpm/preun", &["0"]),
+    ("rpm/preun", &["1"]),
+    ("rpm/postun", &["0"]),
+    ("rpm/postun", &["1"]),
+];
+
+fn packaging(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("packaging")
+        .join(name)
+}
+
+/// A directory of programs that only note how they are called; the ones in `failing` then fail, and
+/// `absent` ones are not there.
+struct Programs {
+    dir: tempfile::TempDir,
+}
+
+impl Programs {
+    fn make(failing: &[&str], absent: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in CHANGERS.iter().filter(|name| !absent.contains(*name)) {
+            let code = u8::from(failing.contains(name));
+            let text = format!(
+                "#!/bin/sh\necho \"{name} $*\" >>{}/calls\nexit {code}\n",
+                dir.path().display()
+            );
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// Runs a script with no other program in reach, as if systemd ran. Returns its exit code and the
+    /// calls it made.
+    fn run(&self, script: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let calls = self.dir.path().join("calls");
+        // The first script of several makes it.
+        fs::remove_file(&calls).ok();
+        let text = fs::read_to_string(packaging(script)).unwrap();
+        let here = self.dir.path().display().to_string();
+        let finished = Command::new("/bin/sh")
+            .args(["-c", &text.replace("/run/systemd/system", &here), script])
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.dir.path())
+            .output()
+            .unwrap();
+        (
+            finished.status.code(),
+            fs::read_to_string(&calls).unwrap_or_default(),
+        )
+    }
+}
+
+/// No script fails because systemd is broken or not there (a container, an image being built): shown by
+/// every call a package manager makes, with programs that all fail, and with none at all.
+#[test]
+fn scripts_end_well_without_a_working_systemd() {
+    let systemd = [
+        "systemctl",
+        "systemd-sysusers",
+        "deb-systemd-helper",
+        "deb-systemd-invoke",
+    ];
+    for programs in [
+        Programs::make(&[], &[]),
+        Programs::make(&systemd, &[]),
+        Programs::make(&[], &systemd),
+    ] {
+        for (script, arguments) in CALLS {
+            let (code, calls) = programs.run(script, arguments);
+            assert_eq!(code, Some(0), "{script} {arguments:?} after\n{calls}");
+        }
+    }
+}
+
+/// The user is made when it is not there, by useradd where systemd cannot; and an installation that
+/// cannot make it fails: shown by a getent that knows nobody.
+#[test]
+fn the_user_is_made_or_the_installation_fails() {
+    let nobody = Programs::make(&["getent", "systemd-sysusers"], &[]);
+    for (script, argument) in [("deb/postinst", "configure"), ("rpm/pre", "1")] {
+        let (code, calls) = nobody.run(script, &[argument]);
+        assert_eq!(code, Some(0), "{script}\n{calls}");
+        assert!(calls.contains("useradd --system"), "{script}\n{calls}");
+        let broken = Programs::make(&["getent", "systemd-sysusers", "useradd"], &[]);
+        let (code, calls) = broken.run(script, &[argument]);
+        assert_ne!(code, Some(0), "{script}\n{calls}");
+    }
+    let known = Programs::make(&[], &[]);
+    for (script, argument) in [("deb/postinst", "configure"), ("rpm/pre", "1")] {
+        let (_, calls) = known.run(script, &[argument]);
+        assert!(!calls.contains("useradd"), "{script}\n{calls}");
+    }
+}
+
+/// Only a purge takes the state, and an upgrade disables and stops nothing: shown by the calls.
+#[test]
+fn state_outlives_everything_but_a_purge() {
+    let programs = Programs::make(&[], &[]);
+    for (script, arguments) in CALLS {
+        let (_, calls) = programs.run(script, arguments);
+        let purges = *script == "deb/postrm" && arguments[0] == "purge";
+        assert_eq!(
+            calls.contains("rm -rf /var/lib/deploywatch"),
+            purges,
+            "{script} {arguments:?}"
+        );
+        let leaves = matches!((*script, arguments[0]), ("rpm/preun", "0"));
+        let ends = ["disable", "systemctl stop"];
+        assert_eq!(
+            ends.iter().any(|word| calls.contains(word)),
+            leaves,
+            "{script} {arguments:?}\n{calls}"
+        );
+    }
+    // rpm's convention: the presets decide, once.
+    assert!(
+        programs
+            .run("rpm/post", &["1"])
+            .1
+            .contains("preset deploywatch.service")
+    );
+    assert!(!programs.run("rpm/post", &["2"]).1.contains("preset"));
+    assert!(
+        programs
+            .run("rpm/postun", &["1"])
+            .1
+            .contains("try-restart deploywatch.service")
+    );
+}
+
+/// systemd finds nothing to say about the unit, and its exposure stays low: shown by systemd itself,
+/// with the binary of this build in place of the installed one.
+#[test]
+fn systemd_accepts_the_unit() {
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("SKIPPED the unit is not looked at: no systemd-analyze here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let unit = dir.path().join("deploywatch.service");
+    let text = fs::read_to_string(packaging("deploywatch.service")).unwrap();
+    let text = text.replace("/usr/bin/deploywatch", env!("CARGO_BIN_EXE_deploywatch"));
+    fs::write(&unit, text).unwrap();
+    let analyze = |arguments: &[&str]| {
+        let finished = Command::new("systemd-analyze")
+            .args(arguments)
+            .arg(&unit)
+            .output()
+            .unwrap();
+        let said = [finished.stdout, finished.stderr].concat();
+        (
+            finished.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    // Of some faults it only tells.
+    let (good, said) = analyze(&["verify", "--man=no"]);
+    assert!(good && said.is_empty(), "{said}");
+    let threshold = format!("--threshold={EXPOSURE_MAX}");
+    let (good, said) = analyze(&["security", "--offline=true", "--no-pager", &threshold]);
+    assert!(good, "{said}");
+}
+
+/// systemd gives the agent more time to stop than the agent takes, by default and at most with a word of
+/// warning in the unit; shown by the two files.
+#[test]
+fn a_stop_is_given_more_time_than_it_takes() {
+    let unit = fs::read_to_string(packaging("deploywatch.service")).unwrap();
+    let allowed = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+        .unwrap();
+    let allowed: u64 = allowed.trim_end_matches('s').parse().unwrap();
+    let (config, _) = deploywatch::config::Config::parse(&[]).unwrap();
+    assert!(allowed >= config.agent.shutdown_grace.as_secs() + 10);
+    for line in [
+        "After=network.target",
+        "Type=notify",
+        "StartLimitIntervalSec=0",
+    ] {
+        assert!(unit.lines().any(|other| other == line), "{line}");
+    }
+    let orders = unit.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(
+        orders
+            .filter(|line| line.contains("network-online"))
+            .count(),
+        0
+    );
+}
+
+/// The papers that go with a package are complete: every key of the configuration is in its manual page,
+/// every linked library stands in the bill of materials and among the licences; shown by making
+/// them.
+#[test]
+fn the_papers_are_complete() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED the papers are not made: no python3 here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new("python3")
+        .arg(packaging("papers.py"))
+        .args(["x86_64-unknown-linux-gnu", "1795000000"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let paper = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+
+    let manual = paper("deploywatch.toml.5");
+    let conf = fs::read_to_string(packaging("../conf/deploywatch.toml")).unwrap();
+    let keys: Vec<&str> = conf
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = "))
+        .map(|(key, _)| key)
+        .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(manual.contains(&format!(".It Li \"{key} = ")), "{key}");
+    }
+
+    let bill: serde_json::Value = serde_json::from_str(&paper("sbom.cdx.json")).unwrap();
+    let licenses = paper("THIRD-PARTY-LICENSES");
+    let components = bill["components"].as_array().unwrap();
+    let names: Vec<&str> = components
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    for linked in ["ring", "rustls", "aws-sdk-cloudwatchlogs", "rust-std"] {
+        assert!(names.contains(&linked), "{linked} is missing");
+    }
+    for unlinked in ["proptest", "serde_derive", "tempfile"] {
+        assert!(!names.contains(&unlinked), "{unlinked} is not linked in");
+    }
+    for component in components {
+        let name = component["name"].as_str().unwrap();
+        let version = component["version"].as_str().unwrap();
+        assert!(component["licenses"][0]["expression"].is_string(), "{name}");
+        assert!(licenses.contains(&format!("{name} {version}: ")), "{name}");
+    }
+    let newest = format!("deploywatch ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(paper("changelog").starts_with(&newest));
+}
