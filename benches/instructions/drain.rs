@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::nobody::{AllMetrics, NoAlarms, NoEvents, NoProcesses};
+use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::oblivion::AllMetrics;
 use deploywatch::agent::{Agent, Edges, Host, Next};
 use deploywatch::config::{Config, Identity};
 use deploywatch::event::Now;

@@ -18,6 +18,8 @@ mod callgrind;
 mod drain;
 #[path = "../../tests/support/nobody.rs"]
 mod nobody;
+#[path = "../../tests/support/oblivion.rs"]
+mod oblivion;
 mod parts;
 mod text;
 

@@ -16,7 +16,6 @@ mod case;
 mod counted;
 mod giants;
 mod machine;
-#[expect(dead_code, reason = "metrics have a service of their own here")]
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod oracle;

@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::nobody::{AllMetrics, NoAlarms, NoEvents, NoProcesses};
+use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::oblivion::AllMetrics;
 use deploywatch::agent::{Agent, Edges, Host};
 use deploywatch::config::{Config, Identity};
 use deploywatch::directory::{DirectorySink, LOGS_FILE};

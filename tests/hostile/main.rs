@@ -5,6 +5,8 @@ mod kept;
 mod machine;
 #[path = "../support/nobody.rs"]
 mod nobody;
+#[path = "../support/oblivion.rs"]
+mod oblivion;
 mod paths;
 mod state;
 #[path = "../fuzz/targets.rs"]

@@ -8,7 +8,6 @@ mod alarm_loop;
 mod alarm_model;
 mod events;
 mod metrics;
-#[expect(dead_code, reason = "metrics have a service of their own here")]
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod oracle;

@@ -1,13 +1,10 @@
-//! Edges at which there is nobody: no process, no alarm, no event, and metrics that are taken and
-//! forgotten. For tests and measurements that are about something else.
+//! Edges at which there is nobody: no process, no alarm, no event. For tests and measurements that
+//! are about something else.
 
 use std::io;
 
 use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use deploywatch::ports::{
-    CallId, EventAnswer, EventCall, EventService, MetricAnswer, MetricCall, MetricService, Process,
-    Processes,
-};
+use deploywatch::ports::{CallId, EventAnswer, EventCall, EventService, Process, Processes};
 
 /// No process can be seen.
 pub(crate) struct NoProcesses;
@@ -41,22 +38,5 @@ impl EventService for NoEvents {
 
     fn answer(&mut self) -> Option<EventAnswer> {
         None
-    }
-}
-
-/// Every datum is taken at once.
-#[derive(Default)]
-pub(crate) struct AllMetrics {
-    answers: Vec<CallId>,
-}
-
-impl MetricService for AllMetrics {
-    fn submit(&mut self, id: CallId, _call: MetricCall) {
-        self.answers.push(id);
-    }
-
-    fn answer(&mut self) -> Option<MetricAnswer> {
-        let id = self.answers.pop()?;
-        Some(MetricAnswer { id, result: Ok(()) })
     }
 }
