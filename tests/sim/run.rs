@@ -282,6 +282,7 @@ impl<S: Subject> Run<S> {
             ][self.rng.usize(0..8)];
             self.say(|_| format!("the clock jumps to {skew_ms} ms off"));
             self.world.clock.set_skew(skew_ms);
+            self.oracle.date_set(skew_ms);
             self.advance_to(self.world.clock.ms);
         }
         if self.rng.f64() < per_second(blows.group_deleted) {
