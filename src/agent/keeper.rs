@@ -254,7 +254,7 @@ impl Keeper {
     /// Notes and saves, if there is reason to.
     pub(super) fn save_if_due(
         &mut self,
-        tail: &Tail,
+        tail: &mut Tail,
         ledger: &Ledger,
         edges: &mut Edges<'_>,
         now: Now,
@@ -272,7 +272,13 @@ impl Keeper {
     }
 
     /// Saves durably.
-    pub(super) fn save(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>, now: Now) {
+    pub(super) fn save(
+        &mut self,
+        tail: &mut Tail,
+        ledger: &Ledger,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) {
         let content = self.encode(tail, ledger, edges);
         match edges.store.save(checkpoint::NAME, &content) {
             Ok(()) => {
@@ -293,7 +299,7 @@ impl Keeper {
         }
     }
 
-    fn encode(&mut self, tail: &Tail, ledger: &Ledger, edges: &mut Edges<'_>) -> Vec<u8> {
+    fn encode(&mut self, tail: &mut Tail, ledger: &Ledger, edges: &mut Edges<'_>) -> Vec<u8> {
         self.sequence += 1;
         Checkpoint {
             sequence: self.sequence,

@@ -192,10 +192,6 @@ impl Agent {
         };
         let mut skipped = Vec::new();
         let (consumed, pass) = take(&mut taker, parser, memory, &chunk, &mut skipped);
-        if self.ledger.read(id) != Some(file.read) {
-            // The content was cut back to a shorter copy.
-            self.ledger.open(id, file.read);
-        }
         self.ledger.enter(Span {
             file: id,
             start: file.read,

@@ -15,6 +15,7 @@
 mod keeper;
 mod lane;
 mod names;
+mod patient;
 mod report;
 mod rescue;
 
@@ -35,6 +36,7 @@ use crate::tail::{ReadBuffer, Tail};
 use keeper::Keeper;
 pub use keeper::StartError;
 use lane::Lane;
+use patient::Patient;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
@@ -172,6 +174,12 @@ impl Agent {
 
     /// One turn of the loop.
     pub fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
+        let edges = &mut Edges {
+            files: &mut Patient(edges.files),
+            store: edges.store,
+            watch: edges.watch,
+            logs: edges.logs,
+        };
         self.discover(edges, now);
         let hints = edges.watch.take();
         self.tail.hint(&hints, edges.files);
@@ -183,7 +191,7 @@ impl Agent {
         self.read(edges, now);
         self.shipper.step(now, edges.logs);
         self.keeper
-            .save_if_due(&self.tail, &self.ledger, edges, now);
+            .save_if_due(&mut self.tail, &self.ledger, edges, now);
         self.next(now)
     }
 
@@ -221,10 +229,16 @@ impl Agent {
 
     /// Ends the agent: saves how far it came, and what would be gone after a restart.
     pub fn finish(mut self, edges: &mut Edges<'_>, now: Now) {
+        let edges = &mut Edges {
+            files: &mut Patient(edges.files),
+            store: edges.store,
+            watch: edges.watch,
+            logs: edges.logs,
+        };
         self.shipper.step(now, edges.logs);
         self.settle(edges, now);
         self.rescue_deleted(edges, now);
-        self.keeper.save(&self.tail, &self.ledger, edges, now);
+        self.keeper.save(&mut self.tail, &self.ledger, edges, now);
     }
 
     /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
@@ -336,7 +350,10 @@ impl Agent {
             }
         }
         for (id, position) in news.reset {
-            self.ledger.open(id, position);
+            self.ledger.cut(id, position);
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.forget_position();
+            }
         }
         for lost in news.lost {
             self.keeper.lose(&lost, now);

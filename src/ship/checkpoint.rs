@@ -1,7 +1,7 @@
 //! What must survive a restart, as one small file: how far each log file is done, the counts, the
 //! losses still to be told.
 //!
-//! Format, version 1: a first line `{"deploywatch":"checkpoint","version":1,"crc32":N,"bytes":N}`,
+//! Format, version 2: a first line `{"deploywatch":"checkpoint","version":2,"crc32":N,"bytes":N}`,
 //! then JSON with one file a line, made to be read by people too. The sum covers the version and
 //! all that follows the first line. First line and sum stay as they are in every later version,
 //! so any version of the agent can tell a damaged file from one that is newer than itself.
@@ -27,7 +27,7 @@ pub const NOTED: &str = "checkpoints.recent";
 /// What the first line says it is.
 const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// So many damaged checkpoints are kept; the last place is then used again.
 const DAMAGED_MAX: u32 = 9;
 
@@ -243,7 +243,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::event::{FileKey, Fingerprint, Offset};
+    use crate::event::{FileKey, Fingerprint, Mark, Offset};
     use crate::ship::testing::MemoryStore;
 
     fn example() -> Checkpoint {
@@ -257,15 +257,21 @@ mod tests {
                 device: u64::MAX,
                 inode: 3,
             },
-            head: Fingerprint {
-                bytes: 1024,
-                hash: u64::MAX,
-            },
+            heads: vec![
+                Fingerprint { bytes: 64, hash: 8 },
+                Fingerprint {
+                    bytes: 1024,
+                    hash: u64::MAX,
+                },
+            ],
             settled: Offset(12),
             size: 90,
             modified_ms: 1_700_000_000_000,
-            lead: Fingerprint { bytes: 64, hash: 8 },
             tail: Fingerprint { bytes: 64, hash: 9 },
+            marks: vec![Mark {
+                at: Offset(7),
+                print: Fingerprint { bytes: 7, hash: 1 },
+            }],
         };
         Checkpoint {
             sequence: 77,
@@ -344,20 +350,39 @@ mod tests {
         assert_eq!(load(&mut store).unwrap(), Loaded::Known(example()));
     }
 
+    /// What version 1 wrote is read: its one head becomes the only one, and what it did not know
+    /// is empty.
+    #[test]
+    fn version_1_is_read() {
+        let body = br#"{"files":[{"source":"app","path":"/a.log","family":"/a.log","root":"/",
+            "key":{"device":1,"inode":2},"head":{"bytes":9,"hash":5},"lead":{"bytes":9,"hash":5},
+            "tail":{"bytes":4,"hash":6},"settled":9,"size":9,"modified_ms":1}]}"#;
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: 1,
+            crc32: sum(1, body),
+            bytes: body.len(),
+        };
+        let known = Checkpoint::decode(&[&json(&header)[..], b"\n", body].concat()).unwrap();
+        let file = &known.files[0];
+        assert_eq!(file.heads, [Fingerprint { bytes: 9, hash: 5 }]);
+        assert_eq!((file.settled, file.marks.len()), (Offset(9), 0));
+    }
+
     /// A newer agent's checkpoint is refused with a remedy and stays where it is.
     #[test]
     fn a_newer_one_is_refused() {
         let mut store = MemoryStore::default();
         let header = Header {
             deploywatch: KIND.to_owned(),
-            version: 2,
-            crc32: sum(2, b"later"),
+            version: VERSION + 1,
+            crc32: sum(VERSION + 1, b"later"),
             bytes: 5,
         };
         let content = [&json(&header)[..], b"\nlater"].concat();
         store.save(NAME, &content).unwrap();
         let error = load(&mut store).unwrap_err();
-        assert!(matches!(error, LoadError::TooNew { version: 2 }));
+        assert!(matches!(error, LoadError::TooNew { version } if version == VERSION + 1));
         assert!(error.to_string().contains("move the file away"));
         assert_eq!(store.load(NAME).unwrap(), Some(content));
     }

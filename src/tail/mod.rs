@@ -20,10 +20,14 @@ pub(crate) mod discover;
 mod file;
 mod fingerprint;
 mod lifetime;
+mod likeness;
+mod opening;
 mod queue;
 mod reader;
 mod reconcile;
+mod records;
 pub(crate) mod rotation;
+mod siblings;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -31,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{EpochMs, FileId, FileKey, FileRecord, Fingerprint, Now, Offset};
+use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
 use crate::ports::{Files, Hints, Watch};
 
 use discover::Relation;
@@ -132,6 +136,14 @@ impl Lost {
     }
 }
 
+/// What a scan looks with.
+struct Look<'a> {
+    files: &'a mut dyn Files,
+    /// How far the service has answered for a file.
+    settled: &'a dyn Fn(FileId) -> Offset,
+    now: Now,
+}
+
 #[derive(Debug)]
 struct SourceState {
     source: Arc<Source>,
@@ -141,6 +153,8 @@ struct SourceState {
     scanned_ms: Option<u64>,
     gap_ms: u64,
     problems: Vec<String>,
+    /// Families that moved and could not be looked at.
+    moving: reconcile::Moving,
 }
 
 #[derive(Debug)]
@@ -193,6 +207,7 @@ impl Tail {
                 scanned_ms: None,
                 gap_ms: SCAN_GAP_MS,
                 problems: Vec::new(),
+                moving: reconcile::Moving::new(),
             });
         }
         for watched in self.watched.values_mut() {
@@ -292,7 +307,12 @@ impl Tail {
                 .scanned_ms
                 .is_none_or(|at| now.mono_ms >= at + state.gap_ms);
             if state.scan_due_ms <= now.mono_ms && gap_over {
-                self.scan(index, files, watch, now);
+                let mut look = Look {
+                    files,
+                    settled,
+                    now,
+                };
+                self.scan(index, watch, &mut look);
             }
         }
         self.wake_timers(now);
@@ -321,19 +341,6 @@ impl Tail {
         self.sources.iter().flat_map(|state| &state.problems)
     }
 
-    /// What a checkpoint shall keep.
-    pub fn records(
-        &self,
-        files: &mut dyn Files,
-        settled: &dyn Fn(FileId) -> Offset,
-    ) -> Vec<FileRecord> {
-        let known = self.files.values().filter_map(|file| {
-            let position = settled(file.id);
-            file.record(position, tail_evidence(file, position, files))
-        });
-        known.chain(self.dormant.iter().cloned()).collect()
-    }
-
     fn new_id(&mut self) -> FileId {
         self.next_id += 1;
         FileId(self.next_id)
@@ -357,11 +364,11 @@ impl Tail {
             family: path.clone(),
             path,
             key: None,
-            head: fingerprint::fingerprint(&[]),
-            lead: fingerprint::fingerprint(&[]),
-            first: fingerprint::Anchor::NONE,
+            heads: Vec::new(),
             anchor: fingerprint::Anchor::NONE,
             unverified: None,
+            marks: Vec::new(),
+            recorded: None,
             handle: None,
             read: Offset(0),
             size: 0,
@@ -397,21 +404,4 @@ pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
         .into_iter()
         .map(|found| (found.path, found.meta.size))
         .collect()
-}
-
-/// Evidence for the position a checkpoint keeps.
-fn tail_evidence(file: &File, position: Offset, files: &mut dyn Files) -> Fingerprint {
-    if position == file.read && file.anchor.len() > 0 {
-        return file.anchor.fingerprint();
-    }
-    match (file.unverified, file.handle) {
-        (Some(restored), _) if position == file.read => restored,
-        (_, Some(handle)) => {
-            let evidence =
-                fingerprint::anchor_at(files, handle, position, fingerprint::ANCHOR_BYTES_MAX);
-            // An unreadable file leaves no evidence; without it the head alone decides.
-            evidence.unwrap_or(fingerprint::Anchor::NONE).fingerprint()
-        }
-        _ => fingerprint::Anchor::NONE.fingerprint(),
-    }
 }

@@ -14,18 +14,20 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
 use crate::event::{FileId, Now};
 use crate::ports::{Files, Watch};
 
-use super::adopt::{Unknown, rotated_names};
+use super::adopt::Unknown;
 use super::discover::{self, Found, Walk};
 use super::file::{File, Place};
-use super::fingerprint;
-use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched};
+use super::siblings::rotated_names;
+use super::{
+    Look, SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched,
+};
 
 /// Families in which something moved: root, live path, and when the moved content was last
 /// written. Their rotated names are worth a look.
@@ -51,45 +53,41 @@ enum Seen {
 
 impl Tail {
     /// Compares one source's files on disk with the table.
-    pub(super) fn scan(
-        &mut self,
-        index: usize,
-        files: &mut dyn Files,
-        watch: &mut dyn Watch,
-        now: Now,
-    ) {
+    pub(super) fn scan(&mut self, index: usize, watch: &mut dyn Watch, look: &mut Look<'_>) {
         self.scans += 1;
         let source = Arc::clone(&self.sources[index].source);
-        let mut walk = discover::walk(files, &source);
+        let mut walk = discover::walk(look.files, &source);
         let watches = self.rewatch(index, &walk.directories, watch);
         let mut unknown = Vec::new();
-        let mut moving = Moving::new();
+        let mut moving = std::mem::take(&mut self.sources[index].moving);
         for found in std::mem::take(&mut walk.found) {
-            match self.by_key.get(&found.meta.key).copied() {
+            let known = self.by_key.get(&found.meta.key).copied();
+            let is_unknown = match known {
                 Some(id) if self.is_of(id, &source) => {
-                    let seen = self.seen(id, &found, files, now, &mut moving);
-                    let is_known = self.by_key.contains_key(&found.meta.key);
-                    if seen == Seen::Replaced && !is_known {
-                        unknown.push(Unknown {
-                            found,
-                            rolled_after_ms: None,
-                        });
-                    }
+                    let seen = self.seen(id, &found, look, &mut moving);
+                    seen == Seen::Replaced && !self.by_key.contains_key(&found.meta.key)
                 }
-                Some(_) => {}
-                None => unknown.push(Unknown {
+                Some(_) => false,
+                None => true,
+            };
+            if is_unknown {
+                unknown.push(Unknown {
                     found,
                     rolled_after_ms: None,
-                }),
+                });
             }
         }
-        self.missing(&source, &walk, files, now, &mut moving);
+        self.missing(&source, &walk, look, &mut moving);
         for (root, family, since_ms) in moving {
-            self.siblings(&source, files, &root, &family, since_ms, &mut unknown);
+            let siblings = (root.as_path(), family.as_path(), since_ms);
+            if let Err(error) = self.siblings(&source, look.files, siblings, &mut unknown) {
+                walk.problems.push(format!("{}: {error}", family.display()));
+                let moving = &mut self.sources[index].moving;
+                moving.insert((root, family, since_ms));
+            }
         }
-        walk.problems
-            .extend(self.adopt_all(index, unknown, files, now));
-        self.scanned(index, &walk, watches, now);
+        walk.problems.extend(self.adopt_all(index, unknown, look));
+        self.scanned(index, &walk, watches, look.now);
     }
 
     /// A known inode was found. Is it still the content we know?
@@ -97,8 +95,7 @@ impl Tail {
         &mut self,
         id: FileId,
         found: &Found,
-        files: &mut dyn Files,
-        now: Now,
+        look: &mut Look<'_>,
         moving: &mut Moving,
     ) -> Seen {
         let scans = self.scans;
@@ -106,50 +103,74 @@ impl Tail {
             return Seen::Same;
         };
         file.seen_in_scan = scans;
-        let renamed = file.path != found.path;
-        let changed = (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
-        if renamed {
-            moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
-            tracing::info!(from = %file.path.display(), to = %found.path.display(), "file was renamed");
-            let old = std::mem::replace(&mut file.path, found.path.clone());
-            file.place = Place::Listed;
-            file.gate_bytes = found.meta.size;
-            if self.by_path.get(&old) == Some(&id) {
-                self.by_path.remove(&old);
+        let is_renamed = file.path != found.path;
+        let was_open = file.handle.is_some();
+        let was_restored = file.unverified.is_some();
+        let is_cut = was_open && found.meta.size < file.size;
+        let has_grown = found.meta.size > file.size;
+        let has_changed =
+            (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
+        let family = (file.root.clone(), file.family.clone(), file.modified_ms);
+        if !was_open && (is_renamed || has_changed || found.meta.size > file.read.0) {
+            // While we had it closed, the inode may have been given to anybody.
+            match self.open_at(id, &found.path, look.files, look.now) {
+                Ok(true) => {}
+                Ok(false) => {
+                    moving.insert(family);
+                    return Seen::Replaced;
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.unreadable(id, &error, look.now);
+                }
+                Err(error) => {
+                    // What it holds cannot be told now; the next scan asks again.
+                    self.unreadable(id, &error, look.now);
+                    self.scan_soon(id);
+                    return Seen::Same;
+                }
             }
         }
-        self.by_path.insert(found.path.clone(), id);
+        if is_renamed {
+            moving.insert(family.clone());
+            self.renamed(id, &found.path, Place::Listed, found.meta.size);
+        }
+        if is_cut {
+            moving.insert(family);
+            self.displace(id, look.files, look.now);
+            return Seen::Replaced;
+        }
         let Some(file) = self.files.get_mut(&id) else {
             return Seen::Same;
         };
-        let is_running = file.unverified.is_none();
-        if is_running && is_cut(file, files, found.meta.size) {
-            moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
-            self.displace(id, files, now);
-            return Seen::Replaced;
-        }
-        let has_more = found.meta.size > file.read.0;
-        let was_unreadable = file.unreadable.is_some();
-        let before_ms = file.modified_ms;
-        if !is_running || found.meta.size > file.size {
+        if was_restored || has_grown {
             // What was left of a line by an earlier run has its time to be finished, too.
-            file.grown_mono_ms = now.mono_ms;
+            file.grown_mono_ms = look.now.mono_ms;
         }
         file.size = found.meta.size.max(file.read.0);
         file.modified_ms = found.meta.modified_ms;
-        fingerprint::learn_more(file, files);
-        if !is_running && (changed || has_more) {
-            // Restored from disk and not untouched since: check now who it is.
-            let family = (file.root.clone(), file.family.clone(), before_ms);
-            if !self.ensure_open(id, files, now) && self.is_displaced(id) {
-                moving.insert(family);
-                return Seen::Replaced;
-            }
-        }
-        if has_more || was_unreadable {
+        let wants_turn = !file.is_read() || file.unreadable.is_some();
+        self.by_path.insert(found.path.clone(), id);
+        self.learn(id, look.files);
+        if wants_turn {
             self.requeue(id);
         }
         Seen::Same
+    }
+
+    /// A file has another name now.
+    fn renamed(&mut self, id: FileId, path: &Path, place: Place, size: u64) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        tracing::info!(from = %file.path.display(), to = %path.display(), "file was renamed");
+        let old = std::mem::replace(&mut file.path, path.to_path_buf());
+        file.place = place;
+        file.size = file.size.max(size);
+        file.gate_bytes = file.size;
+        if self.by_path.get(&old) == Some(&id) {
+            self.by_path.remove(&old);
+        }
+        self.by_path.insert(path.to_path_buf(), id);
     }
 
     /// Known files of a source that the walk did not find.
@@ -157,15 +178,21 @@ impl Tail {
         &mut self,
         source: &Arc<Source>,
         walk: &Walk,
-        files: &mut dyn Files,
-        now: Now,
+        look: &mut Look<'_>,
         moving: &mut Moving,
     ) {
+        let Look { files, now, .. } = look;
+        let (files, now): (&mut dyn Files, Now) = (&mut **files, *now);
         let scans = self.scans;
+        // Beside a name that could not be looked at, nothing can be concluded.
+        let is_blind = |file: &File| {
+            let hides = |blind: &PathBuf| {
+                file.path.starts_with(blind) || file.path.parent() == blind.parent()
+            };
+            walk.blind.iter().any(hides)
+        };
         let is_missing = |file: &&File| {
-            file.seen_in_scan != scans
-                && file.source.name == source.name
-                && !walk.blind.iter().any(|dir| file.path.starts_with(dir))
+            file.seen_in_scan != scans && file.source.name == source.name && !is_blind(file)
         };
         let ids: Vec<FileId> = self
             .files
@@ -255,18 +282,7 @@ impl Tail {
         let Some((path, size)) = known else {
             return Ok(false);
         };
-        let Some(file) = self.files.get_mut(&id) else {
-            return Ok(false);
-        };
-        tracing::info!(from = %file.path.display(), to = %path.display(), "file was rotated");
-        let old = std::mem::replace(&mut file.path, path.clone());
-        file.place = Place::Rotated;
-        file.size = file.size.max(size);
-        file.gate_bytes = file.size;
-        if self.by_path.get(&old) == Some(&id) {
-            self.by_path.remove(&old);
-        }
-        self.by_path.insert(path, id);
+        self.renamed(id, &path, Place::Rotated, size);
         self.requeue(id);
         Ok(true)
     }
@@ -335,23 +351,4 @@ impl Tail {
             .get(&id)
             .is_some_and(|file| file.source.name == source.name)
     }
-
-    fn is_displaced(&self, id: FileId) -> bool {
-        self.files
-            .get(&id)
-            .is_some_and(|f| matches!(f.place, Place::Displaced { .. }))
-    }
-}
-
-/// Whether a file that shrank holds another content now, not only less of the same.
-fn is_cut(file: &File, files: &mut dyn Files, size: u64) -> bool {
-    if size >= file.size {
-        return false;
-    }
-    let mut has_head = |handle| fingerprint::has_head(files, handle, file.head);
-    // A head that cannot be read is no evidence that the content is ours.
-    size < file.read.0
-        || !file
-            .handle
-            .is_some_and(|handle| has_head(handle).unwrap_or(false))
 }
