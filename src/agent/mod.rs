@@ -237,6 +237,7 @@ impl Agent {
         };
         self.shipper.step(now, edges.logs);
         self.settle(edges, now);
+        self.tail.notice_deleted(edges.files, now);
         self.rescue_deleted(edges, now);
         self.keeper.save(&mut self.tail, &self.ledger, edges, now);
     }

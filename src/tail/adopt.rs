@@ -109,7 +109,10 @@ impl Tail {
             }
             Verdict::New { from } => from,
         };
-        let is_history = |since_ms| from == Offset(0) && found.meta.modified_ms < since_ms;
+        let key = found.meta.key;
+        let is_history = |since_ms| {
+            from == Offset(0) && found.meta.modified_ms < since_ms && !self.vacated.contains(&key)
+        };
         if unknown.rolled_after_ms.is_some_and(is_history) {
             return Ok(None);
         }
@@ -178,6 +181,15 @@ impl Tail {
         let Some(file) = self.files.get(&id) else {
             return Ok(Tie::Kin(Offset(0)));
         };
+        if file.heads.is_empty() {
+            // It could never be read, so its size is all that speaks for it.
+            let is_it = standing == Standing::Displaced && file.size == size;
+            return Ok(if is_it {
+                Tie::Home
+            } else {
+                Tie::Kin(Offset(0))
+            });
+        }
         let mut likeness = likeness::likeness(file, look.files, handle, size)?;
         if likeness.kind != Kind::Whole {
             likeness.agreed = likeness::line_start(look.files, handle, likeness.agreed)?;
@@ -189,6 +201,7 @@ impl Tail {
                 likeness::twin(look.files, (own, own_size), (handle, size))?
             }
         };
+        tracing::debug!(known = %file.path.display(), unknown = %path.display(), read = file.read.0, size, ?standing, ?likeness, ?twin, heads = file.heads.len(), "compared");
         let tie = match likeness::tie(standing, likeness, (size, file.read), twin) {
             // A copy is put aside: what stands under the live name itself was begun anew, or is
             // what a power cut left.
@@ -234,7 +247,7 @@ impl Tail {
         families.insert(family.to_path_buf());
         let comparable = |id: &&FileId| {
             let file = self.files.get(id);
-            file.is_some_and(|file| file.source.name == source.name && !file.heads.is_empty())
+            file.is_some_and(|file| file.source.name == source.name && file.is_comparable())
         };
         let ids = families.iter().filter_map(|f| self.by_family.get(f));
         ids.flatten().filter(comparable).copied().collect()

@@ -113,6 +113,12 @@ impl File {
         self.unreadable = None;
     }
 
+    /// Whether there is anything by which it could be known again.
+    pub(crate) fn is_comparable(&self) -> bool {
+        let is_displaced = matches!(self.place, Place::Displaced { .. });
+        !self.heads.is_empty() || (is_displaced && self.size > 0)
+    }
+
     /// How many bytes of its beginning are known.
     pub(crate) fn head_bytes(&self) -> usize {
         self.heads.last().map_or(0, |head| head.bytes as usize)

@@ -12,11 +12,18 @@ use super::{DELETED_QUIET_MS, DISPLACED_MS, Lost, Tail, fingerprint};
 /// Pause between two looks for the copy of a displaced content.
 const DISPLACED_LOOK_MS: u64 = 50;
 
+/// Inodes that contents were displaced from and that nobody has, as far as they are remembered.
+const VACATED_MAX: usize = 10_000;
+
 impl Tail {
     /// The content of a file's inode is not ours any more: look for a copy of ours, and let the
     /// inode begin another content.
     pub(super) fn displace(&mut self, id: FileId, files: &mut dyn Files, now: Now) {
         let successor = self.successor(id, files, now);
+        if self.vacated.len() < VACATED_MAX {
+            self.vacated
+                .extend(self.files.get(&id).and_then(|file| file.key));
+        }
         self.unlink(id, files);
         let Some(file) = self.files.get_mut(&id) else {
             return;
@@ -147,6 +154,7 @@ impl Tail {
     pub(super) fn join(&mut self, file: File) {
         if let Some(key) = file.key {
             self.by_key.insert(key, file.id);
+            self.vacated.remove(&key);
         }
         self.by_path.insert(file.path.clone(), file.id);
         let family = self.by_family.entry(file.family.clone()).or_default();

@@ -30,7 +30,7 @@ pub(crate) mod rotation;
 mod siblings;
 mod turn;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -83,6 +83,9 @@ pub struct Tail {
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
     /// With the position to begin at when the original is no more.
     copies: HashMap<FileKey, (FileId, Offset)>,
+    /// Inodes that a content was displaced from, until somebody is known to have them: what they
+    /// hold is younger than that content, whatever its date says.
+    vacated: HashSet<FileKey>,
     watched: BTreeMap<PathBuf, Watched>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
@@ -178,6 +181,7 @@ impl Tail {
             timers: BTreeSet::new(),
             dormant: records,
             copies: HashMap::new(),
+            vacated: HashSet::new(),
             watched: BTreeMap::new(),
             passing: BTreeSet::new(),
             open_files: 0,

@@ -47,15 +47,18 @@ impl Tail {
     /// As the system says, which decides nothing; `NotFound` also when the name leads to another
     /// inode, `QuotaExceeded` when we have too many files open.
     pub(super) fn open(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> io::Result<bool> {
-        let path = self.files.get(&id).map(|file| file.path.clone());
-        self.open_at(id, &path.unwrap_or_default(), files, now)
+        let Some(file) = self.files.get(&id) else {
+            return Ok(false);
+        };
+        let (root, path) = (file.root.clone(), file.path.clone());
+        self.open_at(id, (&root, &path), files, now)
     }
 
     /// [`Tail::open`] under the name that its inode may have now.
     pub(super) fn open_at(
         &mut self,
         id: FileId,
-        path: &Path,
+        (root, path): (&Path, &Path),
         files: &mut dyn Files,
         now: Now,
     ) -> io::Result<bool> {
@@ -71,9 +74,9 @@ impl Tail {
         if self.open_files >= OPEN_FILES_MAX {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let (handle, meta) = files.open(&file.root, path)?;
+        let (handle, meta) = files.open(root, path)?;
         let is_ours = if Some(meta.key) == file.key {
-            is_ours(file, files, handle, meta.size)
+            is_ours(file, path, files, (handle, meta.size))
         } else {
             Err(io::ErrorKind::NotFound.into())
         };
@@ -147,11 +150,16 @@ impl Tail {
     }
 }
 
-/// Whether an inode just opened holds the content that is known.
-fn is_ours(file: &File, files: &mut dyn Files, handle: Handle, size: u64) -> io::Result<bool> {
+/// Whether an inode just opened under a name holds the content that is known.
+fn is_ours(
+    file: &File,
+    path: &Path,
+    files: &mut dyn Files,
+    (handle, size): (Handle, u64),
+) -> io::Result<bool> {
     if file.heads.is_empty() {
-        // Nothing was ever seen of it; what was read of nothing stands in everything.
-        return Ok(file.read.0 <= size);
+        // Nothing was ever seen of it: under its own name it can be anything.
+        return Ok(file.read.0 <= size && file.path == path);
     }
     Ok(likeness::likeness(file, files, handle, size)?.kind == Kind::Whole)
 }

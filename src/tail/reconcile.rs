@@ -61,13 +61,13 @@ impl Tail {
         let mut unknown = Vec::new();
         let mut moving = std::mem::take(&mut self.sources[index].moving);
         for found in std::mem::take(&mut walk.found) {
-            let known = self.by_key.get(&found.meta.key).copied();
-            let is_unknown = match known {
+            let is_unknown = match self.by_key.get(&found.meta.key).copied() {
                 Some(id) if self.is_of(id, &source) => {
                     let seen = self.seen(id, &found, look, &mut moving);
                     seen == Seen::Replaced && !self.by_key.contains_key(&found.meta.key)
                 }
-                Some(_) => false,
+                // Another source's.
+                Some(_) => self.holder(&found, look).is_none(),
                 None => true,
             };
             if is_unknown {
@@ -80,7 +80,7 @@ impl Tail {
         self.missing(&source, &walk, look, &mut moving);
         for (root, family, since_ms) in moving {
             let siblings = (root.as_path(), family.as_path(), since_ms);
-            if let Err(error) = self.siblings(&source, look.files, siblings, &mut unknown) {
+            if let Err(error) = self.siblings(&source, siblings, &mut unknown, look) {
                 walk.problems.push(format!("{}: {error}", family.display()));
                 let moving = &mut self.sources[index].moving;
                 moving.insert((root, family, since_ms));
@@ -106,15 +106,17 @@ impl Tail {
         let is_renamed = file.path != found.path;
         let was_open = file.handle.is_some();
         let was_restored = file.unverified.is_some();
-        let is_cut = was_open && found.meta.size < file.size;
+        // After a restart it may have lost its end to a power cut, not what was read of it.
+        let least = if was_restored { file.read.0 } else { file.size };
+        let mut is_cut = found.meta.size < least;
         let has_grown = found.meta.size > file.size;
         let has_changed =
             (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
         let family = (file.root.clone(), file.family.clone(), file.modified_ms);
         if !was_open && (is_renamed || has_changed || found.meta.size > file.read.0) {
             // While we had it closed, the inode may have been given to anybody.
-            match self.open_at(id, &found.path, look.files, look.now) {
-                Ok(true) => {}
+            match self.open_at(id, (&found.root, &found.path), look.files, look.now) {
+                Ok(true) => is_cut = false,
                 Ok(false) => {
                     moving.insert(family);
                     return Seen::Replaced;
@@ -157,6 +159,22 @@ impl Tail {
         Seen::Same
     }
 
+    /// Who has a found inode, as far as is known. One that was closed, and by another name, may have
+    /// lost it.
+    pub(super) fn holder(&mut self, found: &Found, look: &mut Look<'_>) -> Option<FileId> {
+        let id = self.by_key.get(&found.meta.key).copied()?;
+        let file = self.files.get(&id)?;
+        let is_sure = file.handle.is_some() || file.path == found.path;
+        if is_sure {
+            return Some(id);
+        }
+        match self.open_at(id, (&found.root, &found.path), look.files, look.now) {
+            Ok(false) => None,
+            // On an error it stays as it is, for now.
+            Ok(true) | Err(_) => Some(id),
+        }
+    }
+
     /// A file has another name now.
     fn renamed(&mut self, id: FileId, path: &Path, place: Place, size: u64) {
         let Some(file) = self.files.get_mut(&id) else {
@@ -181,49 +199,70 @@ impl Tail {
         look: &mut Look<'_>,
         moving: &mut Moving,
     ) {
-        let Look { files, now, .. } = look;
-        let (files, now): (&mut dyn Files, Now) = (&mut **files, *now);
         let scans = self.scans;
-        // Beside a name that could not be looked at, nothing can be concluded.
-        let is_blind = |file: &File| {
-            let hides = |blind: &PathBuf| {
-                file.path.starts_with(blind) || file.path.parent() == blind.parent()
-            };
-            walk.blind.iter().any(hides)
-        };
-        let is_missing = |file: &&File| {
-            file.seen_in_scan != scans && file.source.name == source.name && !is_blind(file)
-        };
-        let ids: Vec<FileId> = self
-            .files
-            .values()
-            .filter(is_missing)
-            .map(|f| f.id)
-            .collect();
-        for id in ids {
-            let Some(file) = self.files.get_mut(&id) else {
-                continue;
-            };
-            match file.place {
-                Place::Rescued(_) | Place::Deleted => continue,
-                Place::Displaced { .. } => {}
-                Place::Listed | Place::Rotated => {
-                    let meta = file.handle.map(|handle| files.meta(handle));
-                    match meta {
-                        Some(Ok(meta)) if meta.links == 0 => self.deleted(id, meta.size, now),
-                        _ if self.is_where_it_was(id, files, now) => continue,
-                        meta => match (self.moved_aside(id, files), meta) {
-                            // Where it is cannot be told now; the next scan asks again.
-                            (Err(_), _) => continue,
-                            (Ok(true), _) | (Ok(false), Some(_)) => {}
-                            (Ok(false), None) => self.displace(id, files, now),
-                        },
-                    }
-                }
-            }
-            if let Some(file) = self.files.get(&id) {
+        let is_missing =
+            |file: &&File| file.seen_in_scan != scans && file.source.name == source.name;
+        let ids = self.files.values().filter(is_missing).map(|file| file.id);
+        for id in ids.collect::<Vec<_>>() {
+            if self.is_moved(id, walk, look)
+                && let Some(file) = self.files.get(&id)
+            {
                 moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
             }
+        }
+    }
+
+    /// What became of a known file that the walk did not find; whether its family is worth a look.
+    fn is_moved(&mut self, id: FileId, walk: &Walk, look: &mut Look<'_>) -> bool {
+        let Some(file) = self.files.get(&id) else {
+            return false;
+        };
+        match file.place {
+            Place::Rescued(_) | Place::Deleted => return false,
+            Place::Displaced { .. } => return true,
+            Place::Listed | Place::Rotated => {}
+        }
+        // Beside a name that could not be looked at, nothing can be concluded but from the open
+        // inode itself.
+        let hides =
+            |blind: &PathBuf| file.path.starts_with(blind) || file.path.parent() == blind.parent();
+        let is_hidden = walk.blind.iter().any(hides);
+        let is_open = file.handle.is_some();
+        if self.is_deleted(id, look.files, look.now) {
+            return true;
+        }
+        if is_hidden || self.is_where_it_was(id, look.files, look.now) {
+            return false;
+        }
+        match self.moved_aside(id, look.files, look.now) {
+            // Where it is cannot be told now; the next scan asks again.
+            Err(_) => return false,
+            Ok(false) if !is_open => self.displace(id, look.files, look.now),
+            Ok(_) => {}
+        }
+        true
+    }
+
+    /// Notes which open files have no name any more, scan or not.
+    pub fn notice_deleted(&mut self, files: &mut dyn Files, now: Now) {
+        for id in self.files.keys().copied().collect::<Vec<_>>() {
+            self.is_deleted(id, files, now);
+        }
+    }
+
+    /// Whether no name leads to an open file any more.
+    fn is_deleted(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> bool {
+        let file = self.files.get(&id);
+        let listed = file.filter(|f| matches!(f.place, Place::Listed | Place::Rotated));
+        let meta = listed
+            .and_then(|f| f.handle)
+            .map(|handle| files.meta(handle));
+        match meta {
+            Some(Ok(meta)) if meta.links == 0 => {
+                self.deleted(id, meta.size, now);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -266,7 +305,7 @@ impl Tail {
     }
 
     /// Looks for a file that lost its name among the names rotation would give it.
-    fn moved_aside(&mut self, id: FileId, files: &mut dyn Files) -> io::Result<bool> {
+    fn moved_aside(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> io::Result<bool> {
         let Some(file) = self.files.get(&id) else {
             return Ok(false);
         };
@@ -282,6 +321,12 @@ impl Tail {
         let Some((path, size)) = known else {
             return Ok(false);
         };
+        match self.open_at(id, (&root, &path), files, now) {
+            // Its inode was given to somebody else while we had it closed.
+            Ok(false) => return Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            Ok(true) | Err(_) => {}
+        }
         self.renamed(id, &path, Place::Rotated, size);
         self.requeue(id);
         Ok(true)

@@ -8,7 +8,7 @@ use crate::ports::{Files, Kind};
 
 use super::adopt::Unknown;
 use super::discover::{self, Found, Relation};
-use super::{Tail, rotation};
+use super::{Look, Tail, rotation};
 
 /// Rotated names looked at in one directory.
 const ROTATED_NAMES_MAX: usize = 1_000;
@@ -22,28 +22,28 @@ impl Tail {
     pub(super) fn siblings(
         &mut self,
         source: &Source,
-        files: &mut dyn Files,
         (root, family, since_ms): (&Path, &Path, i64),
         unknown: &mut Vec<Unknown>,
+        look: &mut Look<'_>,
     ) -> io::Result<()> {
-        for path in rotated_names(files, root, family)? {
+        for path in rotated_names(look.files, root, family)? {
             if discover::relation(source, &path) == Relation::File
                 || discover::is_compressed(&path)
                 || unknown.iter().any(|other| other.found.path == path)
             {
                 continue;
             }
-            let meta = match files.stat(root, &path) {
+            let meta = match look.files.stat(root, &path) {
                 Ok(meta) => meta,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            if meta.kind == Kind::File && !self.by_key.contains_key(&meta.key) {
-                let found = Found {
-                    root: root.to_path_buf(),
-                    path,
-                    meta,
-                };
+            let found = Found {
+                root: root.to_path_buf(),
+                path,
+                meta,
+            };
+            if meta.kind == Kind::File && self.holder(&found, look).is_none() {
                 unknown.push(Unknown {
                     found,
                     rolled_after_ms: Some(since_ms),
