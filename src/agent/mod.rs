@@ -36,7 +36,6 @@ use crate::tail::{ReadBuffer, Tail};
 use keeper::Keeper;
 pub use keeper::StartError;
 use lane::Lane;
-use patient::Patient;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
@@ -174,12 +173,10 @@ impl Agent {
 
     /// One turn of the loop.
     pub fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
-        let edges = &mut Edges {
-            files: &mut Patient(edges.files),
-            store: edges.store,
-            watch: edges.watch,
-            logs: edges.logs,
-        };
+        patient::with(edges, |edges| self.take_step(edges, now))
+    }
+
+    fn take_step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
         self.discover(edges, now);
         let hints = edges.watch.take();
         self.tail.hint(&hints, edges.files);
@@ -229,17 +226,13 @@ impl Agent {
 
     /// Ends the agent: saves how far it came, and what would be gone after a restart.
     pub fn finish(mut self, edges: &mut Edges<'_>, now: Now) {
-        let edges = &mut Edges {
-            files: &mut Patient(edges.files),
-            store: edges.store,
-            watch: edges.watch,
-            logs: edges.logs,
-        };
-        self.shipper.step(now, edges.logs);
-        self.settle(edges, now);
-        self.tail.notice_deleted(edges.files, now);
-        self.rescue_deleted(edges, now);
-        self.keeper.save(&mut self.tail, &self.ledger, edges, now);
+        patient::with(edges, |edges| {
+            self.shipper.step(now, edges.logs);
+            self.settle(edges, now);
+            self.tail.notice_deleted(edges.files, now);
+            self.rescue_deleted(edges, now);
+            self.keeper.save(&mut self.tail, &self.ledger, edges, now);
+        });
     }
 
     /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
@@ -338,35 +331,6 @@ impl Agent {
         } = &mut self.mode
         {
             *limits = Some(self.tail.files().map(|file| (file.id, file.size)).collect());
-        }
-    }
-
-    fn news(&mut self, edges: &mut Edges<'_>, now: Now) {
-        let news = self.tail.take_news();
-        for id in news.joined {
-            if let Some(file) = self.tail.file(id) {
-                self.ledger.open(id, file.read);
-                self.lanes.insert(id, Lane::new(file));
-                self.keeper.note_scanned(&file.source.name, now);
-            }
-        }
-        for (id, position) in news.reset {
-            self.ledger.cut(id, position);
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.forget_position();
-            }
-        }
-        for lost in news.lost {
-            self.keeper.lose(&lost, now);
-        }
-        for id in news.left {
-            self.ledger.forget(id);
-            self.lanes.remove(&id);
-            self.nameless.remove(&id);
-            self.keeper.touch(now);
-        }
-        for segment in news.spent {
-            self.keeper.spent(edges.store, segment);
         }
     }
 

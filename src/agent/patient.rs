@@ -11,11 +11,23 @@ use std::path::Path;
 use crate::event::Offset;
 use crate::ports::{Files, Handle, Kind, Meta};
 
+use super::Edges;
+
 /// How often a call is made at most.
 const TRIES_MAX: usize = 8;
 
+/// Does some work on edges whose files are asked again.
+pub(super) fn with<T>(edges: &mut Edges<'_>, work: impl FnOnce(&mut Edges<'_>) -> T) -> T {
+    work(&mut Edges {
+        files: &mut Patient(edges.files),
+        store: edges.store,
+        watch: edges.watch,
+        logs: edges.logs,
+    })
+}
+
 /// [`Files`] with patience.
-pub(super) struct Patient<'a>(pub(super) &'a mut dyn Files);
+struct Patient<'a>(&'a mut dyn Files);
 
 impl Patient<'_> {
     fn ask<T>(&mut self, mut call: impl FnMut(&mut dyn Files) -> io::Result<T>) -> io::Result<T> {

@@ -8,7 +8,7 @@ use crate::config::Source;
 use crate::event::{FileId, FileKey, FileRecord, Fingerprint, Mark, Offset};
 use crate::ports::{Handle, Meta};
 
-use super::fingerprint::Anchor;
+use super::fingerprint::{ANCHOR_BYTES_MAX, Anchor};
 
 /// One content. It keeps its [`FileId`] when it is renamed, and also when it is copied away and
 /// its old inode truncated: then it moves to the copy, and the inode begins another content.
@@ -117,6 +117,11 @@ impl File {
     pub(crate) fn is_comparable(&self) -> bool {
         let is_displaced = matches!(self.place, Place::Displaced { .. });
         !self.heads.is_empty() || (is_displaced && self.size > 0)
+    }
+
+    /// Whether so little is known of it that many files begin alike: its size must fit, too.
+    pub(crate) fn is_slight(&self) -> bool {
+        self.head_bytes() < ANCHOR_BYTES_MAX
     }
 
     /// How many bytes of its beginning are known.

@@ -1,5 +1,6 @@
 //! How a content joins the table, loses its place, and leaves.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{FileId, Now, Offset};
@@ -7,13 +8,40 @@ use crate::ports::Files;
 
 use super::file::{File, Place};
 use super::rotation;
-use super::{DELETED_QUIET_MS, DISPLACED_MS, Lost, Tail, fingerprint};
+use super::{DELETED_QUIET_MS, DISPLACED_MS, Tail, fingerprint};
 
 /// Pause between two looks for the copy of a displaced content.
 const DISPLACED_LOOK_MS: u64 = 50;
 
 /// Inodes that contents were displaced from and that nobody has, as far as they are remembered.
 const VACATED_MAX: usize = 10_000;
+
+/// Bytes that were on disk and vanished unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// Its last name.
+    pub path: PathBuf,
+    /// What names its stream.
+    pub family: PathBuf,
+    /// How many, as far as known.
+    pub bytes: u64,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Lost {
+    pub(super) fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
+        Self {
+            source: Arc::clone(&file.source.name),
+            path: file.path.clone(),
+            family: file.family.clone(),
+            bytes,
+            reason,
+        }
+    }
+}
 
 impl Tail {
     /// The content of a file's inode is not ours any more: look for a copy of ours, and let the

@@ -211,3 +211,145 @@ pub(super) fn line_start(
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: FileId = FileId(1);
+    const B: FileId = FileId(2);
+    const READ: Offset = Offset(5_000);
+
+    fn like(kind: Kind, agreed: u64) -> Likeness {
+        Likeness {
+            kind,
+            agreed: Offset(agreed),
+        }
+    }
+
+    /// What an unknown inode is to one known content that was read up to 5,000 bytes: every row is
+    /// one situation as rotation, copies, truncation, locks and power cuts make it.
+    #[test]
+    fn ties() {
+        use Standing::{Displaced, InPlace, Locked};
+        let whole = like(Kind::Whole, READ.0);
+        let part = like(Kind::Part, 4_096);
+        let other = like(Kind::Other, 2_048);
+        let rows = [
+            (
+                "the copy of a truncated file",
+                Displaced,
+                whole,
+                6_000,
+                None,
+                Tie::Home,
+            ),
+            (
+                "a copy made before we read on",
+                Displaced,
+                part,
+                4_500,
+                None,
+                Tie::Remnant,
+            ),
+            (
+                "what a power cut and a writer made of it",
+                Displaced,
+                other,
+                9_000,
+                None,
+                Tie::Kin(Offset(2_048)),
+            ),
+            (
+                "a copy in the making",
+                InPlace,
+                whole,
+                6_000,
+                Some(6_000),
+                Tie::Copy,
+            ),
+            ("an old copy", InPlace, part, 4_500, Some(4_500), Tie::Copy),
+            (
+                "the original of a copy we read",
+                InPlace,
+                whole,
+                9_000,
+                Some(6_000),
+                Tie::Kin(Offset(6_000)),
+            ),
+            (
+                "a copy that went on differently",
+                InPlace,
+                whole,
+                9_000,
+                None,
+                Tie::Kin(READ),
+            ),
+            (
+                "another file",
+                InPlace,
+                like(Kind::Other, 0),
+                9_000,
+                None,
+                Tie::Kin(Offset(0)),
+            ),
+            (
+                "a copy of a file that may not be read",
+                Locked,
+                whole,
+                5_000,
+                None,
+                Tie::Copy,
+            ),
+            (
+                "the same with more in it",
+                Locked,
+                whole,
+                6_000,
+                None,
+                Tie::Home,
+            ),
+            (
+                "the same with less in it",
+                Locked,
+                part,
+                4_500,
+                None,
+                Tie::Copy,
+            ),
+            (
+                "beside a file that may not be read",
+                Locked,
+                other,
+                9_000,
+                None,
+                Tie::Kin(Offset(2_048)),
+            ),
+        ];
+        for (what, standing, likeness, size, twin, expected) in rows {
+            let tie = tie(standing, likeness, (size, READ), twin.map(Offset));
+            assert_eq!(tie, expected, "{what}");
+        }
+    }
+
+    /// What an unknown inode is by all its ties: the surest one decides, and a beginning that any
+    /// program may write proves nothing.
+    #[test]
+    fn verdicts() {
+        let kin = |bytes| Tie::Kin(Offset(bytes));
+        let new = |from| Verdict::New { from: Offset(from) };
+        let rows: [(&[(FileId, Tie)], Verdict); 8] = [
+            (&[], new(0)),
+            (&[(A, kin(0)), (B, kin(1_023))], new(0)),
+            (&[(A, kin(2_000)), (B, kin(1_024))], new(2_000)),
+            (&[(A, Tie::Remnant), (B, kin(2_000))], Verdict::HomeOf(A)),
+            (&[(A, Tie::Remnant), (B, Tie::Copy)], Verdict::CopyOf(B)),
+            (&[(A, Tie::Copy), (B, Tie::Home)], Verdict::HomeOf(B)),
+            (&[(A, Tie::Remnant), (B, Tie::Home)], Verdict::HomeOf(B)),
+            (&[(A, Tie::Home), (B, Tie::Home)], Verdict::HomeOf(A)),
+        ];
+        for (ties, expected) in rows {
+            assert_eq!(decide(ties), expected, "{ties:?}");
+        }
+    }
+}

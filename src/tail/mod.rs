@@ -21,6 +21,7 @@ mod file;
 mod fingerprint;
 mod lifetime;
 mod likeness;
+mod newborn;
 mod opening;
 mod queue;
 mod reader;
@@ -39,8 +40,10 @@ use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
 use crate::ports::{Files, Hints, Watch};
 
 use discover::Relation;
+pub use discover::list;
 pub use file::File;
 pub(crate) use file::{Naming, Place};
+pub use lifetime::Lost;
 pub use reader::ReadBuffer;
 pub use turn::Turn;
 
@@ -110,33 +113,6 @@ pub struct News {
     pub lost: Vec<Lost>,
     /// Rescue segments that are no longer needed.
     pub spent: Vec<u64>,
-}
-
-/// Bytes that were on disk and vanished unread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// The source's name.
-    pub source: Arc<str>,
-    /// Its last name.
-    pub path: PathBuf,
-    /// What names its stream.
-    pub family: PathBuf,
-    /// How many, as far as known.
-    pub bytes: u64,
-    /// Why.
-    pub reason: &'static str,
-}
-
-impl Lost {
-    fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
-        Self {
-            source: Arc::clone(&file.source.name),
-            path: file.path.clone(),
-            family: file.family.clone(),
-            bytes,
-            reason,
-        }
-    }
 }
 
 /// What a scan looks with.
@@ -399,13 +375,4 @@ impl Tail {
             .map(|f| f.id)
             .collect()
     }
-}
-
-/// The files a source's patterns name right now, with their sizes: for `check`.
-pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
-    let walk = discover::walk(files, source);
-    walk.found
-        .into_iter()
-        .map(|found| (found.path, found.meta.size))
-        .collect()
 }

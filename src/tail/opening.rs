@@ -157,9 +157,13 @@ fn is_ours(
     files: &mut dyn Files,
     (handle, size): (Handle, u64),
 ) -> io::Result<bool> {
+    let is_renamed = file.path != path;
+    if is_renamed && file.is_slight() && file.size != size {
+        return Ok(false);
+    }
     if file.heads.is_empty() {
         // Nothing was ever seen of it: under its own name it can be anything.
-        return Ok(file.read.0 <= size && file.path == path);
+        return Ok(file.read.0 <= size && !is_renamed);
     }
     Ok(likeness::likeness(file, files, handle, size)?.kind == Kind::Whole)
 }

@@ -122,6 +122,8 @@ impl Tail {
                     return Seen::Replaced;
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // Whether it was copied away and begun anew does not show on itself.
+                    moving.insert(family.clone());
                     self.unreadable(id, &error, look.now);
                 }
                 Err(error) => {
