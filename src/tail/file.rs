@@ -8,7 +8,10 @@ use crate::config::Source;
 use crate::event::{FileId, FileKey, FileRecord, Fingerprint, Mark, Offset};
 use crate::ports::{Handle, Meta};
 
-use super::fingerprint::{ANCHOR_BYTES_MAX, Anchor};
+use super::fingerprint::Anchor;
+
+/// Fewer known bytes than this are no evidence by themselves.
+const SLIGHT_BYTES: usize = 8;
 
 /// One content. It keeps its [`FileId`] when it is renamed, and also when it is copied away and
 /// its old inode truncated: then it moves to the copy, and the inode begins another content.
@@ -121,7 +124,7 @@ impl File {
 
     /// Whether so little is known of it that many files begin alike: its size must fit, too.
     pub(crate) fn is_slight(&self) -> bool {
-        self.head_bytes() < ANCHOR_BYTES_MAX
+        self.head_bytes() < SLIGHT_BYTES
     }
 
     /// How many bytes of its beginning are known.

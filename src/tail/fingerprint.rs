@@ -23,7 +23,7 @@ const HEAD_STEPS: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, HEAD_BYTES_MAX];
 pub(crate) const ANCHOR_BYTES_MAX: usize = 64;
 
 /// Bytes from one mark of a content to the next, at least.
-const MARK_GAP_BYTES: u64 = 4_096;
+const MARK_GAP_BYTES: u64 = 1_024;
 
 /// Marks kept of one content: the newer ones close together, the older ones far apart.
 const MARKS_MAX: usize = 8;

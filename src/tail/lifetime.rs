@@ -1,5 +1,6 @@
 //! How a content joins the table, loses its place, and leaves.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -185,8 +186,9 @@ impl Tail {
             self.vacated.remove(&key);
         }
         self.by_path.insert(file.path.clone(), file.id);
-        let family = self.by_family.entry(file.family.clone()).or_default();
-        family.push(file.id);
+        for family in families_of(&file) {
+            self.by_family.entry(family).or_default().push(file.id);
+        }
         self.news.joined.push(file.id);
         self.files.insert(file.id, file);
     }
@@ -229,10 +231,12 @@ impl Tail {
 
     pub(super) fn leave_family(&mut self, file: &File) {
         self.passing.remove(&file.id);
-        if let Some(family) = self.by_family.get_mut(&file.family) {
-            family.retain(|id| *id != file.id);
-            if family.is_empty() {
-                self.by_family.remove(&file.family);
+        for path in families_of(file) {
+            if let Some(family) = self.by_family.get_mut(&path) {
+                family.retain(|id| *id != file.id);
+                if family.is_empty() {
+                    self.by_family.remove(&path);
+                }
             }
         }
     }
@@ -256,4 +260,10 @@ impl Tail {
             state.scan_due_ms = state.scan_due_ms.min(mono_ms);
         }
     }
+}
+
+/// Under which live paths a file is looked for: its own, and the one its name was made from if
+/// nobody was there when it came.
+fn families_of(file: &File) -> BTreeSet<PathBuf> {
+    BTreeSet::from([file.family.clone(), rotation::family_of(&file.family)])
 }

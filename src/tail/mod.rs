@@ -30,6 +30,7 @@ mod records;
 pub(crate) mod rotation;
 mod siblings;
 mod turn;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ pub struct Tail {
     by_key: HashMap<FileKey, FileId>,
     /// Where hints find a file: present path → file.
     by_path: HashMap<PathBuf, FileId>,
-    /// Live path → the contents that are or were written under it.
+    /// Live path → the contents that are or were written under it, as far as names tell.
     by_family: HashMap<PathBuf, Vec<FileId>>,
     ready: VecDeque<FileId>,
     timers: BTreeSet<(u64, FileId)>,

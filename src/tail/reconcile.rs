@@ -25,21 +25,23 @@ use super::adopt::Unknown;
 use super::discover::{self, Found, Walk};
 use super::file::{File, Place};
 use super::siblings::rotated_names;
-use super::{
-    Look, SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched,
-};
+use super::{Look, Tail};
 
 /// Families in which something moved: root, live path, and when the moved content was last
 /// written. Their rotated names are worth a look.
 pub(super) type Moving = BTreeSet<(PathBuf, PathBuf, i64)>;
 
-/// What watching a walk's directories brought.
-#[derive(Clone, Copy, Debug)]
-struct Rewatched {
-    /// A directory is watched that was not before.
-    fresh: bool,
-    /// A directory gives no hints and must be polled.
-    polled: bool,
+/// What a known inode that was closed turned out to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reopened {
+    /// The content we know.
+    Ours,
+    /// Another one.
+    Other,
+    /// It may not be opened.
+    Locked,
+    /// It cannot be told now.
+    Unclear,
 }
 
 /// What a known inode turned out to hold.
@@ -114,24 +116,15 @@ impl Tail {
             (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
         let family = (file.root.clone(), file.family.clone(), file.modified_ms);
         if !was_open && (is_renamed || has_changed || found.meta.size > file.read.0) {
-            // While we had it closed, the inode may have been given to anybody.
-            match self.open_at(id, (&found.root, &found.path), look.files, look.now) {
-                Ok(true) => is_cut = false,
-                Ok(false) => {
+            match self.reopened(id, found, look) {
+                Reopened::Ours => is_cut = false,
+                Reopened::Other => {
                     moving.insert(family);
                     return Seen::Replaced;
                 }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    // Whether it was copied away and begun anew does not show on itself.
-                    moving.insert(family.clone());
-                    self.unreadable(id, &error, look.now);
-                }
-                Err(error) => {
-                    // What it holds cannot be told now; the next scan asks again.
-                    self.unreadable(id, &error, look.now);
-                    self.scan_soon(id);
-                    return Seen::Same;
-                }
+                // Whether it was copied away and begun anew does not show on itself.
+                Reopened::Locked => drop(moving.insert(family.clone())),
+                Reopened::Unclear => return Seen::Same,
             }
         }
         if is_renamed {
@@ -159,6 +152,23 @@ impl Tail {
             self.requeue(id);
         }
         Seen::Same
+    }
+
+    /// Looks into a known inode that was closed: it may have been given to anybody since.
+    fn reopened(&mut self, id: FileId, found: &Found, look: &mut Look<'_>) -> Reopened {
+        let place = (found.root.as_path(), found.path.as_path());
+        let error = match self.open_at(id, place, look.files, look.now) {
+            Ok(true) => return Reopened::Ours,
+            Ok(false) => return Reopened::Other,
+            Err(error) => error,
+        };
+        self.unreadable(id, &error, look.now);
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Reopened::Locked;
+        }
+        // The next scan asks again.
+        self.scan_soon(id);
+        Reopened::Unclear
     }
 
     /// Who has a found inode, as far as is known. One that was closed, and by another name, may have
@@ -332,65 +342,6 @@ impl Tail {
         self.renamed(id, &path, Place::Rotated, size);
         self.requeue(id);
         Ok(true)
-    }
-
-    /// Notes the result of a scan and when the next one is due.
-    fn scanned(&mut self, index: usize, walk: &Walk, watches: Rewatched, now: Now) {
-        let state = &mut self.sources[index];
-        for problem in &walk.problems {
-            if !state.problems.contains(problem) {
-                tracing::warn!(source = %state.source.name, %problem, "cannot look everywhere");
-            }
-        }
-        state.problems.clone_from(&walk.problems);
-        state.is_first_scan = false;
-        state.scanned_ms = Some(now.mono_ms);
-        state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
-        if watches.fresh {
-            // What appeared between the walk and the watch gave no hint: walk once more.
-            state.scan_due_ms = now.mono_ms + state.gap_ms;
-            return;
-        }
-        let period = if watches.polled || !walk.problems.is_empty() {
-            SCAN_POLLED_MS
-        } else {
-            SCAN_WATCHED_MS
-        };
-        // On a common beat, so that several sources wake us once.
-        let period = period.max(state.gap_ms);
-        state.scan_due_ms = (now.mono_ms / period + 1) * period;
-    }
-
-    /// Watches the directories a walk went through.
-    fn rewatch(
-        &mut self,
-        index: usize,
-        directories: &[PathBuf],
-        watch: &mut dyn Watch,
-    ) -> Rewatched {
-        let mut fresh = false;
-        let mut polled = false;
-        for dir in directories {
-            let watched = self.watched.entry(dir.clone()).or_insert_with(|| {
-                fresh = true;
-                Watched {
-                    gives_hints: watch.watch(dir),
-                    sources: BTreeSet::new(),
-                }
-            });
-            watched.sources.insert(index);
-            polled |= !watched.gives_hints;
-        }
-        self.watched.retain(|dir, watched| {
-            if directories.binary_search(dir).is_err() {
-                watched.sources.remove(&index);
-            }
-            if watched.sources.is_empty() {
-                watch.unwatch(dir);
-            }
-            !watched.sources.is_empty()
-        });
-        Rewatched { fresh, polled }
     }
 
     fn is_of(&self, id: FileId, source: &Source) -> bool {

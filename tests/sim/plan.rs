@@ -143,21 +143,6 @@ impl Plan {
         }
     }
 
-    /// All troubles but those of the machine under the file system: power cuts that damage files
-    /// of others, clocks that jump, system calls that fail at random, a full disk, permissions taken
-    /// away. What the
-    /// agent does about these is not yet right in every mixture; `hardest_seeds` plays them.
-    pub(crate) fn kinder(seed: u64) -> Self {
-        let mut plan = Self::new(seed);
-        plan.blows.power_cut = 0.0;
-        plan.blows.clock_jump = 0.0;
-        plan.habits.chmod = 0;
-        let below =
-            |window: &Window| matches!(window.trouble, Trouble::FileErrors(_) | Trouble::DiskFull);
-        plan.windows.retain(|window| !below(window));
-        plan
-    }
-
     /// A machine without troubles but outages, kills and renames: what a naive reader survives.
     pub(crate) fn gentle(seed: u64) -> Self {
         let mut plan = Self::new(seed);
