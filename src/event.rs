@@ -6,11 +6,15 @@
 //! moves. None of the three can be cloned, and dropping one by mistake makes no acknowledgement,
 //! so its bytes are read again after a restart.
 
+mod record;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use record::{FileRecord, Fingerprint, Mark};
 
 /// One tailed content: the bytes of one log file, wherever rotation moves them. Unique while the
 /// agent runs, never reused.
@@ -268,48 +272,6 @@ impl Refusals {
     pub fn total(&self) -> u64 {
         self.too_new + self.too_old + self.expired + self.invalid
     }
-}
-
-/// A hash of some of a file's bytes: evidence that it holds the content we knew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// How many bytes were hashed: fewer than wanted while the file is shorter.
-    pub bytes: u32,
-    /// The hash of exactly these bytes.
-    pub hash: u64,
-}
-
-/// What a checkpoint knows of one file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// The source it belongs to.
-    pub source: String,
-    /// Where it was last seen.
-    #[serde(with = "path_text")]
-    pub path: PathBuf,
-    /// The live path its content was first known under; rotation does not change it.
-    #[serde(with = "path_text")]
-    pub family: PathBuf,
-    /// The literal directory its pattern begins with.
-    #[serde(with = "path_text")]
-    pub root: PathBuf,
-    /// Device and inode: where to look for it first.
-    pub key: FileKey,
-    /// How its content begins.
-    pub head: Fingerprint,
-    /// Its very first bytes (up to 64): what a copy shorter than the head can be told by.
-    pub lead: Fingerprint,
-    /// Its last bytes (up to 64) before `settled`.
-    pub tail: Fingerprint,
-    /// The end of its settled prefix: where reading goes on after a restart.
-    pub settled: Offset,
-    /// How far its records were counted: never twice, however often they are read.
-    #[serde(default)]
-    pub heard: Offset,
-    /// The largest size seen. A content never shrinks; a smaller file is another one.
-    pub size: u64,
-    /// Its last write, as far as seen.
-    pub modified_ms: EpochMs,
 }
 
 /// Bytes that were on disk and could not be kept, whose marker the service has not answered for

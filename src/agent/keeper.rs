@@ -61,7 +61,7 @@ pub enum StartError {
 
 /// What a checkpoint is made of besides the keeper's own.
 pub(super) struct Known<'a> {
-    pub(super) tail: &'a Tail,
+    pub(super) tail: &'a mut Tail,
     pub(super) ledger: &'a Ledger,
     pub(super) insight: &'a mut Insight,
 }

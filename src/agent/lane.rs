@@ -84,6 +84,37 @@ enum Pass {
 }
 
 impl Agent {
+    /// Follows what happened to the table of files: lanes, accounts, losses.
+    pub(super) fn news(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let news = self.tail.take_news();
+        for id in news.joined {
+            if let Some(file) = self.tail.file(id) {
+                self.ledger.open(id, file.read);
+                let ear = self.insight.ear(&file.source.name);
+                self.lanes.insert(id, Lane::new(file, ear));
+                self.keeper.note_scanned(&file.source.name, now);
+            }
+        }
+        for (id, position) in news.reset {
+            self.ledger.cut(id, position);
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.forget_position();
+            }
+        }
+        for lost in news.lost {
+            self.keeper.lose(&lost, now);
+        }
+        for id in news.left {
+            self.ledger.forget(id);
+            self.lanes.remove(&id);
+            self.nameless.remove(&id);
+            self.keeper.touch(now);
+        }
+        for segment in news.spent {
+            self.keeper.spent(edges.store, segment);
+        }
+    }
+
     /// One file's turn: reads, parses and batches until its end, until there is no room, or until
     /// it has had its share.
     pub(super) fn turn(&mut self, id: FileId, edges: &mut Edges<'_>, budget: &mut usize, now: Now) {
@@ -219,10 +250,6 @@ impl Agent {
         let mut skipped = Vec::new();
         let (consumed, pass) = take_or_fail(&mut taker, parser, memory, &chunk, &mut skipped);
         let heard = taker.listener.heard;
-        if self.ledger.read(id) != Some(file.read) {
-            // The content was cut back to a shorter copy.
-            self.ledger.open(id, file.read);
-        }
         self.ledger.enter(Span {
             file: id,
             start: file.read,

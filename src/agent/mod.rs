@@ -17,6 +17,7 @@ mod insight;
 mod keeper;
 mod lane;
 mod names;
+mod patient;
 mod report;
 mod rescue;
 mod sources;
@@ -202,6 +203,10 @@ impl Agent {
 
     /// One turn of the loop.
     pub fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
+        patient::with(edges, |edges| self.take_step(edges, now))
+    }
+
+    fn take_step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
         self.discover(edges, now);
         let hints = edges.watch.take();
         self.tail.hint(&hints, edges.files);
@@ -214,7 +219,7 @@ impl Agent {
         self.shipper.step(now, edges.logs);
         self.conclude(edges, now);
         let mut known = Known {
-            tail: &self.tail,
+            tail: &mut self.tail,
             ledger: &self.ledger,
             insight: &mut self.insight,
         };
@@ -259,15 +264,18 @@ impl Agent {
 
     /// Ends the agent: saves how far it came, and what would be gone after a restart.
     pub fn finish(mut self, edges: &mut Edges<'_>, now: Now) {
-        self.shipper.step(now, edges.logs);
-        self.settle(edges, now);
-        self.rescue_deleted(edges, now);
-        let mut known = Known {
-            tail: &self.tail,
-            ledger: &self.ledger,
-            insight: &mut self.insight,
-        };
-        self.keeper.save(&mut known, edges, now);
+        patient::with(edges, |edges| {
+            self.shipper.step(now, edges.logs);
+            self.settle(edges, now);
+            self.tail.notice_deleted(edges.files, now);
+            self.rescue_deleted(edges, now);
+            let mut known = Known {
+                tail: &mut self.tail,
+                ledger: &self.ledger,
+                insight: &mut self.insight,
+            };
+            self.keeper.save(&mut known, edges, now);
+        });
     }
 
     /// Settles what was answered for, takes back what was given back.
@@ -318,33 +326,6 @@ impl Agent {
         } = &mut self.mode
         {
             *limits = Some(self.tail.files().map(|file| (file.id, file.size)).collect());
-        }
-    }
-
-    fn news(&mut self, edges: &mut Edges<'_>, now: Now) {
-        let news = self.tail.take_news();
-        for id in news.joined {
-            if let Some(file) = self.tail.file(id) {
-                self.ledger.open(id, file.read);
-                let ear = self.insight.ear(&file.source.name);
-                self.lanes.insert(id, Lane::new(file, ear));
-                self.keeper.note_scanned(&file.source.name, now);
-            }
-        }
-        for (id, position) in news.reset {
-            self.ledger.open(id, position);
-        }
-        for lost in news.lost {
-            self.keeper.lose(&lost, now);
-        }
-        for id in news.left {
-            self.ledger.forget(id);
-            self.lanes.remove(&id);
-            self.nameless.remove(&id);
-            self.keeper.touch(now);
-        }
-        for segment in news.spent {
-            self.keeper.spent(edges.store, segment);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::event::{Event, FileId, FileKey, FileRecord, Fingerprint, Loss, Now, Offset, Origin};
 use crate::ship::rescue::{Evicted, SEGMENT_BYTES_MAX, Segment, SegmentId};
 use crate::ship::{Push, TargetId};
+use crate::tail::File;
 
 use super::{Agent, Edges, keeper, names};
 
@@ -35,9 +36,9 @@ impl Agent {
                 device: 0,
                 inode: 0,
             },
-            head: Fingerprint::default(),
-            lead: Fingerprint::default(),
+            heads: Vec::new(),
             tail: Fingerprint::default(),
+            marks: Vec::new(),
             settled: segment.start,
             heard: segment.heard,
             size: segment.start.0 + segment.length,
@@ -94,16 +95,6 @@ impl Agent {
                 return segments;
             };
             let path = file.path.clone();
-            let segment = Segment {
-                source: file.source.name.to_string(),
-                path: path.clone(),
-                family: file.family.clone(),
-                root: file.root.clone(),
-                start: at,
-                heard: file.heard,
-                length: 0,
-                at_ms: now.wall_ms,
-            };
             let got = match self.tail.read_at(id, edges.files, at, &mut buffer) {
                 Ok(0) => break,
                 Ok(got) => got,
@@ -112,10 +103,7 @@ impl Agent {
                     return segments;
                 }
             };
-            let segment = Segment {
-                length: got as u64,
-                ..segment
-            };
+            let segment = segment_of(file, at, got, now);
             match self
                 .keeper
                 .rescue
@@ -127,13 +115,8 @@ impl Agent {
                     return segments;
                 }
             }
-            segments.extend(
-                self.keeper
-                    .rescue
-                    .list()
-                    .last()
-                    .map(|saved| (saved, segment)),
-            );
+            let saved = self.keeper.rescue.list().last();
+            segments.extend(saved.map(|saved| (saved, segment)));
             at = at.plus(got);
         }
         self.tail.forget(id, edges.files);
@@ -175,5 +158,19 @@ impl Agent {
         let layout = self.discovery.layout();
         let target = names::target(&source, &loss.family, &self.identity, layout).ok()?;
         Some(self.shipper.target(target, source.group_options.clone()))
+    }
+}
+
+/// What is told of so many bytes of a file that are copied out.
+fn segment_of(file: &File, start: Offset, bytes: usize, now: Now) -> Segment {
+    Segment {
+        source: file.source.name.to_string(),
+        path: file.path.clone(),
+        family: file.family.clone(),
+        root: file.root.clone(),
+        start,
+        heard: file.heard,
+        length: bytes as u64,
+        at_ms: now.wall_ms,
     }
 }

@@ -57,6 +57,19 @@ struct Live {
     pacer: Option<JoinHandle<()>>,
 }
 
+/// A watcher whose thread is there. `notify` starts one, says nothing when the system refuses it
+/// (a limit of tasks), and panics at the first use; this asks first.
+fn with_thread<W: Watcher>(mut watcher: W) -> notify::Result<W> {
+    match watcher.configure(Config::default()) {
+        Ok(_) => Ok(watcher),
+        Err(error) => {
+            // Dropping it would panic for the same reason; what leaks is one inotify instance.
+            std::mem::forget(watcher);
+            Err(error)
+        }
+    }
+}
+
 /// What `notify` was told to watch.
 #[derive(Debug, Default)]
 struct Directories {
@@ -145,6 +158,7 @@ impl Live {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let watcher = INotifyWatcher::new(move |event| theirs.note(event), Config::default())?;
+        let watcher = with_thread(watcher)?;
         let theirs = Arc::clone(&shared);
         let pacer = std::thread::Builder::new()
             .name("hints".to_owned())
@@ -374,6 +388,47 @@ mod tests {
     use std::time::{Duration, Instant};
 
     const LIMIT: Duration = Duration::from_secs(20);
+
+    /// What `notify` leaves when it got no thread: every use fails, and so does its end.
+    #[derive(Debug)]
+    struct Threadless;
+
+    impl Watcher for Threadless {
+        fn new<F: notify::EventHandler>(_: F, _: Config) -> notify::Result<Self> {
+            Ok(Self)
+        }
+
+        fn watch(&mut self, _: &Path, _: RecursiveMode) -> notify::Result<()> {
+            panic!("the thread is gone")
+        }
+
+        fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+            panic!("the thread is gone")
+        }
+
+        fn configure(&mut self, _: Config) -> notify::Result<bool> {
+            Err(notify::Error::generic("the thread is gone"))
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    impl Drop for Threadless {
+        fn drop(&mut self) {
+            panic!("the thread is gone")
+        }
+    }
+
+    /// A watcher without its thread is an error to fall back on, not a panic: shown on one that
+    /// panics at any use; one with a thread passes.
+    #[test]
+    fn a_watcher_without_its_thread_is_refused() {
+        assert!(with_thread(Threadless).is_err());
+        let sound = INotifyWatcher::new(|_event| {}, Config::default()).unwrap();
+        assert!(with_thread(sound).is_ok());
+    }
 
     struct Place {
         dir: tempfile::TempDir,

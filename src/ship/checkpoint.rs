@@ -289,7 +289,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::event::{FileKey, Fingerprint, Offset};
+    use crate::event::{FileKey, Fingerprint, Mark, Offset};
     use crate::ship::testing::MemoryStore;
 
     fn example() -> Checkpoint {
@@ -303,16 +303,22 @@ mod tests {
                 device: u64::MAX,
                 inode: 3,
             },
-            head: Fingerprint {
-                bytes: 1024,
-                hash: u64::MAX,
-            },
+            heads: vec![
+                Fingerprint { bytes: 64, hash: 8 },
+                Fingerprint {
+                    bytes: 1024,
+                    hash: u64::MAX,
+                },
+            ],
             settled: Offset(12),
             heard: Offset(14),
             size: 90,
             modified_ms: 1_700_000_000_000,
-            lead: Fingerprint { bytes: 64, hash: 8 },
             tail: Fingerprint { bytes: 64, hash: 9 },
+            marks: vec![Mark {
+                at: Offset(7),
+                print: Fingerprint { bytes: 7, hash: 1 },
+            }],
         };
         Checkpoint {
             sequence: 77,
@@ -390,6 +396,25 @@ mod tests {
         assert_eq!(load(&mut store).unwrap(), Loaded::Fresh);
         save(&mut store, &example()).unwrap();
         assert_eq!(load(&mut store).unwrap(), Loaded::Known(example()));
+    }
+
+    /// What version 1 wrote is read: its one head becomes the only one, and what it did not know
+    /// is empty.
+    #[test]
+    fn version_1_is_read() {
+        let body = br#"{"files":[{"source":"app","path":"/a.log","family":"/a.log","root":"/",
+            "key":{"device":1,"inode":2},"head":{"bytes":9,"hash":5},"lead":{"bytes":9,"hash":5},
+            "tail":{"bytes":4,"hash":6},"settled":9,"size":9,"modified_ms":1}]}"#;
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: 1,
+            crc32: sum(1, body),
+            bytes: body.len(),
+        };
+        let known = Checkpoint::decode(&[&json(&header)[..], b"\n", body].concat()).unwrap();
+        let file = &known.files[0];
+        assert_eq!(file.heads, [Fingerprint { bytes: 9, hash: 5 }]);
+        assert_eq!((file.settled, file.marks.len()), (Offset(9), 0));
     }
 
     /// A newer agent's checkpoint is refused with a remedy and stays where it is.

@@ -92,6 +92,15 @@ impl Ledger {
         }
     }
 
+    /// Forgets all there was behind `at`: the content ends there now. What is on its way of what
+    /// comes before stays so.
+    pub fn cut(&mut self, file: FileId, at: Offset) {
+        if let Some(account) = self.files.get_mut(&file) {
+            account.rewind(at.0);
+            account.settled = account.settled.min(at.0);
+        }
+    }
+
     /// The end of the settled prefix: what a checkpoint may say.
     #[must_use]
     pub fn settled(&self, file: FileId) -> Option<Offset> {

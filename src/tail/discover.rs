@@ -95,6 +95,15 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
     walk
 }
 
+/// The files a source's patterns name right now, with their sizes: for `check`.
+pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
+    let walk = walk(files, source);
+    walk.found
+        .into_iter()
+        .map(|found| (found.path, found.meta.size))
+        .collect()
+}
+
 /// What a path is to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {

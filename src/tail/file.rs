@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{FileId, FileKey, FileRecord, Fingerprint, Offset};
+use crate::event::{FileId, FileKey, FileRecord, Fingerprint, Mark, Offset};
 use crate::ports::{Handle, Meta};
 
 use super::fingerprint::Anchor;
+
+/// Fewer known bytes than this are no evidence by themselves.
+const SLIGHT_BYTES: usize = 8;
 
 /// One content. It keeps its [`FileId`] when it is renamed, and also when it is copied away and
 /// its old inode truncated: then it moves to the copy, and the inode begins another content.
@@ -24,14 +27,16 @@ pub struct File {
     pub(crate) family: PathBuf,
     /// `None` while its inode holds another content and the copy is still being looked for.
     pub(crate) key: Option<FileKey>,
-    pub(crate) head: Fingerprint,
-    /// A shorter head, for copies that are shorter than the head.
-    pub(crate) lead: Fingerprint,
-    /// The same bytes as they are, for copies that are shorter even than that. Only in memory.
-    pub(crate) first: Anchor,
+    /// How it begins: ever longer beginnings, the last one being all that is known.
+    pub(crate) heads: Vec<Fingerprint>,
+    /// What stands before the position.
     pub(crate) anchor: Anchor,
-    /// Evidence restored from disk, to be checked when the file is opened for the first time.
+    /// The same restored from disk, until the file is opened for the first time.
     pub(crate) unverified: Option<Fingerprint>,
+    /// What stands before some other positions, in their order.
+    pub(crate) marks: Vec<Mark>,
+    /// The position and its evidence that a checkpoint was given last.
+    pub(crate) recorded: Option<Mark>,
     pub(crate) handle: Option<Handle>,
     pub(crate) read: Offset,
     /// How far its records were counted; what is read again is not counted again.
@@ -113,22 +118,60 @@ impl File {
         self.unreadable = None;
     }
 
-    /// What a checkpoint keeps, given how far the service has answered.
-    pub(crate) fn record(&self, settled: Offset, tail: Fingerprint) -> Option<FileRecord> {
+    /// Whether there is anything by which it could be known again.
+    pub(crate) fn is_comparable(&self) -> bool {
+        let is_displaced = matches!(self.place, Place::Displaced { .. });
+        !self.heads.is_empty() || (is_displaced && self.size > 0)
+    }
+
+    /// Whether so little is known of it that many files begin alike: its size must fit, too.
+    pub(crate) fn is_slight(&self) -> bool {
+        self.head_bytes() < SLIGHT_BYTES
+    }
+
+    /// How many bytes of its beginning are known.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.heads.last().map_or(0, |head| head.bytes as usize)
+    }
+
+    /// What is known to stand before the position, if anything.
+    pub(crate) fn evidence(&self) -> Option<Mark> {
+        let print = self.unverified.unwrap_or(self.anchor.fingerprint());
+        let at = self.read;
+        (print.bytes > 0).then_some(Mark { at, print })
+    }
+
+    /// Sets the position back. What stands before it now is not known, but as long as the content
+    /// is the same, what stood before the old one is evidence.
+    pub(crate) fn go_back(&mut self, to: Offset) {
+        let old = self.evidence();
+        self.marks.retain(|mark| mark.at < self.read);
+        self.marks.extend(old);
+        self.read = to;
+        self.anchor = Anchor::NONE;
+        self.unverified = None;
+    }
+
+    /// What a checkpoint keeps, given a position and its evidence.
+    pub(crate) fn record(&self, position: Mark) -> Option<FileRecord> {
         Some(FileRecord {
             source: self.source.name.to_string(),
             path: self.path.clone(),
             family: self.family.clone(),
             root: self.root.clone(),
             key: self.key?,
-            head: self.head,
-            lead: self.lead,
-            tail,
-            // Behind the end of a copy that stands for it, there is nothing any more.
-            settled: settled.min(Offset(self.size)),
+            heads: self.heads.clone(),
+            tail: position.print,
+            marks: self.marks_before(position.at).collect(),
+            settled: position.at,
             heard: self.heard,
             size: self.size,
             modified_ms: self.modified_ms,
         })
+    }
+
+    fn marks_before(&self, position: Offset) -> impl Iterator<Item = Mark> {
+        let marks = self.marks.iter().copied();
+        marks.filter(move |mark| mark.at < position)
     }
 }

@@ -1,13 +1,13 @@
 //! Evidence that a file is the file we knew.
 //!
-//! Inodes are reused and names move, so neither proves anything. Two pieces of content do: the
-//! **head** (a hash of the first bytes, up to 1 KiB) says which content this is, and the
-//! **anchor** (the last bytes before the position we read up to) says that the position still
-//! means what it meant. A truncation, a rewrite or a reused inode breaks one of the two.
+//! Inodes are reused and names move, so neither proves anything. Content does: its **heads**
+//! (hashes of ever longer beginnings, up to 1 KiB) say which content it is, and an **anchor** (the
+//! last bytes before a position) says that the position still means what it meant. A truncation,
+//! a rewrite or a reused inode breaks one of the two. `likeness.rs` compares them.
 
 use std::io;
 
-use crate::event::{Fingerprint, Offset};
+use crate::event::{Fingerprint, Mark, Offset};
 use crate::ports::{Files, Handle};
 
 use super::file::File;
@@ -15,10 +15,20 @@ use super::file::File;
 /// How much of a content's beginning is hashed.
 pub(crate) const HEAD_BYTES_MAX: usize = 1024;
 
+/// The lengths of the beginnings that are hashed, as far as there are so many bytes, besides all
+/// that is known.
+const HEAD_STEPS: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, HEAD_BYTES_MAX];
+
 /// How many bytes before a position are compared when reading goes on there.
 pub(crate) const ANCHOR_BYTES_MAX: usize = 64;
 
-/// A few bytes as they are: those right before a position, or the very first.
+/// Bytes from one mark of a content to the next, at least.
+const MARK_GAP_BYTES: u64 = 1_024;
+
+/// Marks kept of one content: the newer ones close together, the older ones far apart.
+const MARKS_MAX: usize = 8;
+
+/// The bytes right before a position as they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Anchor {
     bytes: [u8; ANCHOR_BYTES_MAX],
@@ -60,78 +70,102 @@ impl Anchor {
     }
 }
 
-/// The fingerprint of some bytes.
-pub(crate) fn fingerprint(bytes: &[u8]) -> Fingerprint {
+/// Hashes bytes one after the other.
+#[derive(Clone, Copy)]
+struct Hasher(u64);
+
+impl Hasher {
     // FNV-1a, 64 bit: stable over versions of us and of the standard library, and quick enough
     // for a kilobyte. It guards against accidents, not against an attacker who may write the log.
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    #[expect(clippy::cast_possible_truncation, reason = "at most HEAD_BYTES_MAX")]
-    Fingerprint {
-        bytes: bytes.len() as u32,
-        hash,
+    const START: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn with(self, bytes: &[u8]) -> Self {
+        let one = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        Self(bytes.iter().fold(self.0, one))
+    }
+
+    fn print(self, bytes: usize) -> Fingerprint {
+        #[expect(clippy::cast_possible_truncation, reason = "at most HEAD_BYTES_MAX")]
+        Fingerprint {
+            bytes: bytes as u32,
+            hash: self.0,
+        }
     }
 }
 
-/// Reads and hashes the first `bytes_max` bytes of an open file (fewer where it is shorter).
-pub(crate) fn head(
-    files: &mut dyn Files,
-    handle: Handle,
-    bytes_max: usize,
-) -> io::Result<Fingerprint> {
-    let mut buffer = [0; HEAD_BYTES_MAX];
-    let wanted = bytes_max.min(HEAD_BYTES_MAX);
-    let got = read_full(files, handle, Offset(0), &mut buffer[..wanted])?;
-    Ok(fingerprint(&buffer[..got]))
+/// The fingerprint of some bytes.
+pub(crate) fn fingerprint(bytes: &[u8]) -> Fingerprint {
+    Hasher::START.with(bytes).print(bytes.len())
 }
 
-/// Learns a file's head, and the shorter one, from its open inode.
-pub(crate) fn learn(
-    file: &mut File,
-    files: &mut dyn Files,
-    handle: Handle,
-    bytes_max: usize,
-) -> io::Result<()> {
-    file.head = head(files, handle, bytes_max)?;
-    file.first = first(files, handle, bytes_max)?;
-    file.lead = fingerprint(file.first.bytes());
+/// The heads of a content that begins with these bytes (at most [`HEAD_BYTES_MAX`] of it).
+pub(crate) fn heads(beginning: &[u8]) -> Vec<Fingerprint> {
+    let steps = HEAD_STEPS.iter().copied();
+    let steps = steps.filter(|step| *step < beginning.len());
+    let mut heads = Vec::with_capacity(HEAD_STEPS.len());
+    let (mut hasher, mut hashed) = (Hasher::START, 0);
+    for step in steps.chain([beginning.len()]).filter(|step| *step > 0) {
+        hasher = hasher.with(&beginning[hashed..step]);
+        hashed = step;
+        heads.push(hasher.print(step));
+    }
+    heads
+}
+
+/// How many of `known`, from the shortest on, fit a content that begins with these bytes; as far
+/// as it is long enough to tell.
+pub(crate) fn fitting(known: &[Fingerprint], beginning: &[u8]) -> usize {
+    let (mut hasher, mut hashed) = (Hasher::START, 0);
+    let mut fits = |head: &Fingerprint| {
+        let step = head.bytes as usize;
+        if step > beginning.len() || step < hashed {
+            return false;
+        }
+        hasher = hasher.with(&beginning[hashed..step]);
+        hashed = step;
+        hasher.print(step) == *head
+    };
+    known.iter().take_while(|head| fits(head)).count()
+}
+
+/// Learns the heads of a file from its open inode, as far as they are not known; those that are
+/// known must fit, else it holds another content, which the next read will notice.
+pub(crate) fn learn(file: &mut File, files: &mut dyn Files) -> io::Result<()> {
+    let is_short = file.head_bytes() < HEAD_BYTES_MAX;
+    let has_grown = file.size > file.head_bytes() as u64;
+    let Some(handle) = file.handle.filter(|_| is_short && has_grown) else {
+        return Ok(());
+    };
+    let mut buffer = [0; HEAD_BYTES_MAX];
+    let got = read_full(files, handle, Offset(0), &mut buffer)?;
+    if fitting(&file.heads, &buffer[..got]) == file.heads.len() {
+        file.heads = heads(&buffer[..got]);
+    }
     Ok(())
 }
 
-/// Learns more of the head of an open file that has grown, as long as it is short: also a file
-/// that cannot be read yet must be known again.
-pub(crate) fn learn_more(file: &mut File, files: &mut dyn Files) {
-    let is_short = (file.head.bytes as usize) < HEAD_BYTES_MAX;
-    let has_grown = file.size > u64::from(file.head.bytes);
-    let Some(handle) = file.handle.filter(|_| is_short && has_grown) else {
+/// Remembers what stands before the position a file was read up to, if the last such mark lies far
+/// enough back.
+pub(crate) fn leave_mark(file: &mut File) {
+    let last = file
+        .marks
+        .last()
+        .map_or(HEAD_BYTES_MAX as u64, |mark| mark.at.0);
+    if file.read.0 < last + MARK_GAP_BYTES || file.anchor.len() == 0 {
         return;
-    };
-    // What begins differently now is another content; the next read will notice.
-    let learned = has_head(files, handle, file.head).and_then(|same| match same {
-        true => learn(file, files, handle, HEAD_BYTES_MAX),
-        false => Ok(()),
-    });
-    if let Err(error) = learned {
-        tracing::debug!(path = %file.path.display(), %error, "head not learned");
     }
-}
-
-/// The first bytes of an open file as they are, up to [`ANCHOR_BYTES_MAX`].
-pub(crate) fn first(files: &mut dyn Files, handle: Handle, bytes_max: usize) -> io::Result<Anchor> {
-    let mut buffer = [0; ANCHOR_BYTES_MAX];
-    let wanted = bytes_max.min(ANCHOR_BYTES_MAX);
-    let got = read_full(files, handle, Offset(0), &mut buffer[..wanted])?;
-    Ok(Anchor::before(&buffer[..got]))
-}
-
-/// Whether an open file begins with the content that `known` was made of.
-pub(crate) fn has_head(
-    files: &mut dyn Files,
-    handle: Handle,
-    known: Fingerprint,
-) -> io::Result<bool> {
-    Ok(head(files, handle, known.bytes as usize)? == known)
+    if file.marks.len() == MARKS_MAX {
+        // Every second of the older ones goes.
+        let mut nth = 0;
+        file.marks.retain(|_| {
+            nth += 1;
+            nth > MARKS_MAX / 2 || nth % 2 == 0
+        });
+    }
+    file.marks.push(Mark {
+        at: file.read,
+        print: file.anchor.fingerprint(),
+    });
 }
 
 /// Whether the bytes before `position` are those that `known` was made of.

@@ -20,23 +20,31 @@ pub(crate) mod discover;
 mod file;
 mod fingerprint;
 mod lifetime;
+mod likeness;
+mod newborn;
+mod opening;
 mod queue;
 mod reader;
 mod reconcile;
+mod records;
 pub(crate) mod rotation;
+mod siblings;
 mod turn;
+mod watching;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{EpochMs, FileId, FileKey, FileRecord, Fingerprint, Now, Offset};
+use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
 use crate::ports::{Files, Hints, Watch};
 
 use discover::Relation;
+pub use discover::list;
 pub use file::File;
 pub(crate) use file::{Naming, Place};
+pub use lifetime::Lost;
 pub use reader::ReadBuffer;
 pub use turn::Turn;
 
@@ -70,7 +78,7 @@ pub struct Tail {
     by_key: HashMap<FileKey, FileId>,
     /// Where hints find a file: present path → file.
     by_path: HashMap<PathBuf, FileId>,
-    /// Live path → the contents that are or were written under it.
+    /// Live path → the contents that are or were written under it, as far as names tell.
     by_family: HashMap<PathBuf, Vec<FileId>>,
     ready: VecDeque<FileId>,
     timers: BTreeSet<(u64, FileId)>,
@@ -79,6 +87,9 @@ pub struct Tail {
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
     /// With the position to begin at when the original is no more.
     copies: HashMap<FileKey, (FileId, Offset)>,
+    /// Inodes that a content was displaced from, until somebody is known to have them: what they
+    /// hold is younger than that content, whatever its date says.
+    vacated: HashSet<FileKey>,
     watched: BTreeMap<PathBuf, Watched>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
@@ -105,31 +116,12 @@ pub struct News {
     pub spent: Vec<u64>,
 }
 
-/// Bytes that were on disk and vanished unread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// The source's name.
-    pub source: Arc<str>,
-    /// Its last name.
-    pub path: PathBuf,
-    /// What names its stream.
-    pub family: PathBuf,
-    /// How many, as far as known.
-    pub bytes: u64,
-    /// Why.
-    pub reason: &'static str,
-}
-
-impl Lost {
-    fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
-        Self {
-            source: Arc::clone(&file.source.name),
-            path: file.path.clone(),
-            family: file.family.clone(),
-            bytes,
-            reason,
-        }
-    }
+/// What a scan looks with.
+struct Look<'a> {
+    files: &'a mut dyn Files,
+    /// How far the service has answered for a file.
+    settled: &'a dyn Fn(FileId) -> Offset,
+    now: Now,
 }
 
 #[derive(Debug)]
@@ -141,6 +133,8 @@ struct SourceState {
     scanned_ms: Option<u64>,
     gap_ms: u64,
     problems: Vec<String>,
+    /// Families that moved and could not be looked at.
+    moving: reconcile::Moving,
 }
 
 #[derive(Debug)]
@@ -164,6 +158,7 @@ impl Tail {
             timers: BTreeSet::new(),
             dormant: records,
             copies: HashMap::new(),
+            vacated: HashSet::new(),
             watched: BTreeMap::new(),
             passing: BTreeSet::new(),
             open_files: 0,
@@ -193,6 +188,7 @@ impl Tail {
                 scanned_ms: None,
                 gap_ms: SCAN_GAP_MS,
                 problems: Vec::new(),
+                moving: reconcile::Moving::new(),
             });
         }
         for watched in self.watched.values_mut() {
@@ -293,7 +289,12 @@ impl Tail {
                 .scanned_ms
                 .is_none_or(|at| now.mono_ms >= at + state.gap_ms);
             if state.scan_due_ms <= now.mono_ms && gap_over {
-                self.scan(index, files, watch, now);
+                let mut look = Look {
+                    files,
+                    settled,
+                    now,
+                };
+                self.scan(index, watch, &mut look);
             }
         }
         self.wake_timers(now);
@@ -329,19 +330,6 @@ impl Tail {
         self.sources.iter().flat_map(|state| &state.problems)
     }
 
-    /// What a checkpoint shall keep.
-    pub fn records(
-        &self,
-        files: &mut dyn Files,
-        settled: &dyn Fn(FileId) -> Offset,
-    ) -> Vec<FileRecord> {
-        let known = self.files.values().filter_map(|file| {
-            let position = settled(file.id);
-            file.record(position, tail_evidence(file, position, files))
-        });
-        known.chain(self.dormant.iter().cloned()).collect()
-    }
-
     fn new_id(&mut self) -> FileId {
         self.next_id += 1;
         FileId(self.next_id)
@@ -365,11 +353,11 @@ impl Tail {
             family: path.clone(),
             path,
             key: None,
-            head: fingerprint::fingerprint(&[]),
-            lead: fingerprint::fingerprint(&[]),
-            first: fingerprint::Anchor::NONE,
+            heads: Vec::new(),
             anchor: fingerprint::Anchor::NONE,
             unverified: None,
+            marks: Vec::new(),
+            recorded: None,
             handle: None,
             read: Offset(0),
             heard: Offset(0),
@@ -396,31 +384,5 @@ impl Tail {
             .filter(|f| f.path == path && f.read < position)
             .map(|f| f.id)
             .collect()
-    }
-}
-
-/// The files a source's patterns name right now, with their sizes: for `check`.
-pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
-    let walk = discover::walk(files, source);
-    walk.found
-        .into_iter()
-        .map(|found| (found.path, found.meta.size))
-        .collect()
-}
-
-/// Evidence for the position a checkpoint keeps.
-fn tail_evidence(file: &File, position: Offset, files: &mut dyn Files) -> Fingerprint {
-    if position == file.read && file.anchor.len() > 0 {
-        return file.anchor.fingerprint();
-    }
-    match (file.unverified, file.handle) {
-        (Some(restored), _) if position == file.read => restored,
-        (_, Some(handle)) => {
-            let evidence =
-                fingerprint::anchor_at(files, handle, position, fingerprint::ANCHOR_BYTES_MAX);
-            // An unreadable file leaves no evidence; without it the head alone decides.
-            evidence.unwrap_or(fingerprint::Anchor::NONE).fingerprint()
-        }
-        _ => fingerprint::Anchor::NONE.fingerprint(),
     }
 }

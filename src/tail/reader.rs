@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::event::{Fingerprint, Offset};
+use crate::event::Offset;
 use crate::ports::Files;
 
 use super::file::File;
@@ -54,7 +54,14 @@ impl ReadBuffer {
     ) -> io::Result<Found> {
         let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
         if file.anchor.len() == 0 && file.read > Offset(0) {
-            // The position was set back; what stood before it then is not known any more.
+            // The position was set back. What stood before the old one tells whether the content
+            // is still the same.
+            if let Some(last) = file.marks.last()
+                && !fingerprint::has_anchor(files, handle, last.at, last.print)?
+            {
+                self.filled = self.anchor_len;
+                return Ok(Found::OtherContent);
+            }
             file.anchor = fingerprint::anchor_at(files, handle, file.read, ANCHOR_BYTES_MAX)?;
         }
         let anchor = file.anchor;
@@ -71,13 +78,13 @@ impl ReadBuffer {
             self.filled = self.anchor_len;
             return Ok(Found::OtherContent);
         }
-        if file.read == Offset(0) && !self.begins_with(file.head) {
+        if file.read == Offset(0) && !self.begins_with(file) {
             // Nothing was read yet, so only the head can tell that the file was begun anew.
             self.filled = 0;
             return Ok(Found::OtherContent);
         }
-        let end = from.plus(self.filled).0;
-        self.learn_head(files, file, end)?;
+        file.size = file.size.max(from.plus(self.filled).0);
+        fingerprint::learn(file, files)?;
         Ok(if self.filled < wanted {
             Found::ToEnd
         } else {
@@ -98,20 +105,11 @@ impl ReadBuffer {
         Anchor::before(&self.bytes[..self.anchor_len + consumed])
     }
 
-    fn begins_with(&self, head: Fingerprint) -> bool {
-        let bytes = head.bytes as usize;
-        self.filled >= bytes && fingerprint::fingerprint(&self.bytes[..bytes]) == head
-    }
-
-    fn learn_head(&self, files: &mut dyn Files, file: &mut File, end: u64) -> io::Result<()> {
-        let known = file.head.bytes as usize;
-        let possible = usize::try_from(end)
-            .unwrap_or(usize::MAX)
-            .min(HEAD_BYTES_MAX);
-        if known < possible {
-            let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
-            fingerprint::learn(file, files, handle, possible)?;
-        }
-        Ok(())
+    /// Whether the buffer, filled from the beginning, holds the content that is known.
+    fn begins_with(&self, file: &File) -> bool {
+        let beginning = &self.bytes[..self.filled];
+        let beginning = &beginning[..self.filled.min(HEAD_BYTES_MAX)];
+        file.head_bytes() <= beginning.len()
+            && fingerprint::fitting(&file.heads, beginning) == file.heads.len()
     }
 }

@@ -14,35 +14,34 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
 use crate::event::{FileId, Now};
 use crate::ports::{Files, Watch};
 
-use super::adopt::{Unknown, rotated_names};
+use super::adopt::Unknown;
 use super::discover::{self, Found, Walk};
 use super::file::{File, Place};
-use super::fingerprint;
-use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched};
-
-/// Milliseconds by which an entry of a scan lengthens the time to the next one where hints tell of
-/// changes: 30 s for each thousand. Looking costs a few microseconds for each, so that however many
-/// there are it stays below 0.03 % of a processor.
-const SCAN_WATCHED_MS_PER_ENTRY: u64 = 30;
+use super::siblings::rotated_names;
+use super::{Look, Tail};
 
 /// Families in which something moved: root, live path, and when the moved content was last
 /// written. Their rotated names are worth a look.
 pub(super) type Moving = BTreeSet<(PathBuf, PathBuf, i64)>;
 
-/// What watching a walk's directories brought.
-#[derive(Clone, Copy, Debug)]
-struct Rewatched {
-    /// A directory is watched that was not before.
-    fresh: bool,
-    /// A directory gives no hints and must be polled.
-    polled: bool,
+/// What a known inode that was closed turned out to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reopened {
+    /// The content we know.
+    Ours,
+    /// Another one.
+    Other,
+    /// It may not be opened.
+    Locked,
+    /// It cannot be told now.
+    Unclear,
 }
 
 /// What a known inode turned out to hold.
@@ -56,45 +55,41 @@ enum Seen {
 
 impl Tail {
     /// Compares one source's files on disk with the table.
-    pub(super) fn scan(
-        &mut self,
-        index: usize,
-        files: &mut dyn Files,
-        watch: &mut dyn Watch,
-        now: Now,
-    ) {
+    pub(super) fn scan(&mut self, index: usize, watch: &mut dyn Watch, look: &mut Look<'_>) {
         self.scans += 1;
         let source = Arc::clone(&self.sources[index].source);
-        let mut walk = discover::walk(files, &source);
+        let mut walk = discover::walk(look.files, &source);
         let watches = self.rewatch(index, &walk.directories, watch);
         let mut unknown = Vec::new();
-        let mut moving = Moving::new();
+        let mut moving = std::mem::take(&mut self.sources[index].moving);
         for found in std::mem::take(&mut walk.found) {
-            match self.by_key.get(&found.meta.key).copied() {
+            let is_unknown = match self.by_key.get(&found.meta.key).copied() {
                 Some(id) if self.is_of(id, &source) => {
-                    let seen = self.seen(id, &found, files, now, &mut moving);
-                    let is_known = self.by_key.contains_key(&found.meta.key);
-                    if seen == Seen::Replaced && !is_known {
-                        unknown.push(Unknown {
-                            found,
-                            rolled_after_ms: None,
-                        });
-                    }
+                    let seen = self.seen(id, &found, look, &mut moving);
+                    seen == Seen::Replaced && !self.by_key.contains_key(&found.meta.key)
                 }
-                Some(_) => {}
-                None => unknown.push(Unknown {
+                // Another source's.
+                Some(_) => self.holder(&found, look).is_none(),
+                None => true,
+            };
+            if is_unknown {
+                unknown.push(Unknown {
                     found,
                     rolled_after_ms: None,
-                }),
+                });
             }
         }
-        self.missing(&source, &walk, files, now, &mut moving);
+        self.missing(&source, &walk, look, &mut moving);
         for (root, family, since_ms) in moving {
-            self.siblings(&source, files, &root, &family, since_ms, &mut unknown);
+            let siblings = (root.as_path(), family.as_path(), since_ms);
+            if let Err(error) = self.siblings(&source, siblings, &mut unknown, look) {
+                walk.problems.push(format!("{}: {error}", family.display()));
+                let moving = &mut self.sources[index].moving;
+                moving.insert((root, family, since_ms));
+            }
         }
-        walk.problems
-            .extend(self.adopt_all(index, unknown, files, now));
-        self.scanned(index, &walk, watches, now);
+        walk.problems.extend(self.adopt_all(index, unknown, look));
+        self.scanned(index, &walk, watches, look.now);
     }
 
     /// A known inode was found. Is it still the content we know?
@@ -102,8 +97,7 @@ impl Tail {
         &mut self,
         id: FileId,
         found: &Found,
-        files: &mut dyn Files,
-        now: Now,
+        look: &mut Look<'_>,
         moving: &mut Moving,
     ) -> Seen {
         let scans = self.scans;
@@ -111,50 +105,102 @@ impl Tail {
             return Seen::Same;
         };
         file.seen_in_scan = scans;
-        let renamed = file.path != found.path;
-        let changed = (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
-        if renamed {
-            moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
-            tracing::info!(from = %file.path.display(), to = %found.path.display(), "file was renamed");
-            let old = std::mem::replace(&mut file.path, found.path.clone());
-            file.place = Place::Listed;
-            file.gate_bytes = found.meta.size;
-            if self.by_path.get(&old) == Some(&id) {
-                self.by_path.remove(&old);
+        let is_renamed = file.path != found.path;
+        let was_open = file.handle.is_some();
+        let was_restored = file.unverified.is_some();
+        // After a restart it may have lost its end to a power cut, not what was read of it.
+        let least = if was_restored { file.read.0 } else { file.size };
+        let mut is_cut = found.meta.size < least;
+        let has_grown = found.meta.size > file.size;
+        let has_changed =
+            (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
+        let family = (file.root.clone(), file.family.clone(), file.modified_ms);
+        if !was_open && (is_renamed || has_changed || found.meta.size > file.read.0) {
+            match self.reopened(id, found, look) {
+                Reopened::Ours => is_cut = false,
+                Reopened::Other => {
+                    moving.insert(family);
+                    return Seen::Replaced;
+                }
+                // Whether it was copied away and begun anew does not show on itself.
+                Reopened::Locked => drop(moving.insert(family.clone())),
+                Reopened::Unclear => return Seen::Same,
             }
         }
-        self.by_path.insert(found.path.clone(), id);
+        if is_renamed {
+            moving.insert(family.clone());
+            self.renamed(id, &found.path, Place::Listed, found.meta.size);
+        }
+        if is_cut {
+            moving.insert(family);
+            self.displace(id, look.files, look.now);
+            return Seen::Replaced;
+        }
         let Some(file) = self.files.get_mut(&id) else {
             return Seen::Same;
         };
-        let is_running = file.unverified.is_none();
-        if is_running && is_cut(file, files, found.meta.size) {
-            moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
-            self.displace(id, files, now);
-            return Seen::Replaced;
-        }
-        let has_more = found.meta.size > file.read.0;
-        let was_unreadable = file.unreadable.is_some();
-        let before_ms = file.modified_ms;
-        if !is_running || found.meta.size > file.size {
+        if was_restored || has_grown {
             // What was left of a line by an earlier run has its time to be finished, too.
-            file.grown_mono_ms = now.mono_ms;
+            file.grown_mono_ms = look.now.mono_ms;
         }
         file.size = found.meta.size.max(file.read.0);
         file.modified_ms = found.meta.modified_ms;
-        fingerprint::learn_more(file, files);
-        if !is_running && (changed || has_more) {
-            // Restored from disk and not untouched since: check now who it is.
-            let family = (file.root.clone(), file.family.clone(), before_ms);
-            if !self.ensure_open(id, files, now) && self.is_displaced(id) {
-                moving.insert(family);
-                return Seen::Replaced;
-            }
-        }
-        if has_more || was_unreadable {
+        let wants_turn = !file.is_read() || file.unreadable.is_some();
+        self.by_path.insert(found.path.clone(), id);
+        self.learn(id, look.files);
+        if wants_turn {
             self.requeue(id);
         }
         Seen::Same
+    }
+
+    /// Looks into a known inode that was closed: it may have been given to anybody since.
+    fn reopened(&mut self, id: FileId, found: &Found, look: &mut Look<'_>) -> Reopened {
+        let place = (found.root.as_path(), found.path.as_path());
+        let error = match self.open_at(id, place, look.files, look.now) {
+            Ok(true) => return Reopened::Ours,
+            Ok(false) => return Reopened::Other,
+            Err(error) => error,
+        };
+        self.unreadable(id, &error, look.now);
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Reopened::Locked;
+        }
+        // The next scan asks again.
+        self.scan_soon(id);
+        Reopened::Unclear
+    }
+
+    /// Who has a found inode, as far as is known. One that was closed, and by another name, may have
+    /// lost it.
+    pub(super) fn holder(&mut self, found: &Found, look: &mut Look<'_>) -> Option<FileId> {
+        let id = self.by_key.get(&found.meta.key).copied()?;
+        let file = self.files.get(&id)?;
+        let is_sure = file.handle.is_some() || file.path == found.path;
+        if is_sure {
+            return Some(id);
+        }
+        match self.open_at(id, (&found.root, &found.path), look.files, look.now) {
+            Ok(false) => None,
+            // On an error it stays as it is, for now.
+            Ok(true) | Err(_) => Some(id),
+        }
+    }
+
+    /// A file has another name now.
+    fn renamed(&mut self, id: FileId, path: &Path, place: Place, size: u64) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        tracing::info!(from = %file.path.display(), to = %path.display(), "file was renamed");
+        let old = std::mem::replace(&mut file.path, path.to_path_buf());
+        file.place = place;
+        file.size = file.size.max(size);
+        file.gate_bytes = file.size;
+        if self.by_path.get(&old) == Some(&id) {
+            self.by_path.remove(&old);
+        }
+        self.by_path.insert(path.to_path_buf(), id);
     }
 
     /// Known files of a source that the walk did not find.
@@ -162,46 +208,73 @@ impl Tail {
         &mut self,
         source: &Arc<Source>,
         walk: &Walk,
-        files: &mut dyn Files,
-        now: Now,
+        look: &mut Look<'_>,
         moving: &mut Moving,
     ) {
         let scans = self.scans;
-        let is_missing = |file: &&File| {
-            file.seen_in_scan != scans
-                && file.source.name == source.name
-                && !walk.blind.iter().any(|dir| file.path.starts_with(dir))
-        };
-        let ids: Vec<FileId> = self
-            .files
-            .values()
-            .filter(is_missing)
-            .map(|f| f.id)
-            .collect();
-        for id in ids {
-            let Some(file) = self.files.get_mut(&id) else {
-                continue;
-            };
-            match file.place {
-                Place::Rescued(_) | Place::Deleted => continue,
-                Place::Displaced { .. } => {}
-                Place::Listed | Place::Rotated => {
-                    let meta = file.handle.map(|handle| files.meta(handle));
-                    match meta {
-                        Some(Ok(meta)) if meta.links == 0 => self.deleted(id, meta.size, now),
-                        _ if self.is_where_it_was(id, files, now) => continue,
-                        meta => match (self.moved_aside(id, files), meta) {
-                            // Where it is cannot be told now; the next scan asks again.
-                            (Err(_), _) => continue,
-                            (Ok(true), _) | (Ok(false), Some(_)) => {}
-                            (Ok(false), None) => self.displace(id, files, now),
-                        },
-                    }
-                }
-            }
-            if let Some(file) = self.files.get(&id) {
+        let is_missing =
+            |file: &&File| file.seen_in_scan != scans && file.source.name == source.name;
+        let ids = self.files.values().filter(is_missing).map(|file| file.id);
+        for id in ids.collect::<Vec<_>>() {
+            if self.is_moved(id, walk, look)
+                && let Some(file) = self.files.get(&id)
+            {
                 moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
             }
+        }
+    }
+
+    /// What became of a known file that the walk did not find; whether its family is worth a look.
+    fn is_moved(&mut self, id: FileId, walk: &Walk, look: &mut Look<'_>) -> bool {
+        let Some(file) = self.files.get(&id) else {
+            return false;
+        };
+        match file.place {
+            Place::Rescued(_) | Place::Deleted => return false,
+            Place::Displaced { .. } => return true,
+            Place::Listed | Place::Rotated => {}
+        }
+        // Beside a name that could not be looked at, nothing can be concluded but from the open
+        // inode itself.
+        let hides =
+            |blind: &PathBuf| file.path.starts_with(blind) || file.path.parent() == blind.parent();
+        let is_hidden = walk.blind.iter().any(hides);
+        let is_open = file.handle.is_some();
+        if self.is_deleted(id, look.files, look.now) {
+            return true;
+        }
+        if is_hidden || self.is_where_it_was(id, look.files, look.now) {
+            return false;
+        }
+        match self.moved_aside(id, look.files, look.now) {
+            // Where it is cannot be told now; the next scan asks again.
+            Err(_) => return false,
+            Ok(false) if !is_open => self.displace(id, look.files, look.now),
+            Ok(_) => {}
+        }
+        true
+    }
+
+    /// Notes which open files have no name any more, scan or not.
+    pub fn notice_deleted(&mut self, files: &mut dyn Files, now: Now) {
+        for id in self.files.keys().copied().collect::<Vec<_>>() {
+            self.is_deleted(id, files, now);
+        }
+    }
+
+    /// Whether no name leads to an open file any more.
+    fn is_deleted(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> bool {
+        let file = self.files.get(&id);
+        let listed = file.filter(|f| matches!(f.place, Place::Listed | Place::Rotated));
+        let meta = listed
+            .and_then(|f| f.handle)
+            .map(|handle| files.meta(handle));
+        match meta {
+            Some(Ok(meta)) if meta.links == 0 => {
+                self.deleted(id, meta.size, now);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -244,7 +317,7 @@ impl Tail {
     }
 
     /// Looks for a file that lost its name among the names rotation would give it.
-    fn moved_aside(&mut self, id: FileId, files: &mut dyn Files) -> io::Result<bool> {
+    fn moved_aside(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> io::Result<bool> {
         let Some(file) = self.files.get(&id) else {
             return Ok(false);
         };
@@ -260,80 +333,15 @@ impl Tail {
         let Some((path, size)) = known else {
             return Ok(false);
         };
-        let Some(file) = self.files.get_mut(&id) else {
-            return Ok(false);
-        };
-        tracing::info!(from = %file.path.display(), to = %path.display(), "file was rotated");
-        let old = std::mem::replace(&mut file.path, path.clone());
-        file.place = Place::Rotated;
-        file.size = file.size.max(size);
-        file.gate_bytes = file.size;
-        if self.by_path.get(&old) == Some(&id) {
-            self.by_path.remove(&old);
+        match self.open_at(id, (&root, &path), files, now) {
+            // Its inode was given to somebody else while we had it closed.
+            Ok(false) => return Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            Ok(true) | Err(_) => {}
         }
-        self.by_path.insert(path, id);
+        self.renamed(id, &path, Place::Rotated, size);
         self.requeue(id);
         Ok(true)
-    }
-
-    /// Notes the result of a scan and when the next one is due.
-    fn scanned(&mut self, index: usize, walk: &Walk, watches: Rewatched, now: Now) {
-        let state = &mut self.sources[index];
-        for problem in &walk.problems {
-            if !state.problems.contains(problem) {
-                tracing::warn!(source = %state.source.name, %problem, "cannot look everywhere");
-            }
-        }
-        state.problems.clone_from(&walk.problems);
-        state.is_first_scan = false;
-        state.scanned_ms = Some(now.mono_ms);
-        state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
-        if watches.fresh {
-            // What appeared between the walk and the watch gave no hint: walk once more.
-            state.scan_due_ms = now.mono_ms + state.gap_ms;
-            return;
-        }
-        let period = if watches.polled || !walk.problems.is_empty() {
-            SCAN_POLLED_MS
-        } else {
-            let long_ms = walk.entries as u64 * SCAN_WATCHED_MS_PER_ENTRY;
-            // In whole beats, so that several sources wake us once.
-            SCAN_WATCHED_MS.max(long_ms.next_multiple_of(SCAN_WATCHED_MS))
-        };
-        let period = period.max(state.gap_ms);
-        state.scan_due_ms = (now.mono_ms / period + 1) * period;
-    }
-
-    /// Watches the directories a walk went through.
-    fn rewatch(
-        &mut self,
-        index: usize,
-        directories: &[PathBuf],
-        watch: &mut dyn Watch,
-    ) -> Rewatched {
-        let mut fresh = false;
-        let mut polled = false;
-        for dir in directories {
-            let watched = self.watched.entry(dir.clone()).or_insert_with(|| {
-                fresh = true;
-                Watched {
-                    gives_hints: watch.watch(dir),
-                    sources: BTreeSet::new(),
-                }
-            });
-            watched.sources.insert(index);
-            polled |= !watched.gives_hints;
-        }
-        self.watched.retain(|dir, watched| {
-            if directories.binary_search(dir).is_err() {
-                watched.sources.remove(&index);
-            }
-            if watched.sources.is_empty() {
-                watch.unwatch(dir);
-            }
-            !watched.sources.is_empty()
-        });
-        Rewatched { fresh, polled }
     }
 
     fn is_of(&self, id: FileId, source: &Source) -> bool {
@@ -341,23 +349,4 @@ impl Tail {
             .get(&id)
             .is_some_and(|file| file.source.name == source.name)
     }
-
-    fn is_displaced(&self, id: FileId) -> bool {
-        self.files
-            .get(&id)
-            .is_some_and(|f| matches!(f.place, Place::Displaced { .. }))
-    }
-}
-
-/// Whether a file that shrank holds another content now, not only less of the same.
-fn is_cut(file: &File, files: &mut dyn Files, size: u64) -> bool {
-    if size >= file.size {
-        return false;
-    }
-    let mut has_head = |handle| fingerprint::has_head(files, handle, file.head);
-    // A head that cannot be read is no evidence that the content is ours.
-    size < file.read.0
-        || !file
-            .handle
-            .is_some_and(|handle| has_head(handle).unwrap_or(false))
 }

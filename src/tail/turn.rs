@@ -7,7 +7,7 @@ use crate::ports::Files;
 
 use super::Tail;
 use super::file::Place;
-use super::fingerprint::{self, Anchor};
+use super::fingerprint;
 use super::reader::{Found, ReadBuffer};
 
 /// Pause between two looks at the end of a deleted file.
@@ -51,6 +51,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return Turn::Nothing;
         };
+        let known_bytes = file.size;
         match buffer.fill(files, file, want) {
             Ok(Found::OtherContent) => {
                 self.displace(id, files, now);
@@ -58,8 +59,7 @@ impl Tail {
             }
             Ok(found) => {
                 let end = file.read.plus(buffer.bytes().len()).0;
-                if end > file.size {
-                    file.size = end;
+                if end > known_bytes {
                     file.grown_mono_ms = now.mono_ms;
                 }
                 let is_deleted = file.place == Place::Deleted;
@@ -89,6 +89,7 @@ impl Tail {
         if let Some(file) = self.files.get_mut(&id) {
             file.anchor = buffer.anchor_after(bytes);
             file.read = file.read.plus(bytes);
+            fingerprint::leave_mark(file);
         }
     }
 
@@ -117,8 +118,7 @@ impl Tail {
         if let Some(file) = self.files.get_mut(&id)
             && to < file.read
         {
-            file.read = to;
-            file.anchor = Anchor::NONE;
+            file.go_back(to);
             self.requeue(id);
         }
     }

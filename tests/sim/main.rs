@@ -34,35 +34,77 @@ const DEFAULT_SEEDS: u64 = 200;
 /// How often each defect is looked for.
 const GENTLE_SEEDS: u64 = 40;
 
-/// Of mixtures of rotations, kills, stops, outages, refusals, lost hints and deletions, at most so
-/// many in a thousand may still make the agent break a promise. A ratchet: it may only shrink.
-const FAILURES_PER_MILLE_MAX: usize = 45;
+/// Of a thousand seeds, so many may still make the agent break a promise. A ratchet: it may only
+/// shrink.
+const FAILURES_PER_MILLE_MAX: usize = 10;
 
-/// The same with power cuts that damage log files, clock jumps, random errors of system calls,
-/// full disks and permissions that come and go.
-const HARDEST_FAILURES_PER_MILLE_MAX: usize = 100;
+/// Seeds that once showed a defect, with what was wrong then.
+const MENDED: &[(u64, &str)] = &[
+    (
+        13,
+        "the copy of an original that may not be read was read again",
+    ),
+    (79, "a piece of a torn line was not recognised"),
+    (85, "a shared header was taken for a shared content"),
+    (
+        109,
+        "one error of a system call lost what a stop should have rescued",
+    ),
+    (151, "the head of a torn line could not be repeated"),
+    (
+        219,
+        "a copy found while the service was away was not held open",
+    ),
+    (
+        225,
+        "an inode that another source had lost hid the file that has it now",
+    ),
+    (231, "an old shorter copy was mistaken for the content"),
+    (267, "a line glued to a torn header was expected in order"),
+    (
+        307,
+        "an original and its copy, met in the same scan, were both read",
+    ),
+    (338, "a few equal bytes were skipped in an unrelated file"),
+    (388, "errors in comparing kept a live file from being read"),
+    (464, "a failed save was taken for a new checkpoint"),
+    (
+        474,
+        "a content cut and copied again before its turn was not known",
+    ),
+    (
+        502,
+        "a date ahead of a clock that was set back was expected to be believed",
+    ),
+    (533, "an unreadable original that was cut hid its copy"),
+    (
+        687,
+        "open files below a root that vanished were not rescued by a stop",
+    ),
+    (
+        722,
+        "what an inode held after an unreadable one was taken for history",
+    ),
+    (779, "a file deleted during a stop was not rescued"),
+    (
+        885,
+        "an empty file whose inode was reused gave its family to another",
+    ),
+    (1129, "one known byte was taken for evidence"),
+    (1331, "an unreadable new file was never followed"),
+];
 
-/// Mixtures of troubles make the agent break a promise no more often than is known: shown on as
+/// Mixtures of all troubles make the agent break a promise no more often than is known: shown on as
 /// many seeds as there is time for, each failure named. `SIM_SEEDS`, `SIM_START` and `SIM_SEED`
 /// choose others; one seed alone must pass.
 #[test]
 fn thousands_of_seeds() {
-    ratchet(Plan::kinder, FAILURES_PER_MILLE_MAX);
-}
-
-/// The same for the hardest mixtures.
-#[test]
-fn hardest_seeds() {
-    ratchet(Plan::new, HARDEST_FAILURES_PER_MILLE_MAX);
-}
-
-fn ratchet(plan: fn(u64) -> Plan, per_mille_max: usize) {
     let chosen = Seeds::chosen(DEFAULT_SEEDS);
     if std::env::var_os("SIM_SEED").is_some() {
-        println!("{:?}", many::<Agent>(chosen, plan));
+        println!("{:?}", many::<Agent>(chosen, Plan::new));
         return;
     }
-    let mut kinds = kinds::<Agent>(chosen, plan);
+    let mut kinds = kinds::<Agent>(chosen, Plan::new);
     let fine = kinds.remove("fine").map_or(0, |seeds| seeds.len());
     let failed: usize = kinds.values().map(Vec::len).sum();
     for (kind, seeds) in &kinds {
@@ -70,7 +112,7 @@ fn ratchet(plan: fn(u64) -> Plan, per_mille_max: usize) {
     }
     println!("{fine} seeds fine, {failed} not");
     assert!(
-        failed * 1_000 <= per_mille_max * (fine + failed),
+        failed * 1_000 <= FAILURES_PER_MILLE_MAX * (fine + failed),
         "{failed} of {} seeds failed: {kinds:?}\nlook at one: SIM_SEED=… cargo test --test sim",
         fine + failed
     );
@@ -85,6 +127,15 @@ fn every_line_counts_once() {
         total.counted > 1_000.0 || std::env::var_os("SIM_SEED").is_some(),
         "{total:?}"
     );
+}
+
+/// What was mended stays mended: each seed that once showed a defect is played again.
+#[test]
+fn mended_defects_stay_mended() {
+    for (seed, what) in MENDED {
+        let result = run_with::<Agent>(Plan::new(*seed), Voice::Silent, Durability::Durable);
+        assert!(result.is_ok(), "seed {seed}, {what}: {result:?}");
+    }
 }
 
 /// A reader without a defect breaks no promise: shown on gentle seeds, which it is made for.
@@ -125,14 +176,7 @@ fn must_fail<S: Subject>(with: &str, durability: Durability) {
 #[test]
 #[ignore = "it only tells"]
 fn survey() {
-    for (kind, seeds) in kinds::<Agent>(
-        Seeds::chosen(DEFAULT_SEEDS),
-        if std::env::var_os("SIM_HARDEST").is_some() {
-            Plan::new
-        } else {
-            Plan::kinder
-        },
-    ) {
+    for (kind, seeds) in kinds::<Agent>(Seeds::chosen(DEFAULT_SEEDS), Plan::new) {
         println!(
             "{:5}  {kind}  {:?}",
             seeds.len(),

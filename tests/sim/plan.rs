@@ -156,25 +156,10 @@ impl Plan {
         }
     }
 
-    /// All troubles but those of the machine under the file system: power cuts that damage files
-    /// of others, clocks that jump, system calls that fail at random, a full disk, permissions taken
-    /// away. What the
-    /// agent does about these is not yet right in every mixture; `hardest_seeds` plays them.
-    pub(crate) fn kinder(seed: u64) -> Self {
-        let mut plan = Self::new(seed);
-        plan.blows.power_cut = 0.0;
-        plan.blows.clock_jump = 0.0;
-        plan.habits.chmod = 0;
-        let below =
-            |window: &Window| matches!(window.trouble, Trouble::FileErrors(_) | Trouble::DiskFull);
-        plan.windows.retain(|window| !below(window));
-        plan
-    }
-
     /// Kills, stops, outages, lost answers and renames, with an application that writes nothing but
     /// whole lines of today: what must add up to the line.
     pub(crate) fn counting(seed: u64) -> Self {
-        let mut plan = Self::kinder(seed);
+        let mut plan = Self::new(seed);
         let habits = plan.habits;
         plan.habits = Habits {
             codedeploy: habits.codedeploy,
@@ -186,7 +171,15 @@ impl Plan {
             burst_lines_max: habits.burst_lines_max,
             ..Habits::default()
         };
-        plan.blows.group_deleted = 0.0;
+        plan.blows = Blows {
+            kill: plan.blows.kill,
+            stop: plan.blows.stop,
+            down_ms_max: plan.blows.down_ms_max,
+            ..Blows::default()
+        };
+        let below =
+            |window: &Window| matches!(window.trouble, Trouble::FileErrors(_) | Trouble::DiskFull);
+        plan.windows.retain(|window| !below(window));
         plan.counting = Counting::Exactly;
         plan
     }

@@ -293,6 +293,7 @@ impl<S: Subject> Run<S> {
             ][self.rng.usize(0..8)];
             self.say(|_| format!("the clock jumps to {skew_ms} ms off"));
             self.world.clock.set_skew(skew_ms);
+            self.oracle.date_set(skew_ms);
             self.advance_to(self.world.clock.ms);
         }
         if self.rng.f64() < per_second(blows.group_deleted) {
@@ -365,14 +366,7 @@ impl<S: Subject> Run<S> {
         if let Some(broken) = broken.or(self.world.service.violations.pop()) {
             return Err(Breach(broken));
         }
-        if self.store_version != self.world.store.version {
-            self.store_version = self.world.store.version;
-            let records = S::checkpoint(&self.world.store).map_err(Breach)?;
-            if records != self.records {
-                self.records = records;
-                self.oracle.check_checkpoint(&self.records)?;
-            }
-        }
+        self.note_checkpoint()?;
         if self.world.fuse.is_dead() {
             return self.kill();
         }
@@ -388,6 +382,19 @@ impl<S: Subject> Run<S> {
         }
         if self.world.files.open_count() > OPEN_FILES_MAX {
             return Err(Breach("too many open files".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Checks what the agent wrote about its files, if it did.
+    fn note_checkpoint(&mut self) -> Result<(), Breach> {
+        if self.store_version != self.world.store.version {
+            self.store_version = self.world.store.version;
+            let records = S::checkpoint(&self.world.store).map_err(Breach)?;
+            if records != self.records {
+                self.records = records;
+                self.oracle.check_checkpoint(&self.records)?;
+            }
         }
         Ok(())
     }
@@ -490,9 +497,7 @@ impl<S: Subject> Run<S> {
         let clean = self.world.store.refused == refused && !self.world.fuse.is_dead();
         self.note_files();
         self.note_service()?;
-        self.records = S::checkpoint(&self.world.store).map_err(Breach)?;
-        self.store_version = self.world.store.version;
-        self.oracle.check_checkpoint(&self.records)?;
+        self.note_checkpoint()?;
         self.say(|run| format!("the agent has stopped, clean: {clean}: {:?}", run.records));
         self.process_ended(if clean {
             Ending::Orderly

@@ -96,14 +96,21 @@ pub(crate) fn many<S: Subject>(seeds: Seeds, plan: fn(u64) -> Plan) -> Summary {
     total
 }
 
-/// Runs seeds, whatever comes; for each kind of end the seeds that came to it.
+/// Runs seeds, whatever comes, and says at once what each failure was; for each kind of end the
+/// seeds that came to it.
 pub(crate) fn kinds<S: Subject>(seeds: Seeds, plan: fn(u64) -> Plan) -> BTreeMap<String, Vec<u64>> {
     let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for seed in seeds.start..seeds.start + seeds.count {
         let result = panic::catch_unwind(|| run::<S>(plan(seed), seeds.voice));
         let what = match result {
             Ok(Ok(_)) => "fine".to_owned(),
-            Ok(Err(what)) => kind(&what),
+            Ok(Err(what)) => {
+                let said = what
+                    .lines()
+                    .take_while(|line| !line.starts_with("what happened"));
+                println!("seed {seed}: {}", said.collect::<Vec<_>>().join("\n    "));
+                kind(&what)
+            }
             Err(_) => "panic".to_owned(),
         };
         kinds.entry(what).or_default().push(seed);

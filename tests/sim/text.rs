@@ -202,8 +202,9 @@ impl Lines {
             if whole.starts_with(bare) {
                 runs.push(Run::vague(*line, 0, bare.len()));
             }
-            if whole.ends_with(bare) {
-                runs.push(Run::vague(*line, whole.len() - bare.len(), whole.len()));
+            // A piece between the end of what was read before and where it was torn.
+            if let Some(at) = whole.rfind(bare).filter(|at| *at > 0) {
+                runs.push(Run::vague(*line, at, at + bare.len()));
             }
         }
         if runs.len() > before {
@@ -212,18 +213,30 @@ impl Lines {
         self.explain_shreds(bare, runs)
     }
 
-    /// Several power cuts leave several heads of torn lines glued together.
+    /// Several power cuts leave several heads of torn lines glued together, each cut anywhere.
     fn explain_shreds(&self, text: &str, runs: &mut Vec<Run>) -> Result<(), String> {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let fit = |line: &LineId| common_start(rest, self.get(*line).text.as_bytes());
-            let best = self.torn.iter().max_by_key(|line| fit(line));
-            let Some((line, length)) = best.map(|line| (*line, fit(line))).filter(|b| b.1 > 0)
-            else {
+        let bytes = text.as_bytes();
+        // For each position that heads can fill up to: the last of them, where it begins.
+        let mut last: Vec<Option<(LineId, usize)>> = vec![None; bytes.len() + 1];
+        for start in 0..bytes.len() {
+            if start > 0 && last[start].is_none() {
+                continue;
+            }
+            let fit =
+                |line: &LineId| common_start(&bytes[start..], self.get(*line).text.as_bytes());
+            if let Some(line) = self.torn.iter().max_by_key(|line| fit(line)) {
+                for length in 1..=fit(line) {
+                    last[start + length].get_or_insert((*line, start));
+                }
+            }
+        }
+        let mut end = bytes.len();
+        while end > 0 {
+            let Some((line, start)) = last[end] else {
                 return Err(format!("alien text {:?}", clip(text)));
             };
-            runs.push(Run::vague(line, 0, length));
-            rest = &rest[length..];
+            runs.push(Run::vague(line, 0, end - start));
+            end = start;
         }
         Ok(())
     }

@@ -2,10 +2,12 @@
 
 use deploywatch::ports::CallId;
 
-use super::{Breach, Clockwork, Oracle, View};
+use super::{Breach, Clockwork, Home, Oracle, View};
 use crate::text::{Dating, LineId, Proof, Run, clip};
 use crate::world::service::{Arrival, Taking};
 
+/// How far ahead of the machine's date a line's date is believed at most.
+const FUTURE_MAX_MS: i64 = 2 * 3_600_000;
 /// How many unfinished pieces per target are remembered.
 const OPEN_MAX: usize = 64;
 
@@ -52,7 +54,9 @@ impl Oracle {
             })?;
             for (nth, run) in runs.into_iter().enumerate() {
                 newly_refused |= !self.fame[run.line.0 as usize].refused;
-                if self.take_run(arrival, run)? && (nth, row) == (0, 0) {
+                let whole = self.lines.get(run.line).text.as_bytes();
+                let begins = text.as_bytes().starts_with(&whole[..run.to as usize]);
+                if self.take_run(arrival, run)? && (nth, row, begins) == (0, 0, true) {
                     self.check_order(arrival, run)?;
                 }
             }
@@ -102,17 +106,23 @@ impl Oracle {
     /// order of arrival. In this order each file's lines keep theirs: those that bear dates as far
     /// as the dates do, those of a file without dates among themselves. (The rest of a record that
     /// is read alone is dated by when it was read, so it may stand among later records. A line that
-    /// a power cut glued to the one before has that one's date.)
+    /// is glued to what a power cut left of the one before has that one's date. A date that lies too
+    /// far ahead of one that the machine had since is not believed.)
     fn check_order(&mut self, arrival: &Arrival, run: Run) -> Result<(), Breach> {
-        let Some((home, offset)) = self.fame[run.line.0 as usize].home else {
+        let Some(home) = self.fame[run.line.0 as usize].home else {
             return Err(Breach(format!("never written: {}", self.name(run.line))));
         };
+        let Home { life, offset, .. } = home;
+        if self.lives[&life].ragged.contains(&offset) {
+            return Ok(());
+        }
         let date_ms = match self.lines.get(run.line).dating {
+            Dating::Own(_) if home.skew_ms - self.skew_ms_min >= FUTURE_MAX_MS => return Ok(()),
             Dating::Own(date_ms) => Some(date_ms),
             Dating::OfReading if self.expect.clock == Clockwork::Steady => None,
             Dating::OfReading | Dating::OfRecord => return Ok(()),
         };
-        let kind = (arrival.target, home, date_ms.is_some());
+        let kind = (arrival.target, life, date_ms.is_some());
         let view = View {
             seen: (arrival.time_ms, self.arrived),
             date_ms,

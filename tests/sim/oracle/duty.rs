@@ -1,5 +1,6 @@
 //! What the agent owes for each content: births, names, copies, power cuts, ends of processes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use deploywatch::ports::FileKey;
@@ -103,6 +104,10 @@ impl Oracle {
                 rescued: false,
                 verified: 0,
                 length: 0,
+                heads: Vec::new(),
+                ragged: BTreeSet::new(),
+                recorded: false,
+                inherited: 0,
             },
         );
         self.by_key.entry(key).or_default().push(id);
@@ -142,7 +147,9 @@ impl Oracle {
             .copied()
             .collect();
         let known = self.lives[&from].known;
+        let heads = self.lives[&from].heads.clone();
         let life = self.life(to);
+        life.heads = heads;
         life.places = places;
         life.length = bytes;
         life.known = known;
@@ -156,16 +163,22 @@ impl Oracle {
         let life = self.life(id);
         let (key, path) = (life.key, life.path.clone());
         let (known, readable) = (life.known, life.readable);
+        let mut heads = life.heads.clone();
         let mut kept: Vec<Place> = Vec::new();
         let mut torn = Vec::new();
         for place in &life.places {
             if place.end <= keep {
                 kept.push(*place);
-            } else {
-                torn.push(place.line);
+                continue;
+            }
+            torn.push(place.line);
+            if place.start < keep {
+                heads.push((keep, place.line));
             }
         }
-        let repeated: Vec<_> = life.places.iter().map(|place| place.line).collect();
+        heads.retain(|(end, _)| *end <= keep);
+        let places = life.places.iter().map(|place| place.line);
+        let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.1)).collect();
         self.gone(id, |_| false);
         for line in torn {
             self.lines.tear(line);
@@ -173,6 +186,8 @@ impl Oracle {
         self.born(next, key, path);
         let life = self.life(next);
         life.places = kept;
+        life.heads = heads;
+        life.inherited = keep;
         life.length = keep;
         (life.known, life.readable) = (known, readable);
         self.offer(next);
@@ -197,12 +212,19 @@ impl Oracle {
             of_key.map(|record| record.settled).max()
         };
         for life in self.lives.values() {
-            let settled = settled(life.key).unwrap_or(0);
-            for place in &life.places {
-                let again = life.presence != Presence::Gone && place.end > settled;
-                if again || life.rescued {
-                    let fame = &mut self.fame[place.line.0 as usize];
+            let settled = settled(life.key)
+                .filter(|settled| life.recorded || *settled <= life.inherited)
+                .unwrap_or(0);
+            let places = life.places.iter().map(|place| (place.end, place.line));
+            for (end, line) in places.chain(life.heads.iter().copied()) {
+                let is_open = end > settled;
+                let fame = &mut self.fame[line.0 as usize];
+                if is_open && life.presence != Presence::Gone || life.rescued {
                     fame.allowed = fame.allowed.max(fame.times + 1);
+                }
+                if is_open {
+                    // Who was answered is gone; the next one has to ask again.
+                    fame.answered_ms = None;
                 }
             }
         }

@@ -8,14 +8,14 @@ mod arrive;
 pub(crate) mod counts;
 pub(crate) mod duty;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use deploywatch::ports::{CallId, FileKey};
 
 use crate::subject::Record;
 use crate::text::{LineId, Lines, clip};
-use crate::world::files::{Fate, FreedBy, LifeId};
+use crate::world::files::{Ending, Fate, FreedBy, LifeId};
 
 /// Whether the agent was told to read a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,16 @@ struct Life {
     /// So far into the content every checkpoint was found right.
     verified: usize,
     length: u64,
+    /// Heads of lines that a power cut tore: where they end, and whose they are. They need not
+    /// arrive, but may do so as often as what stands around them.
+    heads: Vec<(u64, LineId)>,
+    /// Where it ended within a line at some time: what was written there next is glued to that.
+    ragged: BTreeSet<u64>,
+    /// Whether a checkpoint was written since the agent looked at this content. What an older one
+    /// says beyond `inherited` speaks of what stood here before.
+    recorded: bool,
+    /// So much a power cut left of the content before.
+    inherited: u64,
 }
 
 /// What is known of a line's arrival.
@@ -118,10 +128,19 @@ struct Fame {
     times: u32,
     /// How often it may arrive.
     allowed: u32,
-    /// When the agent was answered for it first.
+    /// When the agent was answered for it first, as far as it can still know.
     answered_ms: Option<u64>,
     /// Where it was written first.
-    home: Option<(LifeId, u64)>,
+    home: Option<Home>,
+}
+
+/// Where and when a line was written first.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    life: LifeId,
+    offset: u64,
+    /// How far the machine's date was off.
+    skew_ms: i64,
 }
 
 /// A broken promise.
@@ -156,6 +175,9 @@ pub(crate) struct Oracle {
     /// Arrivals beyond the first.
     pub(crate) duplicates: u64,
     now_ms: u64,
+    /// How far the machine's date is off, and how far back it ever was.
+    skew_ms: i64,
+    skew_ms_min: i64,
 }
 
 impl Oracle {
@@ -178,7 +200,15 @@ impl Oracle {
             arrived: 0,
             duplicates: 0,
             now_ms: 0,
+            skew_ms: 0,
+            skew_ms_min: 0,
         }
+    }
+
+    /// The machine's date is set: by so much away from the truth.
+    pub(crate) fn date_set(&mut self, skew_ms: i64) {
+        self.skew_ms = skew_ms;
+        self.skew_ms_min = self.skew_ms_min.min(skew_ms);
     }
 
     /// Time goes on.
@@ -197,8 +227,13 @@ impl Oracle {
         if self.fame.len() < self.lines.count() {
             self.fame.resize_with(self.lines.count(), Fame::default);
         }
+        let skew_ms = self.skew_ms;
         let fame = &mut self.fame[line.0 as usize];
-        fame.home.get_or_insert((life, offset));
+        fame.home.get_or_insert(Home {
+            life,
+            offset,
+            skew_ms,
+        });
         fame.allowed = fame.allowed.max(1);
         if from != 0 || (to as usize) < self.lines.get(line).text.len() {
             self.lines.tear(line);
@@ -222,7 +257,17 @@ impl Oracle {
             match fate {
                 Fate::Born { life, key, path } => self.born(life, key, path),
                 Fate::Copied { from, to, bytes } => self.copied(from, to, bytes),
-                Fate::Grown { life, bytes } => self.life(life).length = bytes,
+                Fate::Grown {
+                    life,
+                    bytes,
+                    ending,
+                } => {
+                    let life = self.life(life);
+                    life.length = bytes;
+                    if ending == Ending::Ragged {
+                        life.ragged.insert(bytes);
+                    }
+                }
                 Fate::Cut(life) => self.gone(life, |_| false),
                 Fate::CutSeen { life, shown } => self.loss_to_count.push((life, shown)),
                 Fate::Seen(life) => self.seen(life),
@@ -284,6 +329,9 @@ impl Oracle {
     /// The persisted checkpoint never passes a byte the service has not answered for.
     pub(crate) fn check_checkpoint(&mut self, records: &[Record]) -> Result<(), Breach> {
         self.last_save_ms = self.now_ms;
+        for life in self.lives.values_mut() {
+            life.recorded |= life.seen_ms.is_some();
+        }
         for record in records {
             let Some(lives) = self.by_key.get(&record.key).cloned() else {
                 return Err(Breach(format!(

@@ -30,6 +30,15 @@ pub(crate) enum FreedBy {
     Exit,
 }
 
+/// How a content ends for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With a newline, or it is empty.
+    Whole,
+    /// Within a line: what is written next is glued to it.
+    Ragged,
+}
+
 /// What happened to a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -46,7 +55,11 @@ pub(crate) enum Fate {
         bytes: u64,
     },
     /// It holds so many bytes now.
-    Grown { life: LifeId, bytes: u64 },
+    Grown {
+        life: LifeId,
+        bytes: u64,
+        ending: Ending,
+    },
     /// Truncated in place: the content is destroyed.
     Cut(LifeId),
     /// The agent saw the file smaller than the `shown` bytes it had seen: it can know of the cut.
@@ -82,6 +95,21 @@ struct Inode {
     readable: bool,
     /// The life the agent looked at last, and the size it was shown.
     shown: Option<(LifeId, u64)>,
+}
+
+impl Inode {
+    fn grown(&self) -> Fate {
+        let is_ragged = self.content.last().is_some_and(|byte| *byte != b'\n');
+        Fate::Grown {
+            life: self.life,
+            bytes: self.content.len() as u64,
+            ending: if is_ragged {
+                Ending::Ragged
+            } else {
+                Ending::Whole
+            },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,10 +419,8 @@ impl MemFiles {
                 next,
                 keep: keep as u64,
             });
-            self.fates.push(Fate::Grown {
-                life: next,
-                bytes: inode.content.len() as u64,
-            });
+            let grown = inode.grown();
+            self.fates.push(grown);
         }
     }
 
@@ -443,10 +469,7 @@ impl MemFiles {
         let offset = inode.content.len() as u64;
         inode.content.extend_from_slice(bytes);
         inode.modified_ms = self.wall_ms;
-        self.fates.push(Fate::Grown {
-            life: inode.life,
-            bytes: inode.content.len() as u64,
-        });
+        self.fates.push(inode.grown());
         (inode.life, offset)
     }
 

@@ -1,0 +1,187 @@
+//! Unknown inodes that are contents of their own: which of them are copies of each other, and how
+//! the others join the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Source, Start};
+use crate::event::{FileId, Offset};
+
+use super::adopt::{Unknown, related_families};
+use super::discover::Found;
+use super::file::{File, Place};
+use super::{Look, Tail, likeness};
+
+/// An unknown that is a content of its own.
+pub(super) struct Newborn {
+    pub(super) unknown: Unknown,
+    pub(super) family: PathBuf,
+    /// Where to begin.
+    pub(super) from: Offset,
+    pub(super) rank: Rank,
+}
+
+/// What a newborn is beside the others of its scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// A content of its own.
+    Own,
+    /// A copy of the one at this place in the list.
+    CopyOf(usize),
+    /// It could not be compared: it stays unknown for now.
+    Unclear,
+}
+
+impl Tail {
+    /// Lets new contents join, the oldest first, a live one after its rotated ones: the order in
+    /// which they were written.
+    pub(super) fn bear(&mut self, index: usize, mut newborns: Vec<Newborn>, look: &mut Look<'_>) {
+        let keys: Vec<_> = newborns
+            .iter()
+            .map(|new| new.unknown.found.meta.key)
+            .collect();
+        newborns.sort_by(|a, b| {
+            let order = |new: &Newborn| {
+                let found = &new.unknown.found;
+                (found.meta.modified_ms, new.family == found.path)
+            };
+            let by_time = order(a).cmp(&order(b));
+            by_time.then_with(|| a.unknown.found.path.cmp(&b.unknown.found.path))
+        });
+        let mut copies = Vec::new();
+        for newborn in newborns {
+            match newborn.rank {
+                Rank::Own => self.join_new(index, newborn, look),
+                Rank::CopyOf(nth) => copies.push((newborn.unknown.found.meta.key, keys[nth])),
+                Rank::Unclear => {}
+            }
+        }
+        for (copy, original) in copies {
+            if let Some(original) = self.by_key.get(&original).copied() {
+                self.copies.insert(copy, (original, Offset(0)));
+            }
+        }
+    }
+
+    fn join_new(&mut self, index: usize, newborn: Newborn, look: &mut Look<'_>) {
+        let Newborn {
+            unknown,
+            family,
+            from,
+            ..
+        } = newborn;
+        let source = Arc::clone(&self.sources[index].source);
+        let found = unknown.found;
+        let id = self.new_id();
+        let mut file = self.blank(id, source, found.root, found.path);
+        file.after = self.predecessors(&file.source, &family, &file.path);
+        file.family = family;
+        file.key = Some(found.meta.key);
+        file.read = from;
+        file.size = found.meta.size.max(from.0);
+        file.gate_bytes = file.size;
+        file.modified_ms = found.meta.modified_ms;
+        file.grown_mono_ms = look.now.mono_ms;
+        if unknown.rolled_after_ms.is_some() {
+            file.place = Place::Rotated;
+        }
+        tracing::debug!(path = %file.path.display(), from = from.0, "file found");
+        self.precede_unread_live(&file);
+        self.join(file);
+        // Opened at once, so that its head is known before it can be rotated.
+        self.ensure_open(id, look.files, look.now);
+        self.requeue(id);
+    }
+
+    /// A rotated file that is found late comes before the live one as long as nothing of that was
+    /// read.
+    fn precede_unread_live(&mut self, rotated: &File) {
+        if rotated.path == rotated.family {
+            return;
+        }
+        let live = self.by_path.get(&rotated.family).copied();
+        if let Some(live) = live.and_then(|id| self.files.get_mut(&id))
+            && live.read == Offset(0)
+        {
+            live.after.push(rotated.id);
+        }
+    }
+
+    /// Where to begin in a file that was there before we ever were.
+    pub(super) fn first_start(&self, start: Start, found: &Found) -> Offset {
+        let end = Offset(found.meta.size);
+        match (start, self.boot_ms) {
+            (Start::End, _) => end,
+            (Start::Boot, Some(boot_ms)) if found.meta.modified_ms < boot_ms => end,
+            (Start::Beginning | Start::Boot, _) => Offset(0),
+        }
+    }
+
+    /// Files of the family whose bytes come before those of a file that joins now: all that hold
+    /// unread bytes, but the live one never comes before a rotated one.
+    fn predecessors(&self, source: &Source, family: &Path, path: &Path) -> Vec<FileId> {
+        let before = |file: &&File| {
+            file.source.name == source.name
+                && (path == family || file.path != family || file.key.is_none())
+                && !matches!(file.place, Place::Rescued(_))
+                && (!file.is_read() || matches!(file.place, Place::Displaced { .. }))
+        };
+        let ids = self.by_family.get(family).into_iter().flatten();
+        let files = ids.filter_map(|id| self.files.get(id));
+        files.filter(before).map(|f| f.id).collect()
+    }
+}
+
+/// Finds newborns (the larger come first) that hold only what a larger one begins with.
+pub(super) fn put_aside_copies(newborns: &mut [Newborn], look: &mut Look<'_>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut by_family: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    for nth in 0..newborns.len() {
+        let found = &newborns[nth].unknown.found;
+        let mut families = related_families(&found.path);
+        families.insert(newborns[nth].family.clone());
+        let larger = families.iter().filter_map(|family| by_family.get(family));
+        let larger: BTreeSet<usize> = larger.flatten().copied().collect();
+        let mut rank = Rank::Own;
+        for original in larger {
+            match is_copy(found, &newborns[original].unknown.found, look) {
+                Ok(true) => rank = Rank::CopyOf(original),
+                Ok(false) => continue,
+                Err(error) => {
+                    problems.push(format!("{}: {error}", found.path.display()));
+                    rank = Rank::Unclear;
+                }
+            }
+            break;
+        }
+        newborns[nth].rank = rank;
+        if rank == Rank::Own {
+            let family = newborns[nth].family.clone();
+            by_family.entry(family).or_default().push(nth);
+        }
+    }
+    problems
+}
+
+/// Whether a file holds only what a larger one begins with. One that may not be opened is nobody's
+/// copy and nobody's original.
+fn is_copy(small: &Found, large: &Found, look: &mut Look<'_>) -> io::Result<bool> {
+    let (small, small_meta) = match look.files.open(&small.root, &small.path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        opened => opened?,
+    };
+    let answer = match look.files.open(&large.root, &large.path) {
+        Ok((large, large_meta)) => {
+            let (one, other) = ((small, small_meta.size), (large, large_meta.size));
+            let answer = likeness::is_beginning(look.files, one, other);
+            look.files.close(large);
+            answer
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error),
+    };
+    look.files.close(small);
+    answer
+}

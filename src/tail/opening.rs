@@ -1,0 +1,179 @@
+//! Opening files and checking that they are the ones we know; closing them.
+
+use std::io;
+use std::path::Path;
+
+use crate::event::{FileId, Now, Offset};
+use crate::ports::{Files, Handle};
+
+use super::file::{File, Place};
+use super::fingerprint::{self, ANCHOR_BYTES_MAX};
+use super::likeness::{self, Kind};
+use super::{OPEN_FILES_MAX, Tail};
+
+/// Descriptors kept free for files that want to be read.
+const OPEN_FILES_SPARE: usize = 64;
+
+/// How long to wait before a file that found no free descriptor is tried again.
+const DESCRIPTOR_WAIT_MS: u64 = 50;
+
+/// Pause before a file that could not be read is tried again.
+const UNREADABLE_MS: u64 = 1_000;
+
+impl Tail {
+    /// Opens a file that wants to be read. False: not now, or not any more.
+    pub(super) fn ensure_open(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> bool {
+        match self.open(id, files, now) {
+            Ok(open) => open,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.scan_soon(id);
+                false
+            }
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                self.look_again_at(id, now.mono_ms + DESCRIPTOR_WAIT_MS);
+                false
+            }
+            Err(error) => {
+                self.unreadable(id, &error, now);
+                false
+            }
+        }
+    }
+
+    /// Opens a file, if it is not, and checks that it is the one we know. False: its content is
+    /// not there any more.
+    ///
+    /// # Errors
+    /// As the system says, which decides nothing; `NotFound` also when the name leads to another
+    /// inode, `QuotaExceeded` when we have too many files open.
+    pub(super) fn open(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> io::Result<bool> {
+        let Some(file) = self.files.get(&id) else {
+            return Ok(false);
+        };
+        let (root, path) = (file.root.clone(), file.path.clone());
+        self.open_at(id, (&root, &path), files, now)
+    }
+
+    /// [`Tail::open`] under the name that its inode may have now.
+    pub(super) fn open_at(
+        &mut self,
+        id: FileId,
+        (root, path): (&Path, &Path),
+        files: &mut dyn Files,
+        now: Now,
+    ) -> io::Result<bool> {
+        let Some(file) = self.files.get(&id) else {
+            return Ok(false);
+        };
+        if file.handle.is_some() {
+            return Ok(true);
+        }
+        if matches!(file.place, Place::Displaced { .. } | Place::Deleted) {
+            return Ok(false);
+        }
+        if self.open_files >= OPEN_FILES_MAX {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let (handle, meta) = files.open(root, path)?;
+        let is_ours = if Some(meta.key) == file.key {
+            is_ours(file, path, files, (handle, meta.size))
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        };
+        if !matches!(is_ours, Ok(true)) {
+            files.close(handle);
+        }
+        if !is_ours? {
+            self.displace(id, files, now);
+            return Ok(false);
+        }
+        self.open_files += 1;
+        let Some(file) = self.files.get_mut(&id) else {
+            return Ok(false);
+        };
+        file.handle = Some(handle);
+        file.unreadable = None;
+        file.size = meta.size.max(file.read.0);
+        prepare(file, files, handle)?;
+        Ok(true)
+    }
+
+    /// Notes that a file cannot be read; it is tried again after a while, and when something
+    /// changes. What is open stays open: a deleted file cannot be opened again.
+    pub(super) fn unreadable(&mut self, id: FileId, error: &io::Error, now: Now) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        let reason = error.to_string();
+        if file.unreadable.as_ref() != Some(&reason) {
+            tracing::warn!(path = %file.path.display(), %error, "file cannot be read, will be tried again");
+            file.unreadable = Some(reason);
+        }
+        self.look_again_at(id, now.mono_ms + UNREADABLE_MS);
+    }
+
+    /// Closes the files that have been idle longest, if few descriptors are left.
+    pub(super) fn close_surplus(
+        &mut self,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+    ) {
+        if self.open_files + OPEN_FILES_SPARE > OPEN_FILES_MAX {
+            self.close_idle(files, settled);
+        }
+    }
+
+    /// Closes the files that have been idle longest and have nothing left to do.
+    fn close_idle(&mut self, files: &mut dyn Files, settled: &dyn Fn(FileId) -> Offset) {
+        let is_idle = |file: &&File| {
+            file.handle.is_some()
+                && file.is_read()
+                && matches!(file.place, Place::Listed | Place::Rotated)
+                && settled(file.id) >= file.read
+        };
+        let idle = self.files.values().filter(is_idle);
+        let mut idle: Vec<(u64, FileId)> = idle.map(|f| (f.grown_mono_ms, f.id)).collect();
+        idle.sort_unstable();
+        let surplus = self
+            .open_files
+            .saturating_sub(OPEN_FILES_MAX - 2 * OPEN_FILES_SPARE);
+        for (_, id) in idle.into_iter().take(surplus) {
+            self.close(id, files);
+        }
+    }
+
+    pub(super) fn close(&mut self, id: FileId, files: &mut dyn Files) {
+        if let Some(handle) = self.files.get_mut(&id).and_then(|file| file.handle.take()) {
+            files.close(handle);
+            self.open_files -= 1;
+        }
+    }
+}
+
+/// Whether an inode just opened under a name holds the content that is known.
+fn is_ours(
+    file: &File,
+    path: &Path,
+    files: &mut dyn Files,
+    (handle, size): (Handle, u64),
+) -> io::Result<bool> {
+    let is_renamed = file.path != path;
+    if is_renamed && file.is_slight() && file.size != size {
+        return Ok(false);
+    }
+    if file.heads.is_empty() {
+        // Nothing was ever seen of it: under its own name it can be anything.
+        return Ok(file.read.0 <= size && !is_renamed);
+    }
+    Ok(likeness::likeness(file, files, handle, size)?.kind == Kind::Whole)
+}
+
+/// Learns of an opened file what must be known before it can move.
+fn prepare(file: &mut File, files: &mut dyn Files, handle: Handle) -> io::Result<()> {
+    fingerprint::learn(file, files)?;
+    if file.anchor.len() == 0 {
+        file.anchor = fingerprint::anchor_at(files, handle, file.read, ANCHOR_BYTES_MAX)?;
+    }
+    file.unverified = None;
+    Ok(())
+}

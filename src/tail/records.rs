@@ -1,0 +1,134 @@
+//! What a checkpoint keeps of the table, and how the table comes back from it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::event::{FileId, FileRecord, Mark, Offset};
+use crate::ports::{Files, Handle};
+
+use super::file::File;
+use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
+use super::{Tail, discover};
+
+impl Tail {
+    /// What a checkpoint shall keep.
+    pub fn records(
+        &mut self,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+    ) -> Vec<FileRecord> {
+        let all = self.files.values_mut();
+        let known = all.filter_map(|file| record(file, settled(file.id), files));
+        known.chain(self.dormant.iter().cloned()).collect()
+    }
+
+    /// Gives files their source's new definition after the list of sources changed; those whose
+    /// source is gone leave the table and sleep.
+    pub(super) fn rebind_files(
+        &mut self,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+    ) {
+        let ids: Vec<FileId> = self.files.keys().copied().collect();
+        for id in ids {
+            let Some(file) = self.files.get_mut(&id) else {
+                continue;
+            };
+            let same = self
+                .sources
+                .iter()
+                .find(|s| s.source.name == file.source.name);
+            if let Some(state) = same {
+                file.source = Arc::clone(&state.source);
+                if !discover::excluded(&file.source, &file.path) {
+                    continue;
+                }
+            }
+            let record = record(file, settled(id), files);
+            self.unlink(id, files);
+            if let Some(file) = self.files.remove(&id) {
+                self.leave_family(&file);
+            }
+            self.dormant.extend(record);
+            self.news.left.push(id);
+        }
+    }
+
+    /// Brings back the files of sources that are there now.
+    pub(super) fn wake_dormant(&mut self) {
+        for record in std::mem::take(&mut self.dormant) {
+            let Some(source) = self.source_named(&record.source) else {
+                self.dormant.push(record);
+                continue;
+            };
+            let id = self.new_id();
+            let mut file = self.blank(id, source, record.root, record.path);
+            file.family = record.family;
+            file.key = Some(record.key);
+            file.heads = record.heads;
+            file.unverified = Some(record.tail);
+            file.marks = record.marks;
+            file.read = record.settled;
+            file.heard = record.heard;
+            file.recorded = Some(Mark {
+                at: record.settled,
+                print: record.tail,
+            });
+            file.size = record.size;
+            file.modified_ms = record.modified_ms;
+            file.gate_bytes = record.size;
+            self.join(file);
+        }
+    }
+}
+
+/// What a checkpoint shall keep of one file.
+fn record(file: &mut File, settled: Offset, files: &mut dyn Files) -> Option<FileRecord> {
+    file.key?;
+    let position = provable(file, settled, files);
+    file.recorded = Some(position);
+    file.record(position)
+}
+
+/// The settled position with evidence for it; where its evidence cannot be had now, one before it
+/// for which there is some: bytes may be read twice then, but never be skipped.
+fn provable(file: &File, settled: Offset, files: &mut dyn Files) -> Mark {
+    let none = Mark {
+        at: Offset(0),
+        print: Anchor::NONE.fingerprint(),
+    };
+    let known = file.evidence().into_iter().chain(file.recorded);
+    if let Some(mark) = known.into_iter().find(|mark| mark.at == settled) {
+        return mark;
+    }
+    if settled == Offset(0) {
+        return none;
+    }
+    match file
+        .handle
+        .map(|handle| mark_at(file, settled, handle, files))
+    {
+        Some(Ok(Some(mark))) => mark,
+        _ => {
+            let marks = file.marks.iter().copied().chain(file.recorded);
+            let before = marks.filter(|mark| mark.at <= settled);
+            before.max_by_key(|mark| mark.at).unwrap_or(none)
+        }
+    }
+}
+
+/// What stands before a position of an open file, if that still holds our content.
+fn mark_at(
+    file: &File,
+    at: Offset,
+    handle: Handle,
+    files: &mut dyn Files,
+) -> io::Result<Option<Mark>> {
+    let print = fingerprint::anchor_at(files, handle, at, ANCHOR_BYTES_MAX)?.fingerprint();
+    // Looked at afterwards, so that what was read before is ours if this is.
+    let Some(last) = file.evidence().or(file.marks.last().copied()) else {
+        return Ok(None);
+    };
+    let is_ours = fingerprint::has_anchor(files, handle, last.at, last.print)?;
+    Ok(is_ours.then_some(Mark { at, print }))
+}
