@@ -165,6 +165,18 @@ impl Case {
     }
 
     /// Compares everything, or writes it down as what is expected from now on.
+    /// Compares data points with those expected, or writes them; no file: none are expected.
+    pub(crate) fn compare_or_update_points(&self, actual: &str) -> Result<(), String> {
+        let path = self.folder.join("points.txt");
+        if std::env::var_os("GOLDEN_UPDATE").is_some() {
+            if !actual.is_empty() {
+                std::fs::write(path, actual).unwrap();
+            }
+            return Ok(());
+        }
+        compare(&std::fs::read_to_string(path).unwrap_or_default(), actual)
+    }
+
     pub(crate) fn compare_or_update(&self, arrived: &[Arrived]) -> Result<(), String> {
         let actual: String = arrived.iter().map(Arrived::line).collect();
         if std::env::var_os("GOLDEN_UPDATE").is_some() {

@@ -42,7 +42,7 @@ const EVENT_OVERHEAD_BYTES: usize = 26;
 const BATCH_SPAN_MS_MAX: i64 = 24 * 3_600_000;
 
 /// How the files come into being while the agent runs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     /// All is there; the agent reads it to its end and stops.
     Whole,
@@ -75,6 +75,10 @@ impl Arrived {
     }
 }
 
+/// How long before the case's date the agent was installed: longer ago than any record, but not
+/// so long that metrics would be too old.
+const INSTALLED_BEFORE_MS: i64 = 13 * 24 * 3_600_000;
+
 /// The machine.
 pub(crate) struct Machine {
     dir: tempfile::TempDir,
@@ -105,6 +109,26 @@ impl Machine {
             case.wall_ms(),
             pace,
         )
+    }
+
+    /// The same, on a machine where the agent was installed long before anything was written.
+    pub(crate) fn installed_before(case: &Case, pace: Pace) -> Self {
+        let nothing = Vec::new();
+        let config = &|dir: &Path| case.config(dir);
+        let mut machine = Self::with(config, nothing, case.zone(), case.wall_ms(), pace);
+        machine.wall_ms -= INSTALLED_BEFORE_MS;
+        machine.drain();
+        machine.wall_ms += INSTALLED_BEFORE_MS;
+        for input in case.inputs() {
+            machine.place(input, pace);
+        }
+        machine
+    }
+
+    /// Lets the agent ship everything, and publish what it has counted.
+    pub(crate) fn run_and_publish(&mut self, pace: Pace) {
+        self.run(pace);
+        self.drain();
     }
 
     /// A machine with these files.
@@ -329,6 +353,7 @@ impl Machine {
         life.agent.finish(&mut edges, now);
         // What was still in flight never gets there.
         self.service.calls.clear();
+        self.metrics.forget();
         self.mono_ms += 100;
     }
 }

@@ -61,6 +61,29 @@ fn each_case_gives_exactly_the_expected_events() {
 }
 
 #[test]
+fn each_case_gives_exactly_the_expected_data_points() {
+    // What the deployments in a case come to as metrics must be what its file says, whether the
+    // logs are read whole, as they grow, or by an agent that is ended and started all the time:
+    // the numbers are added up by series and period, so one that is counted twice or never shows.
+    every_case(|case| {
+        let mut expected = None;
+        for pace in [
+            Pace::Whole,
+            Pace::Growing { restarts: 0 },
+            Pace::Growing { restarts: 25 },
+            Pace::Stuttering,
+        ] {
+            let mut machine = Machine::installed_before(case, pace);
+            machine.run_and_publish(pace);
+            let points = machine.metrics.points();
+            let first = expected.get_or_insert_with(|| points.clone());
+            case::compare(first, &points).map_err(|why| format!("{pace:?}: {why}"))?;
+        }
+        case.compare_or_update_points(&expected.unwrap_or_default())
+    });
+}
+
+#[test]
 fn files_that_grow_in_small_pieces_give_the_same_events() {
     // Where a write ends must not show: every file is written piece by piece, cut anywhere, with a
     // step of the agent after each piece, and the same events must arrive without a stop.
