@@ -8,7 +8,9 @@ use deploywatch::cli::terminal::Colour;
 #[test]
 fn every_record_written_arrives_exactly_once() {
     // Across rotation by rename and by copy and truncate, pruning and a restart nothing is lost,
-    // repeated or out of order, and no secret leaves: shown by the demo's own count.
+    // repeated, out of order or in another deployment's stream, no secret leaves, each deployment
+    // is counted once, and what failed would have set off its alarm: shown by the demo's own count
+    // and by what it tells.
     let options = Options {
         pace: Pace::Fast,
         place: Place::Temporary,
@@ -23,4 +25,15 @@ fn every_record_written_arrives_exactly_once() {
         matches!(outcome, Ok(Outcome::Complete)),
         "{outcome:?}\n{screen}"
     );
+    for told in [
+        "DeploymentsSucceeded   7 published, 7 played",
+        "DeploymentsFailed      1 published, 1 played",
+        "PaymentsFailed         42.75 published, 42.75 played",
+        "ALARM        notify-when-deployment-fails: would tell the SNS topic oncall (not done)",
+        "would have had AWS tell the SNS topic oncall: not done",
+        "d-FAIL00002  failed",
+        "scripts/after_install.sh: exit code 1",
+    ] {
+        assert!(screen.contains(told), "{told} in\n{screen}");
+    }
 }

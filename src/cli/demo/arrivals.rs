@@ -1,13 +1,13 @@
 //! What arrived: follows the NDJSON file the agent's directory sink writes.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::machine::Key;
+use super::ndjson::Followed;
 
 /// One delivered event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +32,10 @@ struct Line {
     path: PathBuf,
 }
 
-/// The file, and how far it is read.
+/// The file, and what is in it so far.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    path: PathBuf,
-    offset: u64,
-    /// A line of which the end is not there yet.
-    rest: Vec<u8>,
+    file: Followed,
     /// Everything that arrived, in order.
     pub(super) all: Vec<Arrived>,
     counts: HashMap<Key, usize>,
@@ -47,9 +44,7 @@ pub(super) struct Arrivals {
 impl Arrivals {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
-            path,
-            offset: 0,
-            rest: Vec::new(),
+            file: Followed::new(path),
             all: Vec::new(),
             counts: HashMap::new(),
         }
@@ -57,7 +52,7 @@ impl Arrivals {
 
     /// The file that is followed.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// How many events of a log have arrived.
@@ -68,24 +63,8 @@ impl Arrivals {
     /// Reads on; the number of events that were there before.
     pub(super) fn look(&mut self) -> io::Result<usize> {
         let before = self.all.len();
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(before),
-            Err(error) => return Err(error),
-        };
-        file.seek(SeekFrom::Start(self.offset))?;
-        self.offset += file.read_to_end(&mut self.rest)? as u64;
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(before);
-        };
-        let open = self.rest.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.rest, open);
-        for line in whole.split(|byte| *byte == b'\n') {
-            if !line.is_empty() {
-                let line: Line = serde_json::from_slice(line)?;
-                self.take(line);
-            }
-        }
+        let lines: Vec<Line> = self.file.read_on()?;
+        lines.into_iter().for_each(|line| self.take(line));
         Ok(before)
     }
 
@@ -115,6 +94,7 @@ fn deployment_of(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;

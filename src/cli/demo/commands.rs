@@ -121,10 +121,10 @@ impl Machine {
 
     /// A command ended well.
     pub(super) fn succeed(&mut self, command: &Command<'_>) -> Result<(), DemoError> {
-        let report = serde_json::json!({
-            "error_code": 0, "script_name": "", "message": "Succeeded: ", "log": ""
-        });
+        let report = report(0, "", "Succeeded: ", "");
         self.complete(command, "Succeeded", &report)?;
+        // Nothing says so: it was the last event of a deployment without a load balancer.
+        self.tally.succeeded += u32::from(command.name == "ValidateService");
         self.untrack(command)?;
         self.poll()
     }
@@ -145,11 +145,10 @@ impl Machine {
             log.push_str(line);
             log.push('\n');
         }
-        let report = serde_json::json!({
-            "error_code": 4, "script_name": script, "message": message, "log": log
-        });
-        self.complete(command, "Failed", &report)?;
+        let details = report(4, script, &message, &log);
+        self.complete(command, "Failed", &details)?;
         let poller = "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller";
+        self.tally.failed += 1;
         let mut trace = format!(
             "{poller}: Error during perform: \
              InstanceAgent::Plugins::CodeDeployPlugin::ScriptError - {message} - \
@@ -163,10 +162,8 @@ impl Machine {
             "WARN",
             &format!("{poller}: Calling PutHostCommandComplete: \"Code Error\" "),
         )?;
-        let report = serde_json::json!({
-            "error_code": 5, "script_name": "", "message": message, "log": ""
-        });
-        self.complete(command, "Failed", &report)?;
+        let details = report(5, "", &message, "");
+        self.complete(command, "Failed", &details)?;
         self.untrack(command)?;
         self.poll()
     }
@@ -175,9 +172,9 @@ impl Machine {
         &mut self,
         command: &Command<'_>,
         status: &str,
-        report: &serde_json::Value,
+        report: &str,
     ) -> Result<(), DemoError> {
-        let payload = serde_json::Value::String(report.to_string());
+        let payload = serde_json::Value::from(report);
         self.api(&format!(
             "put_host_command_complete(command_status:\"{status}\",\
              diagnostics:{{format:\"JSON\",payload:{payload}}},host_command_identifier:\"{}\")",
@@ -194,4 +191,15 @@ impl Machine {
         let path = self.tracking_file(command);
         std::fs::remove_file(&path).map_err(DemoError::at(&path))
     }
+}
+
+/// How a command ended, as JSON with its keys in the real agent's order.
+fn report(error_code: u8, script: &str, message: &str, log: &str) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    format!(
+        "{{\"error_code\":{error_code},\"script_name\":{},\"message\":{},\"log\":{}}}",
+        text(script),
+        text(message),
+        text(log)
+    )
 }

@@ -23,7 +23,7 @@ const CHILD_PID: u32 = 2879;
 /// Which log, as the agent's sources are called; for scripts one per deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
-    /// `agent`, `deployments` or `scripts`.
+    /// `agent`, `deployments`, `scripts`, or the application's.
     pub(super) source: String,
     /// Of a scripts.log.
     pub(super) deployment: Option<String>,
@@ -65,6 +65,12 @@ pub(super) struct Tally {
     pub(super) renames: u32,
     /// Deployments removed with their scripts.log.
     pub(super) pruned: u32,
+    /// Deployments that succeeded.
+    pub(super) succeeded: u32,
+    /// Deployments that failed.
+    pub(super) failed: u32,
+    /// What the application failed to be paid.
+    pub(super) unpaid: f64,
 }
 
 /// One deployment of the story.
@@ -82,6 +88,8 @@ pub(super) struct Machine {
     log_dir: PathBuf,
     /// Where deployments are unpacked.
     pub(super) root_dir: PathBuf,
+    /// The log of the application that is deployed.
+    app_log: PathBuf,
     agent_generation: u32,
     deployments_generation: u32,
     /// Deployments on disk, oldest first.
@@ -104,6 +112,7 @@ impl Machine {
             &root_dir.join("deployment-logs"),
             &root_dir.join("deployment-instructions"),
             &root_dir.join("ongoing-deployment"),
+            &root.join("app"),
         ] {
             std::fs::create_dir_all(dir).map_err(DemoError::at(dir))?;
         }
@@ -120,6 +129,7 @@ impl Machine {
         Ok(Self {
             log_dir,
             root_dir,
+            app_log: root.join("app").join("checkout.log"),
             agent_generation: 0,
             deployments_generation: 0,
             on_disk: Vec::new(),
@@ -132,6 +142,11 @@ impl Machine {
     /// The CodeDeploy agent's configuration file.
     pub(super) fn config_file(root: &Path) -> PathBuf {
         root.join("codedeployagent.yml")
+    }
+
+    /// The application's logs, as a source names them.
+    pub(super) fn app_logs(root: &Path) -> PathBuf {
+        root.join("app/*.log")
     }
 
     /// How many records a log has got so far.
@@ -164,6 +179,18 @@ impl Machine {
         let text = format!("{time} {level:<5} [codedeploy-agent({pid})]: {message}");
         let generation = self.agent_generation;
         self.record(&self.agent_log(), Key::of("agent"), generation, text)
+    }
+
+    /// A line of the application's own log.
+    pub(super) fn app(&mut self, text: &str) -> Result<(), DemoError> {
+        let path = self.app_log.clone();
+        self.record(&path, Key::of("app"), 0, script_line(text))
+    }
+
+    /// The application could not take a payment, and logs it.
+    pub(super) fn payment_fails(&mut self, amount: f64) -> Result<(), DemoError> {
+        self.tally.unpaid += amount;
+        self.app(&format!("payment failed amount={amount}"))
     }
 
     /// A line about a deployment (`LifecycleEvent - …`, `Script - …`, `[stdout]…`) in both places

@@ -3,47 +3,45 @@
 //! real notifications and a real checkpoint) ships it to a directory; the screen tells what
 //! arrives; at the end every record written is looked for. No AWS, no network, no root.
 //!
-//! The parts: `script` is the story, `machine` and `commands` write it down in the CodeDeploy
-//! agent's formats, `process` runs the agent, `arrivals` and `timeline` read what came of it,
-//! `screen` shows it and `verify` counts. One thread: the story's pauses are when the screen
-//! looks. What later versions deliver besides lines (metrics, alarms) arrives in files of the same
-//! directory: read them in `arrivals`, show them in `screen`.
+//! The parts: `script` is the story, `stage` what it is played with, `machine` and `commands` write
+//! it down in the CodeDeploy agent's formats, `process` runs the agent, `arrivals` and `points` read
+//! what came of it, `progress` what the agent tells of deployments, `alarms` judges, `screen` shows
+//! it and `verify` counts. One thread: the story's pauses are when the screen looks.
 
+mod alarms;
 mod arrivals;
 mod commands;
 mod identifier;
 mod machine;
+mod ndjson;
+mod points;
 mod process;
+mod progress;
 mod screen;
 mod script;
-mod timeline;
+mod stage;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use arrivals::Arrivals;
-use machine::{Key, Machine};
+use machine::Machine;
+use points::Points;
 use process::Process;
+use progress::Progress;
 use screen::{Restarts, Screen, Summary};
-use timeline::Timeline;
+use stage::Stage;
 
+use super::load::ConfigError;
 use super::terminal::Colour;
-use crate::directory::LOGS_FILE;
-
-/// How often the screen looks for arrivals.
-const LOOK: Duration = Duration::from_millis(40);
-
-/// How long the demo waits for records to arrive before it counts them as missing.
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(15);
-
-/// How long nothing more may come before what came is taken for all: what comes twice comes late.
-const QUIET: Duration = Duration::from_millis(700);
+use crate::directory::{LOGS_FILE, METRICS_FILE};
 
 /// Nobody else needs to look into it.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -51,7 +49,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// How fast the story is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// For people: about twelve seconds.
+    /// For people: less than half a minute.
     Live,
     /// Without pauses, for tests.
     Fast,
@@ -84,9 +82,9 @@ pub struct Options {
 /// How it ended, for the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything arrived exactly once.
+    /// Everything arrived exactly once, and what was published is what was played.
     Complete,
-    /// Something is missing, came twice, or came with its secret.
+    /// Something is missing, came twice, in the wrong place or with its secret, or was counted wrongly.
     Incomplete,
 }
 
@@ -115,6 +113,12 @@ pub enum DemoError {
     /// The agent does not stop.
     #[error("stop the agent in time, see {}", .0.display())]
     Stuck(PathBuf),
+    /// The agent takes its configuration, we do not.
+    #[error("read the demo's own configuration")]
+    Config(#[from] ConfigError),
+    /// The agent runs and tells nothing.
+    #[error("ask the agent how it is: nobody answers")]
+    Silent,
     /// The user has seen enough.
     #[error("finish the demo: interrupted")]
     Interrupted,
@@ -158,11 +162,16 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, DemoError>
 
 fn run_in(root: &Path, options: &Options, out: &mut dyn Write) -> Result<Outcome, DemoError> {
     let directory = root.join("delivered");
+    let process = Process::new(&options.binary, root, &directory)?;
     let mut stage = Stage {
         machine: Machine::new(root)?,
-        process: Process::new(&options.binary, root, &directory)?,
+        alarms: process.alarms()?,
+        process,
+        points: Points::new(directory.join(METRICS_FILE)),
+        fired: BTreeSet::new(),
+        progress: Progress::default(),
+        asked: Instant::now(),
         arrivals: Arrivals::new(directory.join(LOGS_FILE)),
-        timeline: Timeline::default(),
         screen: Screen::new(out, options.colour, options.width),
         pace: options.pace,
         restarts: Restarts::default(),
@@ -170,132 +179,30 @@ fn run_in(root: &Path, options: &Options, out: &mut dyn Write) -> Result<Outcome
     };
     stage.screen.head().map_err(DemoError::Screen)?;
     stage.process.start()?;
+    stage.await_status()?;
+    stage.await_next_second()?;
     script::play(&mut stage)?;
     stage.await_everything()?;
+    let status = stage.await_status()?;
     stage.process.stop()?;
     stage.look()?;
     let verdict = verify::compare(&stage.machine.written, &stage.arrivals.all);
+    let sums = verify::sums(&stage.machine.tally, &stage.points.all);
     let summary = Summary {
         machine: &stage.machine,
-        timeline: &stage.timeline,
+        status: &status,
+        sums: &sums,
+        alarms: &stage.judged(),
         arrivals: &stage.arrivals,
         verdict: &verdict,
         restarts: stage.restarts,
-        now: Instant::now(),
     };
     stage.screen.summary(&summary).map_err(DemoError::Screen)?;
-    if !verdict.is_good() {
+    if !verdict.is_good() || !sums.iter().all(verify::Sum::is_good) {
         return Ok(Outcome::Incomplete);
     }
     stage.screen.next_steps().map_err(DemoError::Screen)?;
     Ok(Outcome::Complete)
-}
-
-/// Everything the story is played with.
-struct Stage<'a> {
-    machine: Machine,
-    process: Process,
-    arrivals: Arrivals,
-    timeline: Timeline,
-    screen: Screen<'a>,
-    pace: Pace,
-    restarts: Restarts,
-    interrupted: Arc<AtomicBool>,
-}
-
-impl Stage<'_> {
-    /// Tells what the machine does.
-    fn say(&mut self, text: &str) -> Result<(), DemoError> {
-        self.screen.machine(text).map_err(DemoError::Screen)
-    }
-
-    /// Lets time go by, and shows what arrives meanwhile.
-    fn pause(&mut self, live_ms: u64) -> Result<(), DemoError> {
-        let end = Instant::now()
-            + match self.pace {
-                Pace::Live => Duration::from_millis(live_ms),
-                Pace::Fast => Duration::ZERO,
-            };
-        loop {
-            self.look()?;
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
-    }
-
-    /// Shows what has arrived since the last look.
-    fn look(&mut self) -> Result<(), DemoError> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(DemoError::Interrupted);
-        }
-        self.process.check()?;
-        let before = self
-            .arrivals
-            .look()
-            .map_err(DemoError::at(self.arrivals.path()))?;
-        let now = Instant::now();
-        for event in &self.arrivals.all[before..] {
-            self.timeline.learn(event, now);
-            if event.key.source == "scripts" && event.message.contains(verify::SECRET_NAME) {
-                let redacted = self.screen.redacted(&event.message);
-                redacted.map_err(DemoError::Screen)?;
-            }
-        }
-        for note in self.timeline.notes(now) {
-            self.screen.note(&note).map_err(DemoError::Screen)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until all records of a log have arrived, or too long.
-    fn await_arrival(&mut self, key: &Key) -> Result<(), DemoError> {
-        let began = Instant::now();
-        while self.process.id().is_some()
-            && self.arrivals.count(key) < self.machine.count(key)
-            && began.elapsed() < ARRIVAL_LIMIT
-        {
-            self.look()?;
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
-    }
-
-    /// Waits until as much has arrived as was written and no more comes, or too long.
-    fn await_everything(&mut self) -> Result<(), DemoError> {
-        let began = Instant::now();
-        let (mut arrived, mut changed) = (0, began);
-        while began.elapsed() < ARRIVAL_LIMIT {
-            self.look()?;
-            if self.arrivals.all.len() != arrived {
-                (arrived, changed) = (self.arrivals.all.len(), Instant::now());
-            }
-            if arrived >= self.machine.written.len() && changed.elapsed() >= QUIET {
-                return Ok(());
-            }
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
-    }
-
-    /// Stops the agent in the middle of the story, as an upgrade would.
-    fn stop_agent(&mut self) -> Result<(), DemoError> {
-        self.say("deploywatch gets SIGTERM; the next deployment goes unseen")?;
-        self.process.stop()?;
-        self.restarts.times += 1;
-        self.restarts.records_meanwhile = self.machine.written.len();
-        self.look()
-    }
-
-    /// Starts it again.
-    fn start_agent(&mut self) -> Result<(), DemoError> {
-        self.restarts.records_meanwhile =
-            self.machine.written.len() - self.restarts.records_meanwhile;
-        self.say("deploywatch is started again")?;
-        self.process.start()
-    }
 }
 
 /// Set when the user or the system wants the demo to end.

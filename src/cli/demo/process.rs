@@ -6,12 +6,17 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::DemoError;
 use super::machine::Machine;
+use crate::cli::load::load_config;
+use crate::config::alarm::Alarm;
+use crate::os::status_socket;
+use crate::status::Status;
 
 /// How long the agent may take to stop before the demo gives it up.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -19,12 +24,40 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How often a stopping agent is asked whether it is gone.
 const STOP_LOOK: Duration = Duration::from_millis(10);
 
+/// What the demo publishes and judges: periods so short that they end while somebody looks.
+const METRICS_AND_ALARMS: &str = r#"
+[metrics]
+period = "10s"
+
+[[metric]]
+name = "PaymentsFailed"
+source = "app"
+pattern = "payment failed amount=(?<value>[0-9.]+)"
+
+[[alarm]]
+preset = "notify-when-deployment-fails"
+period = "10s"
+actions = ["arn:aws:sns:us-east-1:123456789012:oncall"]
+
+# the preset waits for an hour, three times
+[[alarm]]
+preset = "stop-when-deployment-hangs"
+threshold = 3
+period = "10s"
+evaluation_periods = 1
+
+[[alarm]]
+preset = "reboot-when-codedeploy-agent-dead"
+period = "10s"
+"#;
+
 /// Where `run` and its agent meet.
 #[derive(Debug)]
 pub(super) struct Process {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    socket: PathBuf,
     child: Option<Child>,
 }
 
@@ -32,23 +65,40 @@ impl Process {
     /// Writes the agent's configuration below `root`. Nothing is started yet.
     pub(super) fn new(binary: &Path, root: &Path, directory: &Path) -> Result<Self, DemoError> {
         let config = root.join("deploywatch.toml");
+        let state_dir = root.join("state");
         let text = format!(
             "[agent]\nstate_dir = {}\nshutdown_grace = \"10s\"\n\n\
              [logs]\nsink = \"directory\"\ndirectory = {}\nflush_interval = \"250ms\"\n\n\
              [codedeploy]\nconfig_file = {}\n\n\
              # its log has a fixed place, which may be this machine's own\n\
-             [codedeploy.updater]\nenabled = false\n",
-            toml_text(&root.join("state")),
+             [codedeploy.updater]\nenabled = false\n\n\
+             [[source]]\nname = \"app\"\npaths = [{}]\n{METRICS_AND_ALARMS}",
+            toml_text(&state_dir),
             toml_text(directory),
             toml_text(&Machine::config_file(root)),
+            toml_text(&Machine::app_logs(root)),
         );
         std::fs::write(&config, text).map_err(DemoError::at(&config))?;
         Ok(Self {
             binary: binary.to_owned(),
             config,
             log: root.join("deploywatch.log"),
+            socket: state_dir.join("status.sock"),
             child: None,
         })
+    }
+
+    /// The alarms of the agent's configuration, as the agent reads it.
+    pub(super) fn alarms(&self) -> Result<Vec<Arc<Alarm>>, DemoError> {
+        let (config, _) = load_config(Some(&self.config))?;
+        Ok(config.alarms.alarms)
+    }
+
+    /// The agent's own account of itself; `None` while nobody answers.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.child.as_ref()?;
+        // It is starting or stopping: whoever needs an answer asks again.
+        status_socket::fetch(&self.socket).ok()
     }
 
     /// What the agent said so far.

@@ -2,18 +2,23 @@
 //! that it reads the same in a terminal, a pipe and a build log.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::alarms::{self, Judgement};
 use super::arrivals::Arrivals;
 use super::machine::{Machine, Tally};
-use super::timeline::{Note, Standing, Timeline};
-use super::verify::{Count, Verdict};
+use super::progress::Note;
+use super::verify::{Count, Sum, Verdict};
+use crate::cli::status::timeline;
 use crate::cli::terminal::{Colour, Style, escape, number, shorten};
+use crate::config::alarm::Alarm;
+use crate::status::Status;
 
 /// Deployments of which each lifecycle event is told; of later ones only the end.
 const TOLD_IN_FULL: usize = 3;
 
-/// A hook that has been silent for so long is suspected.
+/// A hook that has been running for so long is suspected.
 const HANGING_S: u64 = 4;
 
 /// Where the text goes, and how it looks.
@@ -28,11 +33,13 @@ pub(super) struct Screen<'a> {
 /// What the summary is made of.
 pub(super) struct Summary<'a> {
     pub(super) machine: &'a Machine,
-    pub(super) timeline: &'a Timeline,
+    /// The agent's own account, taken before its end.
+    pub(super) status: &'a Status,
+    pub(super) sums: &'a [Sum],
+    pub(super) alarms: &'a [(Arc<Alarm>, Judgement)],
     pub(super) arrivals: &'a Arrivals,
     pub(super) verdict: &'a Verdict,
     pub(super) restarts: Restarts,
-    pub(super) now: Instant,
 }
 
 /// How often the agent was stopped and started, and what it missed meanwhile.
@@ -40,12 +47,6 @@ pub(super) struct Summary<'a> {
 pub(super) struct Restarts {
     pub(super) times: u32,
     pub(super) records_meanwhile: usize,
-}
-
-/// A reason without the words that every reason begins with.
-fn without_opening(why: &str) -> &str {
-    why.strip_prefix("Script at specified location: ")
-        .unwrap_or(why)
 }
 
 impl<'a> Screen<'a> {
@@ -67,13 +68,13 @@ impl<'a> Screen<'a> {
             "{title}\n\
              A made-up CodeDeploy agent deploys into a temporary directory: a good revision,\n\
              a failing one, a hanging one, more until old ones are pruned; its logs rotate.\n\
-             The real agent ships all that to a file instead of CloudWatch Logs, is restarted\n\
-             once, and at the end every record is looked for. No AWS, no network, no root.\n"
+             The real agent ships all that to files instead of CloudWatch, publishes metrics, is\n\
+             restarted once; at the end every record is looked for. No AWS, no network, no root.\n"
         )?;
         let machine = self.colour.paint(Style::Faint, "› what the machine does");
         writeln!(
             self.out,
-            "           {machine}   d-…  what the delivered events tell\n"
+            "           {machine}   d-…  what the agent tells of it\n"
         )
     }
 
@@ -83,29 +84,19 @@ impl<'a> Screen<'a> {
         self.line(&text)
     }
 
-    /// Something that arrived.
+    /// Something the agent tells of a deployment.
     pub(super) fn note(&mut self, note: &Note) -> io::Result<()> {
         match note {
-            Note::Succeeded {
-                deployment,
-                event,
-                lines,
-            } => {
+            Note::Succeeded { deployment, event } => {
                 if !self.is_told_in_full(deployment) {
                     return Ok(());
                 }
-                let lines = match lines {
-                    0 => String::new(),
-                    1 => "1 line".to_owned(),
-                    n => format!("{} lines", number(*n)),
-                };
                 let good = self.colour.paint(Style::Good, "succeeded");
-                self.deployment(deployment, &format!("{event:<17}{good}  {lines}"))
+                self.deployment(deployment, &format!("{event:<17}{good}"))
             }
-            Note::Finished { deployment, lines } => {
+            Note::Finished { deployment } => {
                 let good = self.colour.paint(Style::Good, "deployment succeeded");
-                let text = format!("{good} (inferred), {} lines of output", number(*lines));
-                self.deployment(deployment, &text)
+                self.deployment(deployment, &format!("{good} (inferred)"))
             }
             Note::Failed {
                 deployment,
@@ -115,29 +106,39 @@ impl<'a> Screen<'a> {
             } => {
                 let failed = self.colour.paint(Style::Bad, "FAILED");
                 self.deployment(deployment, &format!("{event:<17}{failed}"))?;
-                self.evidence(without_opening(why))?;
+                self.evidence(why)?;
                 output.iter().try_for_each(|line| self.evidence(line))
             }
-            Note::Silent {
+            Note::Running {
                 deployment,
                 event,
                 seconds,
-                last,
             } => {
                 let mark = if *seconds >= HANGING_S {
                     "HANGING? "
                 } else {
                     ""
                 };
-                let hangs = format!("{mark}silent {seconds} s");
+                let hangs = format!("{mark}runs for {seconds} s");
                 let hangs = self.colour.paint(Style::Warn, &hangs);
-                let room = self.width.saturating_sub(62);
-                let last = last.as_deref().map_or(String::new(), |line| {
-                    format!(": {}", shorten(&escape(line), room))
-                });
-                self.deployment(deployment, &format!("{event:<17}{hangs}{last}"))
+                self.deployment(deployment, &format!("{event:<17}{hangs}"))
             }
         }
+    }
+
+    /// A data point that was published.
+    pub(super) fn metric(&mut self, text: &str) -> io::Result<()> {
+        let what = self.colour.paint(Style::Good, "metric");
+        let room = self.width.saturating_sub(24);
+        let text = escape(text);
+        self.line(&format!("{what}       {}", shorten(&text, room)))
+    }
+
+    /// An alarm that would have fired by now.
+    pub(super) fn alarm(&mut self, alarm: &Alarm) -> io::Result<()> {
+        let what = self.colour.paint(Style::Bad, "ALARM");
+        let (name, deeds) = (&alarm.name, alarms::deeds(alarm));
+        self.line(&format!("{what}        {name}: would {deeds} (not done)"))
     }
 
     /// How a line with a secret arrived.
@@ -185,34 +186,69 @@ impl<'a> Screen<'a> {
 
     /// The end: deployments, logs, what happened, the verdict.
     pub(super) fn summary(&mut self, summary: &Summary<'_>) -> io::Result<()> {
-        self.deployments(summary)?;
+        self.deployments(summary.status)?;
+        self.sums(summary.sums)?;
+        self.alarms(summary.alarms)?;
         self.logs(summary.verdict)?;
         self.events(summary)?;
         self.verdict(summary)
     }
 
-    fn deployments(&mut self, summary: &Summary<'_>) -> io::Result<()> {
-        self.title("Deployments, as told by what arrived")?;
-        for story in &summary.timeline.stories {
-            let standing = match story.standing() {
-                Standing::Succeeded => self.colour.paint(Style::Good, "succeeded (inferred)"),
-                Standing::Failed(event, why) => {
-                    let failed = self.colour.paint(Style::Bad, "FAILED");
-                    let room = self.width.saturating_sub(27 + event.len());
-                    format!(
-                        "{failed} in {event}: {}",
-                        shorten(&escape(without_opening(&why)), room)
-                    )
-                }
-                Standing::Running(event, since) => {
-                    let seconds = summary.now.duration_since(since).as_secs();
-                    let text = format!("HANGING in {event} for {seconds} s");
-                    self.colour.paint(Style::Warn, &text)
-                }
-                Standing::Waiting => "waiting for its next command".to_owned(),
+    fn deployments(&mut self, status: &Status) -> io::Result<()> {
+        self.title("Deployments, as `deploywatch status` draws them")?;
+        let oldest_first = status.deployments.deployments.iter().rev();
+        for (place, deployment) in oldest_first.enumerate() {
+            let width = self.width.saturating_sub(2);
+            let lines = timeline::draw(deployment, status.now_ms, width, self.colour);
+            let shown = match place {
+                0..TOLD_IN_FULL => lines.len(),
+                _ => 1,
             };
-            let id = self.colour.paint(Style::Name, &escape(&story.id));
-            writeln!(self.out, "  {id}  {standing}")?;
+            for line in &lines[..shown] {
+                writeln!(self.out, "  {line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn alarms(&mut self, alarms: &[(Arc<Alarm>, Judgement)]) -> io::Result<()> {
+        self.title("Alarms, judged by what was published; none was made, nothing was done")?;
+        for (alarm, judgement) in alarms {
+            let name = self.colour.paint(Style::Name, &alarm.name);
+            let style = match judgement {
+                Judgement::Fired { .. } => Style::Bad,
+                Judgement::Calm { .. } => Style::Good,
+                Judgement::NoData => Style::Faint,
+            };
+            let reason = alarms::reason(alarm, judgement);
+            let deeds = alarms::deeds(alarm);
+            let deeds = match judgement {
+                Judgement::Fired { .. } => format!("would have had AWS {deeds}: not done"),
+                _ => format!("in ALARM it would have AWS {deeds}"),
+            };
+            writeln!(
+                self.out,
+                "  {name}\n    {}\n    {deeds}",
+                self.colour.paint(style, &reason)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn sums(&mut self, sums: &[Sum]) -> io::Result<()> {
+        self.title("Metrics, and what was played")?;
+        for Sum {
+            metric,
+            played,
+            published,
+        } in sums
+        {
+            let row = format!("  {metric:<22} {published} published, {played} played");
+            let style = match played == published {
+                true => Style::Good,
+                false => Style::Bad,
+            };
+            writeln!(self.out, "{}", self.colour.paint(style, &row))?;
         }
         Ok(())
     }
@@ -242,6 +278,7 @@ impl<'a> Screen<'a> {
             missing: verdict.sum(|count| count.missing),
             unknown: verdict.sum(|count| count.unknown),
             disordered: verdict.sum(|count| count.disordered),
+            misfiled: verdict.sum(|count| count.misfiled),
         };
         self.row("all", &sum)
     }
@@ -260,14 +297,13 @@ impl<'a> Screen<'a> {
         for (figure, what) in [
             (count.unknown, "never written"),
             (count.disordered, "out of order"),
+            (count.misfiled, "in another deployment's stream"),
         ] {
             if figure > 0 {
                 row.push_str(&format!("  {} {what}", number(figure as u64)));
             }
         }
-        let wrong = count.written != count.arrived
-            || count.twice + count.missing + count.unknown + count.disordered > 0;
-        if wrong {
+        if !count.is_good() {
             row = self.colour.paint(Style::Bad, &row);
         }
         writeln!(self.out, "{row}")
@@ -278,6 +314,7 @@ impl<'a> Screen<'a> {
             copy_truncates,
             renames,
             pruned,
+            ..
         } = summary.machine.tally;
         let Restarts {
             times,
@@ -300,6 +337,12 @@ impl<'a> Screen<'a> {
         let verdict = summary.verdict;
         let records = number(verdict.sum(|count| count.written) as u64);
         let lines = number(summary.machine.lines() as u64);
+        let is_counted = summary.sums.iter().all(Sum::is_good);
+        if !is_counted {
+            let text = "NOT everything that was played was published as it was.";
+            let text = self.colour.paint(Style::Bad, text);
+            writeln!(self.out, "\n{text}")?;
+        }
         if verdict.is_good() {
             let text = format!("Every one of {records} records ({lines} lines) arrived once.");
             let text = self.colour.paint(Style::Good, &text);

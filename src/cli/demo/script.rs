@@ -1,16 +1,22 @@
 //! The story: which deployments are made, what their hooks print, when logs rotate. Reads like a
 //! screenplay; the machine knows how it is written down.
 
+use jiff::Timestamp;
+
 use super::commands::{Command, Failure};
 use super::machine::{Deployment, Key};
+use super::stage::Stage;
 use super::verify::{SECRET, SECRET_NAME};
-use super::{DemoError, Stage};
+use super::{DemoError, Pace};
 
 /// The deployment group that is deployed to again and again.
 const CHECKOUT: &str = "9fb43944-176a-43f3-8093-3a53bc771e35";
 
 /// The deployment group in which a hook hangs.
 const BILLING: &str = "5d0f1c2e-8b1a-4a57-9f0c-1f6f3f0c77aa";
+
+/// How long the hook must hang for its alarm, in seconds, as in the agent's configuration.
+const HUNG_S: i64 = 3;
 
 /// Lines of a hook that prints a lot.
 const BURST: usize = 1500;
@@ -34,6 +40,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     good(stage)?;
     failing(stage)?;
     hanging(stage)?;
+    let hung = Timestamp::now();
     for id in SHORT {
         match id {
             "d-SHORT0006" => rotations(stage)?,
@@ -43,6 +50,10 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), DemoError> {
                 for old in stage.machine.to_prune(&deployment(UNSEEN, CHECKOUT)) {
                     stage.await_arrival(&Key::scripts(old.id))?;
                 }
+                if stage.pace == Pace::Live {
+                    stage.say("a period of the metrics is waited for; the hook still hangs")?;
+                }
+                stage.await_period_end(hung, HUNG_S)?;
                 stage.stop_agent()?;
             }
             _ => {}
@@ -56,6 +67,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<(), DemoError> {
         }
         stage.pause(600)?;
     }
+    stage.machine.app("payment taken amount=12.5")?;
     stage.machine.poll()?;
     stage.pause(1000)
 }
@@ -157,6 +169,9 @@ fn failing(stage: &mut Stage<'_>) -> Result<(), DemoError> {
         output: &output,
     };
     stage.machine.fail(&command, failure)?;
+    stage.say("the application, half installed, fails to be paid")?;
+    stage.machine.payment_fails(12.5)?;
+    stage.machine.payment_fails(30.25)?;
     stage.pause(1200)
 }
 

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::arrivals::Arrived;
-use super::machine::{Key, Written};
+use super::machine::{Key, Tally, Written};
+use super::points::{self, Point};
 
 /// The secret one hook prints. It must not be in any event.
 pub(super) const SECRET: &str = "correct-horse-battery";
@@ -37,12 +38,15 @@ pub(super) struct Count {
     pub(super) unknown: usize,
     /// Arrived behind a record that was written later in the same file.
     pub(super) disordered: usize,
+    /// Arrived in the stream of another deployment than the one in whose directory it was written.
+    pub(super) misfiled: usize,
 }
 
 impl Count {
-    fn is_good(&self) -> bool {
-        self.written == self.arrived
-            && self.twice + self.missing + self.unknown + self.disordered == 0
+    /// Whether every record arrived once, in order, where it belongs.
+    pub(super) fn is_good(&self) -> bool {
+        let wrong = self.twice + self.missing + self.unknown + self.disordered + self.misfiled;
+        self.written == self.arrived && wrong == 0
     }
 }
 
@@ -87,6 +91,35 @@ impl Verdict {
     }
 }
 
+/// A metric, as it was played and as it was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sum {
+    pub(super) metric: &'static str,
+    pub(super) played: f64,
+    pub(super) published: f64,
+}
+
+impl Sum {
+    /// Whether what happened is what was published.
+    pub(super) fn is_good(&self) -> bool {
+        self.played == self.published
+    }
+}
+
+/// Compares what happened with the sums of what was published.
+pub(super) fn sums(played: &Tally, points: &[Point]) -> [Sum; 3] {
+    [
+        ("DeploymentsSucceeded", f64::from(played.succeeded)),
+        ("DeploymentsFailed", f64::from(played.failed)),
+        ("PaymentsFailed", played.unpaid),
+    ]
+    .map(|(metric, played)| Sum {
+        metric,
+        played,
+        published: points::sum(points, metric),
+    })
+}
+
 /// Compares what was written with what arrived.
 pub(super) fn compare(written: &[Written], arrived: &[Arrived]) -> Verdict {
     let mut verdict = Verdict::default();
@@ -105,6 +138,7 @@ pub(super) fn compare(written: &[Written], arrived: &[Arrived]) -> Verdict {
             verdict.leaked += 1;
             verdict.example("arrived with its secret", canonical(&event.message));
         }
+        verdict.check_stream(event);
         let count = verdict.count(&event.key);
         if count.target.is_empty() {
             count.target = format!("{} {}", event.group, event.stream);
@@ -156,6 +190,18 @@ impl Verdict {
         self.counts
             .get_mut(key)
             .expect("the key was inserted just now")
+    }
+
+    /// A deployment's lines belong into the stream whose name begins with its id.
+    fn check_stream(&mut self, event: &Arrived) {
+        let Some(deployment) = &event.key.deployment else {
+            return;
+        };
+        if event.stream.split('/').next() != Some(deployment) {
+            self.count(&event.key).misfiled += 1;
+            let what = format!("of {deployment}, arrived in stream {}", event.stream);
+            self.example(&what, canonical(&event.message));
+        }
     }
 }
 
@@ -247,6 +293,45 @@ mod tests {
         wrote[3].generation = 1;
         let came = arrived("agent", &["same", "new", "old", "same"]);
         assert!(compare(&wrote, &came).is_good());
+    }
+
+    #[test]
+    fn a_line_in_another_deployments_stream_is_a_failure() {
+        // The stream's name begins with the deployment's id; shown with the right and a wrong one.
+        let wrote = [Written {
+            key: Key::scripts("d-1"),
+            generation: 0,
+            text: "a".into(),
+        }];
+        let verdict = |stream: &str| {
+            let came = [Arrived {
+                group: "/codedeploy/scripts".into(),
+                stream: stream.into(),
+                message: "a".into(),
+                key: Key::scripts("d-1"),
+            }];
+            compare(&wrote, &came)
+        };
+        assert!(verdict("d-1/host").is_good());
+        assert!(!verdict("d-2/host").is_good());
+        assert_eq!(verdict("d-2/host").sum(|count| count.misfiled), 1);
+    }
+
+    #[test]
+    fn published_sums_must_be_those_played() {
+        // One failure too few is found, and nothing else; shown with what would be right.
+        let played = Tally {
+            failed: 2,
+            ..Tally::default()
+        };
+        let point = Point {
+            name: "DeploymentsFailed".into(),
+            value: Some(1.0),
+            ..Point::default()
+        };
+        let is_good = |points: &[Point]| sums(&played, points).map(|sum| sum.is_good());
+        assert_eq!(is_good(std::slice::from_ref(&point)), [true, false, true]);
+        assert_eq!(is_good(&[point.clone(), point.clone()]), [true; 3]);
     }
 
     #[test]

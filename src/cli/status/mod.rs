@@ -4,7 +4,7 @@
 //! [`render`] is pure. [`run`] gets the snapshot from the caller's `fetch` (the status socket) and
 //! tells the caller how things stand, so that scripts can go by the exit code.
 
-mod timeline;
+pub(in crate::cli) mod timeline;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};

@@ -27,7 +27,7 @@ const BAR_MIN: usize = 8;
 
 /// The deployment's lines for a page of so many columns.
 #[must_use]
-pub(super) fn draw(
+pub(in crate::cli) fn draw(
     deployment: &DeploymentStatus,
     now_ms: EpochMs,
     width: usize,
