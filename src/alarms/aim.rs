@@ -72,11 +72,16 @@ impl Alarms {
         self.guard.set_disarmed(disarmed);
     }
 
+    /// Whether the names of the alarms that act on the instance are known.
+    pub(super) fn knows_acting(&self) -> bool {
+        self.wanted.is_some() || self.applied.is_some() || !self.config.acts_on_instance()
+    }
+
     /// Whole names of the alarms that act on the instance: those wanted and those applied before.
     pub(super) fn acting(&self) -> Option<Vec<String>> {
         let applied = self.applied.iter().flat_map(|applied| &applied.specs);
         let wanted = self.wanted.iter().flat_map(|wanted| &wanted.specs);
-        if self.wanted.is_none() && self.applied.is_none() && self.config.acts_on_instance() {
+        if !self.knows_acting() {
             return None;
         }
         let acts = |actions: &[String]| actions.iter().any(|a| arn::ec2_action_of(a).is_some());

@@ -208,10 +208,16 @@ impl Alarms {
         }
         let apply = self.apply_due_ms.filter(|_| self.wanted.is_some());
         let apply = apply.map(|due| due.max(self.apply_pace.due_ms()));
-        [self.switch.due_ms(), apply, self.history.due_ms()]
-            .into_iter()
-            .flatten()
-            .min()
+        // Without a name there is nobody to ask about, however long it has been due.
+        let named = |due: Option<u64>| due.filter(|_| self.knows_acting());
+        [
+            named(self.switch.due_ms()),
+            apply,
+            named(self.history.due_ms()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What happened since the last call.

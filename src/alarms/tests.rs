@@ -617,6 +617,30 @@ fn strangers_are_left_alone() {
     }
 }
 
+/// An agent that never learns where it is does not spin: shown by an alarm that acts, steps without
+/// an identity, and when the next one is due.
+#[test]
+fn without_an_identity_nothing_is_due() {
+    let mut cloud = Cloud::default();
+    let mut answers = VecDeque::new();
+    let time = Time {
+        mono_ms: 1_000_000,
+        wall_ms: 1_795_000_000_000,
+    };
+    let mut alarms = Alarms::new(&config(REBOOT), None, "boot", 1, time.now());
+    alarms.obey(Order::Suspend, time.now());
+    for _ in 0..3 {
+        let mut line = Line {
+            cloud: &mut cloud,
+            answers: &mut answers,
+            now_ms: time.mono_ms,
+        };
+        alarms.step(time.now(), &mut line);
+        let due = alarms.next_due();
+        assert!(due.is_none_or(|due| due > time.mono_ms), "{due:?}");
+    }
+}
+
 /// What was saved is read back, a newer format is refused, damage suspends until nothing has
 /// restarted for a while, and an order is taken once: shown by a store in memory.
 #[test]
