@@ -210,7 +210,10 @@ impl Page {
             colour: self.colour,
         };
         let alarms = alarms::alarms(&status.alarms, sheet);
-        for part in alarms.into_iter().chain(alarms::events(&status.events, sheet)) {
+        for part in alarms
+            .into_iter()
+            .chain(alarms::events(&status.events, sheet))
+        {
             self.title(&part.title);
             part.lines.iter().for_each(|line| self.line(line));
         }
