@@ -17,12 +17,7 @@ const ACTING_DIMENSION: &str = "InstanceId";
 impl Agent {
     /// Makes of the records that were heard what is to be made of them: metrics, events, alarms.
     pub(super) fn conclude(&mut self, edges: &mut Edges<'_>, now: Now) {
-        if let Some(version) = self.keeper.take_saved_insight() {
-            self.insight.confirm(version);
-        }
-        for loss in std::mem::take(&mut self.keeper.new_losses) {
-            self.insight.report_loss(&loss, now);
-        }
+        self.report_losses(now);
         self.tend_alarms(edges, now);
         let suspended = self.alarms.actions_suspended();
         let guarded = Guarded {
@@ -45,6 +40,21 @@ impl Agent {
         self.insight.step(edges, &told, guarded, now);
         if self.insight.is_dirty() {
             self.keeper.touch(now);
+        }
+    }
+
+    /// Reports what was lost since the last call.
+    pub(super) fn report_losses(&mut self, now: Now) {
+        for loss in std::mem::take(&mut self.keeper.new_losses) {
+            self.insight.report_loss(&loss, now);
+        }
+    }
+
+    /// Lets leave what a durable checkpoint knows of, in the step that made it durable: the next
+    /// one may be seconds away.
+    pub(super) fn confirm_saved(&mut self) {
+        if let Some(version) = self.keeper.take_saved_insight() {
+            self.insight.confirm(version);
         }
     }
 

@@ -224,6 +224,7 @@ impl Agent {
             insight: &mut self.insight,
         };
         self.keeper.save_if_due(&mut known, edges, now);
+        self.confirm_saved();
         self.next(now)
     }
 
@@ -269,6 +270,8 @@ impl Agent {
             self.settle(edges, now);
             self.tail.notice_deleted(edges.files, now);
             self.rescue_deleted(edges, now);
+            // What is told of now is in the checkpoint, and leaves after the next start.
+            self.report_losses(now);
             let mut known = Known {
                 tail: &mut self.tail,
                 ledger: &self.ledger,

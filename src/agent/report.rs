@@ -61,6 +61,7 @@ impl Agent {
         });
         problems.extend(quarantined);
         problems.extend(self.keeper.trouble.clone());
+        problems.extend(self.alarms.problem().map(str::to_owned));
         if !self.nameless.is_empty() {
             problems.push(format!(
                 "{} files wait until the instance's identity is known",

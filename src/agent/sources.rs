@@ -7,7 +7,7 @@ use crate::codedeploy::layout::Change;
 use crate::config::Source;
 use crate::event::Now;
 use crate::parse::Parser;
-use crate::tail::discover;
+use crate::tail::{File, discover};
 
 use super::insight::Logs;
 use super::{Agent, Edges};
@@ -29,9 +29,15 @@ impl Agent {
         let files = self.tail.files();
         let settled = |id| self.ledger.settled(id).unwrap_or_default().0;
         let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));
+        let agent_source = self.insight.agent_source();
+        let is_unread = |file: &File| {
+            let is_agents = agent_source.as_ref() == Some(&file.source.name);
+            is_agents && file.unreadable.is_none() && file.read.0 < file.size
+        };
         let logs = Logs {
             layout: self.discovery.layout(),
             backlog_bytes: backlog_bytes.sum(),
+            is_agent_heard: !self.tail.files().any(is_unread),
         };
         self.insight.look(edges, &logs, now);
         match self.discovery.look(edges.files, &self.config.codedeploy) {

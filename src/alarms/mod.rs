@@ -263,6 +263,12 @@ impl Alarms {
         self.history.preceded_by()
     }
 
+    /// What a person should know, if there is anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
     /// What people are shown.
     #[must_use]
     pub fn status(&self) -> AlarmsStatus {

@@ -69,7 +69,9 @@ impl Out {
     fn has_answers(&self) -> bool {
         match self {
             Self::Aws(..) => false,
-            Self::Directory(logs, ..) => logs.has_answers(),
+            Self::Directory(logs, metrics, events) => {
+                logs.has_answers() || metrics.has_answers() || events.has_answers()
+            }
         }
     }
 }

@@ -42,6 +42,12 @@ impl DirectoryMetrics {
         }
     }
 
+    /// Whether answers wait to be taken: nobody is woken for them.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     fn put(&mut self, call: &MetricCall) -> Result<(), ServiceError> {
         let mut output = match self.open.take() {
             Some(output) if output.is_still_at(&self.path) => output,

@@ -3,13 +3,18 @@
 #![cfg(test)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::LIMIT;
 use crate::support::cloud::Cloud;
 use crate::support::imds::{Imds, Instance};
+use crate::support::state::State;
 use crate::support::world::{Finished, World};
 
+/// The agent spreads its calls after a start over half a minute; and then some.
+const MANAGED: Duration = Duration::from_secs(90);
 /// `alarms plan` found a difference.
 const DIFFERENT: i32 = 2;
 const REBOOT: &str = "reboot-when-codedeploy-agent-dead";
@@ -308,5 +313,168 @@ fn a_missing_permission_is_named() {
     assert!(text.contains("none is missing"), "{text}");
     let left = cloud.state().alarms.alarms.len();
     assert_eq!(left, 0, "nothing is left behind");
+    cloud.assert_no_violations();
+}
+
+/// The agent makes its alarms itself when it starts, tagged and under its prefix, asks nothing
+/// after a restart, and makes what a reload changes, and only that: shown by the calls.
+#[test]
+fn a_managing_agent_keeps_its_alarms() {
+    let cloud = Cloud::start();
+    let (mut world, _imds, prefix) = instance(&cloud);
+    let agent = world.start();
+    cloud.wait(MANAGED, "the alarms are made", |state| {
+        state.alarms.alarms.len() == 4
+    });
+    world.wait_status(LIMIT, "the agent knows", |status| {
+        status.alarms.applied_ms.is_some()
+    });
+    {
+        let state = cloud.state();
+        let all = &state.alarms.alarms;
+        assert!(all.keys().all(|name| name.starts_with(&prefix)), "{all:#?}");
+        assert!(
+            all.values()
+                .all(|alarm| alarm.tags["ManagedBy"] == "deploywatch")
+        );
+    }
+    let glance = world.run(&["status"]).stdout;
+    for part in ["Alarms: 4, made by the agent", REBOOT, "REBOOT"] {
+        assert!(glance.contains(part), "{part} is not in:\n{glance}");
+    }
+    agent.stop(LIMIT);
+    let before = cloud.state().alarms.calls.len();
+    let agent = world.start();
+    world.wait_status(LIMIT, "it goes on", |status| {
+        status.alarms.applied_ms.is_some() && status.instance_id.is_some()
+    });
+    world.alarm(&format!(
+        "preset = \"notify-when-lines-are-lost\"\nactions = [\"{SNS}\"]"
+    ));
+    world.write_config();
+    agent.hup();
+    cloud.wait(MANAGED, "the new alarm is made", |state| {
+        state.alarms.alarms.len() == 5
+    });
+    agent.stop(LIMIT);
+    let state = cloud.state();
+    let calls = &state.alarms.calls[before..];
+    let puts = calls
+        .iter()
+        .filter(|call| *call == "PutMetricAlarm")
+        .count();
+    let looks = calls
+        .iter()
+        .filter(|call| *call == "DescribeAlarms")
+        .count();
+    assert_eq!(puts, 1, "{calls:?}");
+    assert_eq!(looks, 2, "one look, over two pages: {calls:?}");
+    drop(state);
+    cloud.assert_no_violations();
+}
+
+/// An order that `alarms suspend` leaves reaches the running agent: it has the service switch the
+/// actions off, publishes that, and says so; `resume` undoes it: shown by alarms, metric and status.
+#[test]
+fn an_order_reaches_the_running_agent() {
+    let cloud = Cloud::start();
+    let (mut world, _imds, prefix) = instance(&cloud);
+    world.set("metrics", "period = \"10s\"");
+    let agent = world.start();
+    cloud.wait(MANAGED, "the alarms are made", |state| {
+        state.alarms.alarms.len() == 4
+    });
+    world.wait_status(LIMIT, "the agent knows", |status| {
+        status.alarms.applied_ms.is_some()
+    });
+    let suspended = |state: &State| {
+        let data = state
+            .metrics
+            .iter()
+            .filter(|datum| datum.name == "ActionsSuspended");
+        data.max_by_key(|datum| datum.time_ms)
+            .map(|datum| datum.max)
+    };
+    run(&world, &["alarms", "suspend"], 0);
+    // As if the command could not reach the service: only the agent is left to do it.
+    let reboot = format!("{prefix}{REBOOT}");
+    world.wait_status(MANAGED, "the order is obeyed", |status| {
+        status.alarms.suspended_by.as_deref() == Some("hand") && status.alarms.suspension_confirmed
+    });
+    assert!(!cloud.state().alarms.alarms[&reboot].actions_enabled());
+    let off = cloud
+        .state()
+        .alarms
+        .calls
+        .iter()
+        .filter(|call| *call == "DisableAlarmActions")
+        .count();
+    assert_eq!(off, 2, "the command's call and the agent's own");
+    assert!(
+        !world.path("state/alarms-order").exists(),
+        "an order is taken once"
+    );
+    let glance = world.run(&["status"]).stdout;
+    assert!(
+        glance.contains("actions on this instance are suspended by hand"),
+        "{glance}"
+    );
+    cloud.wait(MANAGED, "it is published", |state| {
+        suspended(state) == Some(1.0)
+    });
+    run(&world, &["alarms", "resume"], 0);
+    world.wait_status(MANAGED, "actions are resumed", |status| {
+        status.alarms.suspended_by.is_none()
+    });
+    cloud.wait(MANAGED, "that is published", |state| {
+        suspended(state) == Some(0.0) && state.alarms.alarms[&reboot].actions_enabled()
+    });
+    agent.stop(LIMIT);
+    cloud.assert_no_violations();
+}
+
+/// After a boot that an alarm's action led to, the agent writes that into the CodeDeploy agent's
+/// stream, once, and `status` says it: shown by a state directory that remembers another boot, and
+/// the service's history.
+#[test]
+fn the_action_before_a_boot_is_told() {
+    let cloud = Cloud::start();
+    let (mut world, imds, prefix) = instance(&cloud);
+    let tree = world.codedeploy();
+    tree.agent("first words");
+    let agent = world.start();
+    world.wait_status(MANAGED, "it knows its boot", |status| {
+        status.alarms.applied_ms.is_some()
+    });
+    agent.stop(LIMIT);
+    let boots = world.path("state/boots");
+    let text = std::fs::read_to_string(&boots).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(text.contains(boot.trim()), "{text}");
+    std::fs::write(&boots, text.replace(boot.trim(), "another-boot")).unwrap();
+    let summary = "Successfully executed action arn:aws:automate:eu-west-1:ec2:reboot";
+    let at_ms = crate::support::cloud::now_ms() - 1_000;
+    cloud
+        .state()
+        .alarms
+        .history
+        .push((format!("{prefix}{REBOOT}"), at_ms, summary.to_owned()));
+    let group = "/codedeploy/agent";
+    let id = imds.state().instance.id.clone();
+    let told = |state: &State| {
+        let events = state.events(group, &id).iter();
+        events
+            .filter(|event| event.message.contains(summary))
+            .count()
+    };
+    let agent = world.start();
+    cloud.wait(MANAGED, "it is told", |state| told(state) > 0);
+    let glance = world.run(&["status"]).stdout;
+    assert!(glance.contains(summary), "{glance}");
+    agent.stop(LIMIT);
+    let agent = world.start();
+    agent.wait_said(LIMIT, "running on EC2");
+    agent.stop(LIMIT);
+    assert_eq!(told(&cloud.state()), 1);
     cloud.assert_no_violations();
 }

@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 mod alarms;
+mod deployment;
+mod events;
 mod everyday;
 mod identity;
+mod metrics;
 mod rotation;
 mod settings;
 mod stopping;

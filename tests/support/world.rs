@@ -127,6 +127,11 @@ impl World {
         self.sources.push(format!("[[alarm]]\n{table}\n"));
     }
 
+    /// Adds a metric: its table without the head.
+    pub(crate) fn metric(&mut self, table: &str) {
+        self.sources.push(format!("[[metric]]\n{table}\n"));
+    }
+
     /// Adds a source `app` over files of the log directory: group `/app`, stream the file's name.
     pub(crate) fn app_source(&mut self, pattern: &str) {
         let path = self.log(pattern);

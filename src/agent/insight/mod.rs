@@ -36,6 +36,10 @@ use say::say;
 /// next start.
 const STOP_MS: u64 = 5_000;
 
+/// A record of the CodeDeploy agent's that is heard so long after it was written was not heard as
+/// it came: others may say what became of it.
+const LATE_MS: EpochMs = 60_000;
+
 /// Who listens to the records of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ear {
@@ -64,6 +68,8 @@ pub(super) struct Insight {
     eras: Eras,
     boot_id: Option<String>,
     totals: Totals,
+    /// Whether silence means anything: all that the CodeDeploy agent has written was heard.
+    is_caught_up: bool,
     /// Until when a stop waits for metrics.
     stop_until_ms: Option<u64>,
 }
@@ -104,6 +110,8 @@ pub(super) struct Logs<'a> {
     pub(super) layout: &'a Layout,
     /// Bytes on disk that have no answer.
     pub(super) backlog_bytes: u64,
+    /// Whether the CodeDeploy agent's own log has been read as far as it goes.
+    pub(super) is_agent_heard: bool,
 }
 
 /// What the agent tells each step.
@@ -159,6 +167,7 @@ impl Insight {
             eras,
             boot_id: host.boot_id.clone(),
             totals: saved.totals,
+            is_caught_up: false,
             stop_until_ms: None,
         };
         insight.listen(config);
@@ -211,6 +220,7 @@ impl Insight {
         if let Some(builtin) = heard.ear.builtin
             && heard.part == Part::First
         {
+            self.is_caught_up &= now.wall_ms.saturating_sub(event.time_ms) < LATE_MS;
             self.observer
                 .hear(builtin, heard.family, &event.text, event.time_ms, now);
         }
@@ -221,6 +231,8 @@ impl Insight {
 
     /// Looks beyond the logs: tracking files, processes. On the beat of the discovery.
     pub(super) fn look(&mut self, edges: &mut Edges<'_>, logs: &Logs<'_>, now: Now) {
+        // What was heard late since the last look is all heard by now, if nothing is left.
+        self.is_caught_up = logs.is_agent_heard;
         if !self.builtins.is_empty() {
             self.observer.look(edges.files, logs.layout, now);
             self.observer.look_at_processes(edges.processes, now);
@@ -237,7 +249,7 @@ impl Insight {
         mut guarded: Guarded<'_>,
         now: Now,
     ) {
-        if !self.builtins.is_empty() {
+        if self.is_watching() {
             self.observer.step(now);
         }
         for news in self.observer.take_news() {
@@ -252,6 +264,12 @@ impl Insight {
             .gauge(BuiltinMetric::ActionsSuspended, suspended);
         self.metrics.step(now, edges.metrics, &mut guarded);
         self.events.step(now, edges.events);
+    }
+
+    /// Whether time alone may lead to a conclusion: what looks as if it had been running for hours
+    /// may have ended in records that were not heard yet.
+    fn is_watching(&self) -> bool {
+        self.is_caught_up && !self.builtins.is_empty()
     }
 
     /// Makes metrics of news.
@@ -319,7 +337,7 @@ impl Insight {
             ),
             (
                 BuiltinMetric::DeploymentRunningSeconds,
-                Some(observer.running_seconds(now)),
+                (self.is_caught_up).then(|| observer.running_seconds(now)),
             ),
         ] {
             self.metrics.gauge(metric, value);
@@ -328,7 +346,7 @@ impl Insight {
 
     pub(super) fn next_due(&self, now: Now) -> Option<u64> {
         let due = [
-            self.observer.next_due(),
+            self.observer.next_due().filter(|_| self.is_watching()),
             self.metrics.next_due(),
             self.events.next_due_ms(),
             self.stop_until_ms

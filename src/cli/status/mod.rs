@@ -4,6 +4,7 @@
 //! [`render`] is pure. [`run`] gets the snapshot from the caller's `fetch` (the status socket) and
 //! tells the caller how things stand, so that scripts can go by the exit code.
 
+mod alarms;
 pub(in crate::cli) mod timeline;
 
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ pub fn render(status: &Status, width: usize, colour: Colour) -> String {
     page.targets(&status.targets, status.now_ms);
     page.sources(&status.sources);
     page.metrics(&status.metrics, status.now_ms);
+    page.parts(status);
     page.memory(status);
     page.text
 }
@@ -198,6 +200,22 @@ impl Page {
             let note = format!("refused {}: {}", number(*count), escape(reason));
             let note = self.colour.paint(Style::Bad, &note);
             self.line(&format!("    {note}"));
+        }
+    }
+
+    fn parts(&mut self, status: &Status) {
+        let sheet = alarms::Sheet {
+            now_ms: status.now_ms,
+            width: self.width,
+            colour: self.colour,
+        };
+        let alarms = alarms::alarms(&status.alarms, sheet);
+        for part in alarms
+            .into_iter()
+            .chain(alarms::events(&status.events, sheet))
+        {
+            self.title(&part.title);
+            part.lines.iter().for_each(|line| self.line(line));
         }
     }
 

@@ -1,0 +1,149 @@
+//! A deployment as the 1.x agent writes it down: what each lifecycle event leaves in its logs.
+
+#![cfg(test)]
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::support::lines::append;
+use crate::support::tree::Tree;
+
+/// How long every lifecycle event takes, in seconds.
+pub(crate) const TAKES_S: i64 = 3;
+
+/// One deployment, told when it is over.
+pub(crate) struct Deployment<'t> {
+    tree: &'t Tree,
+    id: &'static str,
+    /// When its events end, in seconds before now.
+    ago_s: i64,
+}
+
+impl<'t> Deployment<'t> {
+    /// A deployment that happens now.
+    pub(crate) fn now(tree: &'t Tree, id: &'static str) -> Self {
+        Self { tree, id, ago_s: 0 }
+    }
+
+    /// One that happened some time ago.
+    pub(crate) fn ago(tree: &'t Tree, id: &'static str, ago_s: i64) -> Self {
+        Self { tree, id, ago_s }
+    }
+
+    /// Events that go well, one after the other; when they ended, in ms.
+    pub(crate) fn succeed(&self, events: &[&str]) -> i64 {
+        let mut end_ms = 0;
+        for event in events {
+            let identifier = self.begin(event, "scripts/good.sh", &["[stdout]all is well"]);
+            end_ms = self.complete(&identifier, "Succeeded", (0, "", "Succeeded: ", ""));
+        }
+        end_ms
+    }
+
+    /// An event that fails in its script; when it ended, in ms.
+    pub(crate) fn fail(&self, event: &str, script: &str, code: i32, output: &[&str]) -> i64 {
+        let identifier = self.begin(event, script, output);
+        let message =
+            format!("Script at specified location: {script} failed with exit code {code}");
+        let log = format!(
+            "LifecycleEvent - {event}\nScript - {script}\n{}\n",
+            output.join("\n")
+        );
+        self.complete(&identifier, "Failed", (4, script, &message, &log))
+    }
+
+    fn begin(&self, event: &str, script: &str, output: &[&str]) -> String {
+        let command = format!(
+            "[\"com.amazon.apollo.deploycontrol.domain.HostCommandIdentifier\",{{\"deploymentId\":\
+             \"CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:111122223333:deployment/{}\",\
+             \"commandName\":\"{event}\",\"commandPosition\":1,\"commandAttempt\":1}}]",
+            self.id
+        );
+        let identifier = base64(command.as_bytes());
+        let call = format!(
+            "put_host_command_acknowledgement(diagnostics:{{format:\"JSON\",payload:\
+             \"{{\\\"IsCommandNoop\\\":false}}\"}},host_command_identifier:\"{identifier}\")"
+        );
+        self.call(TAKES_S, &call);
+        let heads = [
+            format!("LifecycleEvent - {event}"),
+            format!("Script - {script}"),
+        ];
+        for line in heads
+            .iter()
+            .map(String::as_str)
+            .chain(output.iter().copied())
+        {
+            let scripts = format!("{} {line}", self.time("%Y-%m-%d %H:%M:%S", TAKES_S));
+            put(&self.tree.scripts_log(self.id), &scripts);
+            let time = self.time("%Y-%m-%d %H:%M:%S%.3f", TAKES_S);
+            let deployments = format!("[{time}] [{}]{line}", self.id);
+            put(&self.tree.deployments_log(), &deployments);
+        }
+        identifier
+    }
+
+    /// The report of a command: error code, script, message, log.
+    fn complete(
+        &self,
+        identifier: &str,
+        status: &str,
+        (code, script, message, log): (u8, &str, &str, &str),
+    ) -> i64 {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let payload = format!(
+            "{{\"error_code\":{code},\"script_name\":{},\"message\":{},\"log\":{}}}",
+            quoted(script),
+            quoted(message),
+            quoted(log)
+        );
+        let call = format!(
+            "put_host_command_complete(command_status:\"{status}\",diagnostics:{{format:\"JSON\",\
+             payload:{}}},host_command_identifier:\"{identifier}\")",
+            quoted(&payload)
+        );
+        self.call(0, &call)
+    }
+
+    /// A call of the service, as the SDK logs it so many seconds before the end; when, in ms.
+    fn call(&self, before_s: i64, call: &str) -> i64 {
+        let time = self.time("%Y-%m-%dT%H:%M:%S", before_s);
+        let record = format!(
+            "{time} INFO  [codedeploy-agent(4711)]: [Aws::CodeDeployCommand::Client 200 0.051951 \
+             0 retries] {call}  \n"
+        );
+        put(&self.tree.agent_log(), &record);
+        let time: jiff::Timestamp = format!("{time}Z").parse().unwrap();
+        time.as_millisecond()
+    }
+
+    fn time(&self, format: &str, before_s: i64) -> String {
+        let now = jiff::Timestamp::now();
+        let time = now - jiff::SignedDuration::from_secs(self.ago_s + before_s);
+        time.strftime(format).to_string()
+    }
+}
+
+fn put(path: &Path, record: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let record = format!("{record}\n");
+    append(path).write_all(record.as_bytes()).unwrap();
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let sextet = bits >> (18 - 6 * place) & 63;
+            text.push(match place <= chunk.len() {
+                true => char::from(LETTERS[sextet as usize]),
+                false => '=',
+            });
+        }
+    }
+    text
+}
