@@ -307,6 +307,17 @@ impl Oracle {
         missing
     }
 
+    /// Lines that stood below a directory, never arrived and are gone.
+    pub(crate) fn destroyed(&self, below: &Path) -> usize {
+        let gone = self
+            .lives
+            .values()
+            .filter(|life| life.presence == Presence::Gone && life.path.starts_with(below));
+        let places = gone.flat_map(|life| &life.places);
+        let lost = places.filter(|place| !self.is_settled(place));
+        lost.map(|place| place.line).collect::<BTreeSet<_>>().len()
+    }
+
     /// Content that was destroyed and that the agent must have counted as lost by now.
     pub(crate) fn countable_loss(&self) -> Option<String> {
         self.loss_to_count.iter().find_map(|(id, shown)| {
