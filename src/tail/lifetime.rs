@@ -160,7 +160,10 @@ impl Tail {
             return;
         };
         match files.stat(&file.root, &file.path) {
-            Ok(meta) if Some(meta.key) == file.key && meta.size >= file.size => {
+            // Whether a slight one was cut meanwhile, its siblings tell: that takes a scan.
+            Ok(meta)
+                if Some(meta.key) == file.key && meta.size >= file.size && !file.is_slight() =>
+            {
                 file.size = meta.size;
                 self.learn(id, files);
                 self.requeue(id);

@@ -33,6 +33,9 @@ pub(super) enum Kind {
     Whole,
     /// It ends before the position read up to, and as far as it goes it is the same.
     Part,
+    /// It ends before the position that a checkpoint knows, and is shown to be the same only in a
+    /// part of what it holds: what comes behind that may have been written after a power cut.
+    Doubtful,
     /// They begin alike at most.
     Other,
 }
@@ -110,6 +113,7 @@ pub(super) fn tie(
         (_, Kind::Other) => Tie::Kin(likeness.agreed),
         (Standing::Displaced, Kind::Whole) => Tie::Home,
         (Standing::Displaced, Kind::Part) => Tie::Remnant,
+        (Standing::Displaced, Kind::Doubtful) => Tie::Kin(likeness.agreed),
         (Standing::InPlace, _) => match twin {
             Some(until) if until.0 >= size => Tie::Copy,
             Some(until) => Tie::Kin(until),
@@ -160,6 +164,10 @@ pub(super) fn likeness(
         agreed = file.read;
     }
     let agreed = agreed.min(file.read);
+    // What this process has seen for itself was only ever appended to.
+    if kind == Kind::Part && file.unverified.is_some() && agreed.0 < size {
+        kind = Kind::Doubtful;
+    }
     Ok(Likeness { kind, agreed })
 }
 
@@ -234,6 +242,7 @@ mod tests {
         use Standing::{Displaced, InPlace, Locked};
         let whole = like(Kind::Whole, READ.0);
         let part = like(Kind::Part, 4_096);
+        let doubtful = like(Kind::Doubtful, 4_096);
         let other = like(Kind::Other, 2_048);
         let rows = [
             (
@@ -251,6 +260,14 @@ mod tests {
                 4_500,
                 None,
                 Tie::Remnant,
+            ),
+            (
+                "a shorter one that only a checkpoint speaks for",
+                Displaced,
+                doubtful,
+                4_500,
+                None,
+                Tie::Kin(Offset(4_096)),
             ),
             (
                 "what a power cut and a writer made of it",

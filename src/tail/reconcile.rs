@@ -107,6 +107,7 @@ impl Tail {
         file.seen_in_scan = scans;
         let is_renamed = file.path != found.path;
         let was_open = file.handle.is_some();
+        let was_slight = file.is_slight();
         let was_restored = file.unverified.is_some();
         // After a restart it may have lost its end to a power cut, not what was read of it.
         let least = if was_restored { file.read.0 } else { file.size };
@@ -127,8 +128,12 @@ impl Tail {
                 Reopened::Unclear => return Seen::Same,
             }
         }
-        if is_renamed {
+        if is_renamed || (was_slight && has_changed) {
+            // So little is known of a slight one that it may have been cut and written again, once
+            // or more, without showing it.
             moving.insert(family.clone());
+        }
+        if is_renamed {
             self.renamed(id, &found.path, Place::Listed, found.meta.size);
         }
         if is_cut {

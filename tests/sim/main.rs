@@ -82,16 +82,52 @@ const MENDED: &[(u64, &str)] = &[
         "open files below a root that vanished were not rescued by a stop",
     ),
     (
+        713,
+        "after a power cut a shorter copy was believed to be what was settled",
+    ),
+    (
         722,
         "what an inode held after an unreadable one was taken for history",
     ),
     (779, "a file deleted during a stop was not rescued"),
+    (
+        810,
+        "a repeated piece was expected in a checkpoint before it was written",
+    ),
+    (
+        832,
+        "after a power cut a shorter copy was believed to be what was settled",
+    ),
     (
         885,
         "an empty file whose inode was reused gave its family to another",
     ),
     (1129, "one known byte was taken for evidence"),
     (1331, "an unreadable new file was never followed"),
+    (
+        1629,
+        "a short file cut and written again between two looks hid its copies",
+    ),
+    (
+        1635,
+        "an empty file written, cut and written again hid its copy",
+    ),
+    (
+        3286,
+        "after a power cut a shorter copy was believed to be what was settled",
+    ),
+    (
+        3515,
+        "a piece was expected in a checkpoint when another of its line was answered",
+    ),
+    (
+        3908,
+        "a short file cut and written again between two looks hid its copies",
+    ),
+    (
+        4014,
+        "a short file cut and written again between two looks hid its copies",
+    ),
 ];
 
 /// Mixtures of all troubles make the agent break a promise no more often than is known: shown on as

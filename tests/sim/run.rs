@@ -5,13 +5,14 @@
 //! forgotten wake-up shows as lines that never arrive.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use deploywatch::config::Identity;
 
 use crate::oracle::counts::Counts;
 use crate::oracle::duty::Ending;
 use crate::oracle::{Breach, Oracle};
-use crate::plan::{Counting, Plan, Trouble};
+use crate::plan::{APP_DIR, Counting, Plan, Trouble};
 use crate::subject::{Edges, Gauge, Record, Subject, Wake};
 use crate::workload::Workload;
 use crate::world::World;
@@ -594,7 +595,10 @@ impl<S: Subject> Run<S> {
     /// Every line was counted once.
     fn check_metrics(&mut self) -> Result<(), Breach> {
         match (self.plan.counting, S::since_ms(&self.world.store)) {
-            (Counting::Exactly, Some(since_ms)) => self.counts.check(since_ms),
+            (Counting::Exactly, Some(since_ms)) => {
+                let destroyed = self.oracle.destroyed(Path::new(APP_DIR));
+                self.counts.check(since_ms, destroyed)
+            }
             _ => Ok(()),
         }
     }

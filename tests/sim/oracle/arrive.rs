@@ -26,10 +26,9 @@ impl Oracle {
     /// The agent has the answers to these calls.
     pub(crate) fn answered(&mut self, calls: Vec<CallId>) {
         for call in calls {
-            for line in self.unanswered.remove(&call).unwrap_or_default() {
-                self.fame[line.0 as usize]
-                    .answered_ms
-                    .get_or_insert(self.now_ms);
+            for run in self.unanswered.remove(&call).unwrap_or_default() {
+                let answered = &mut self.fame[run.line.0 as usize].answered;
+                answered.push(((run.from, run.to), self.now_ms));
             }
         }
     }
@@ -77,8 +76,8 @@ impl Oracle {
             return Ok(false);
         }
         if arrival.taking == Taking::Stored {
-            let lines = self.unanswered.entry(arrival.call).or_default();
-            lines.push(run.line);
+            let runs = self.unanswered.entry(arrival.call).or_default();
+            runs.push(run);
         }
         let new = !fame
             .runs

@@ -224,7 +224,7 @@ impl Oracle {
                 }
                 if is_open {
                     // Who was answered is gone; the next one has to ask again.
-                    fame.answered_ms = None;
+                    fame.answered.clear();
                 }
             }
         }
@@ -242,12 +242,18 @@ impl Oracle {
             if life.presence != Presence::Linked || (self.told)(&life.path) != Told::Named {
                 continue;
             }
-            // What was answered for in another content says nothing of this one.
-            let since_ms = life.offered_ms.unwrap_or(u64::MAX);
+            // What was answered for in another content says nothing of this one, nor what was
+            // answered for another piece of its line.
+            let offered_ms = life.offered_ms.unwrap_or(u64::MAX);
             let old = life.places.iter().take_while(|place| {
-                let fame = &self.fame[place.line.0 as usize];
-                let is_old = |ms: u64| since_ms < ms && ms < limit;
-                self.is_settled(place) && fame.answered_ms.is_some_and(is_old)
+                let mut answered = self.fame[place.line.0 as usize].answered.iter();
+                let is_old = |(run, ms): &((u32, u32), u64)| {
+                    run.0 <= place.from
+                        && place.to <= run.1
+                        && offered_ms.max(place.written_ms) < *ms
+                        && *ms < limit
+                };
+                self.is_settled(place) && answered.any(is_old)
             });
             let Some(last) = old.last() else {
                 continue;

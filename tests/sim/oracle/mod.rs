@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use deploywatch::ports::{CallId, FileKey};
 
 use crate::subject::Record;
-use crate::text::{LineId, Lines, clip};
+use crate::text::{LineId, Lines, Run, clip};
 use crate::world::files::{Ending, Fate, FreedBy, LifeId};
 
 /// Whether the agent was told to read a path.
@@ -128,8 +128,8 @@ struct Fame {
     times: u32,
     /// How often it may arrive.
     allowed: u32,
-    /// When the agent was answered for it first, as far as it can still know.
-    answered_ms: Option<u64>,
+    /// For which runs of it the agent was answered, and when, as far as it can still know.
+    answered: Vec<((u32, u32), u64)>,
     /// Where it was written first.
     home: Option<Home>,
 }
@@ -160,7 +160,7 @@ pub(crate) struct Oracle {
     open: HashMap<usize, Vec<(LineId, u32)>>,
     /// First arrivals per target, home content and kind (dated or not), by place in the content.
     views: HashMap<(usize, LifeId, bool), BTreeMap<u64, View>>,
-    unanswered: HashMap<CallId, Vec<LineId>>,
+    unanswered: HashMap<CallId, Vec<Run>>,
     /// Since when the running process could work on everything (started, identity known).
     up_since_ms: Option<u64>,
     /// Before this the disk was full, or the process not there.
@@ -305,6 +305,17 @@ impl Oracle {
             }
         }
         missing
+    }
+
+    /// Lines that stood below a directory, never arrived and are gone.
+    pub(crate) fn destroyed(&self, below: &Path) -> usize {
+        let gone = self
+            .lives
+            .values()
+            .filter(|life| life.presence == Presence::Gone && life.path.starts_with(below));
+        let places = gone.flat_map(|life| &life.places);
+        let lost = places.filter(|place| !self.is_settled(place));
+        lost.map(|place| place.line).collect::<BTreeSet<_>>().len()
     }
 
     /// Content that was destroyed and that the agent must have counted as lost by now.
