@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::alarms::state;
-use crate::event::{EpochMs, FileOrigin, FileRecord, Loss, Now, Offset, Skip};
+use crate::event::{EpochMs, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
 use crate::ports::Store;
 use crate::ship::checkpoint::{self, Checkpoint, Loaded};
@@ -370,27 +370,6 @@ impl Keeper {
         }
         .encode()
     }
-}
-
-/// The text of a loss marker.
-pub(super) fn marker_text(loss: &Loss) -> String {
-    if loss.bytes == 0 {
-        return format!("deploywatch: {}", loss.reason);
-    }
-    format!(
-        "deploywatch: {} bytes of {} were lost: {}",
-        loss.bytes,
-        loss.path.display().to_string().escape_debug(),
-        loss.reason
-    )
-}
-
-/// The file a marker speaks of, for the batch.
-pub(super) fn marker_origin(loss: &Loss) -> Arc<FileOrigin> {
-    Arc::new(FileOrigin {
-        source: loss.source.as_str().into(),
-        path: loss.path.clone(),
-    })
 }
 
 /// What is lost with a rescue segment.

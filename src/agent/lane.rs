@@ -1,16 +1,18 @@
 //! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
 //! in which its records are read, parsed and batched.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+mod taking;
+
 use std::sync::Arc;
 
-use crate::event::{Ack, Event, FileId, FileOrigin, Now, Offset, Origin, Skip, Span};
-use crate::parse::{Chunk, Ending, Memory, Next, Parser, Taken};
-use crate::ship::{Push, Shipper, TargetId};
+use crate::event::{FileId, FileOrigin, Now, Offset, Span};
+use crate::parse::{Chunk, Ending, Memory};
+use crate::ship::TargetId;
 use crate::tail::{File, Turn};
 
-use super::insight::{Ear, Heard, Insight, Part};
+use super::insight::{Ear, Heard, Part};
 use super::{Agent, Edges, Mode, names};
+use taking::{Listener, Pass, Taker, take_or_fail};
 
 /// What is read of a file at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -69,18 +71,6 @@ impl Lane {
     pub(super) fn forget_position(&mut self) {
         self.memory = None;
     }
-}
-
-/// How a pass over a chunk ended.
-enum Pass {
-    /// All records that are there were taken.
-    Taken,
-    /// The last record's end is not there: look again after so much quiet.
-    Wait(u64),
-    /// The batches are full.
-    Full,
-    /// The parser failed at the next record.
-    Failed,
 }
 
 impl Agent {
@@ -329,108 +319,6 @@ impl Agent {
             }
         }
         lane.target.clone()
-    }
-}
-
-/// What a pass needs of everything else.
-struct Taker<'a> {
-    shipper: &'a mut Shipper,
-    target: &'a TargetId,
-    origin: &'a Arc<FileOrigin>,
-    listener: Listener<'a>,
-    now: Now,
-}
-
-/// What listens to the records of one file, and how far it has.
-struct Listener<'a> {
-    insight: &'a mut Insight,
-    place: Heard<'a>,
-    heard: Offset,
-}
-
-impl Listener<'_> {
-    /// Hears a record that was not heard before.
-    fn hear(&mut self, event: &Event<'_>, now: Now) {
-        if let Origin::File(span) = event.origin
-            && span.end > self.heard
-        {
-            self.heard = span.end;
-            self.insight.hear(&self.place, event, now);
-        }
-    }
-}
-
-/// How far a pass has come, kept outside of what may fail.
-#[derive(Default)]
-struct Progress {
-    at: usize,
-    is_parsing: bool,
-}
-
-/// Takes records; a failure of the parser, and of nothing else, is the file's own.
-fn take_or_fail(
-    taker: &mut Taker<'_>,
-    parser: &mut Parser,
-    memory: &mut Memory,
-    chunk: &Chunk<'_>,
-    skipped: &mut Vec<(Ack, Skip, u64)>,
-) -> (usize, Pass) {
-    let mut progress = Progress::default();
-    // What the parser leaves half done belongs to the record it was at: its scratch memory is
-    // cleared at the next one, and the file's memory is only changed by `Parser::take`.
-    let pass = catch_unwind(AssertUnwindSafe(|| {
-        take(taker, parser, memory, chunk, skipped, &mut progress)
-    }));
-    match pass {
-        Ok(pass) => (progress.at, pass),
-        Err(_) if progress.is_parsing => (progress.at, Pass::Failed),
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-/// Takes one record after the other until the chunk, or the room, is used up.
-fn take(
-    taker: &mut Taker<'_>,
-    parser: &mut Parser,
-    memory: &mut Memory,
-    chunk: &Chunk<'_>,
-    skipped: &mut Vec<(Ack, Skip, u64)>,
-    progress: &mut Progress,
-) -> Pass {
-    loop {
-        taker.listener.place.part = match memory.is_inside_line() {
-            true => Part::Further,
-            false => Part::First,
-        };
-        progress.is_parsing = true;
-        let next = parser.next(memory, chunk, progress.at, taker.now);
-        progress.is_parsing = false;
-        let taken: Taken = match next {
-            Next::Event(event, taken) => {
-                taker.listener.hear(&event, taker.now);
-                let push = taker
-                    .shipper
-                    .push(taker.target, event, taker.origin, taker.now);
-                if let Push::Full(_event) = push {
-                    return Pass::Full;
-                }
-                taken
-            }
-            Next::Unwanted(event, taken) => {
-                taker.listener.hear(&event, taker.now);
-                let (ack, reason) = event.skip(Skip::Filtered);
-                skipped.push((ack, reason, taken.bytes as u64));
-                taken
-            }
-            Next::Skipped(ack, reason, taken) => {
-                skipped.push((ack, reason, taken.bytes as u64));
-                taken
-            }
-            Next::Incomplete(None) => return Pass::Taken,
-            Next::Incomplete(Some(quiet_ms)) => return Pass::Wait(quiet_ms),
-        };
-        progress.at += taken.bytes;
-        parser.take(memory, taken);
     }
 }
 

@@ -16,6 +16,7 @@ mod alarming;
 mod insight;
 mod keeper;
 mod lane;
+mod marker;
 mod names;
 mod patient;
 mod report;

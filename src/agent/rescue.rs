@@ -6,7 +6,7 @@ use crate::ship::rescue::{Evicted, SEGMENT_BYTES_MAX, Segment, SegmentId};
 use crate::ship::{Push, TargetId};
 use crate::tail::File;
 
-use super::{Agent, Edges, keeper, names};
+use super::{Agent, Edges, keeper, marker, names};
 
 /// Deleted files with unread bytes that are held open at once; the rest is copied out.
 const DELETED_HELD_MAX: usize = 64;
@@ -142,10 +142,10 @@ impl Agent {
             };
             let event = Event {
                 time_ms: loss.at_ms,
-                text: keeper::marker_text(&loss).into(),
+                text: marker::text(&loss).into(),
                 origin: Origin::Marker(loss.id),
             };
-            let origin = keeper::marker_origin(&loss);
+            let origin = marker::origin(&loss);
             if let Push::Full(_event) = self.shipper.push(&target, event, &origin, now) {
                 return self.keeper.marker_returned(loss.id);
             }

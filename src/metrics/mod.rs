@@ -21,6 +21,7 @@
 //! - A period gets gauges and fill-in zeros once, at its own end, or never.
 //! - What waits is bounded in numbers, labels in bytes, requests in data and bytes.
 
+mod border;
 mod custom;
 mod numbers;
 mod pending;
@@ -40,6 +41,7 @@ use crate::config::metric::{BuiltinMetric, MetricsConfig};
 use crate::event::{EpochMs, Now};
 use crate::ports::{Datum, MetricService};
 use crate::status::MetricsStatus;
+pub use border::{Customs, OpenBorder};
 use custom::Listener;
 use pending::Waiting;
 use publish::{Publisher, REQUEST_BYTES_MAX, REQUEST_DATA_MAX, bytes_of};
@@ -54,27 +56,6 @@ pub(crate) use publish::bytes_of as bytes_of_datum;
 
 /// A period is sent so much of its length after its end, at most: one in so many.
 const JITTER_SHARE: u64 = 6;
-
-/// Who looks at data before they leave: alarms may act on them.
-pub trait Customs {
-    /// A datum was made, and will be sent as soon as it may.
-    fn made(&mut self, datum: &Datum);
-
-    /// Whether a datum may be sent now. One that may not is given up and counted.
-    fn may_leave(&self, datum: &Datum) -> bool;
-}
-
-/// Lets everything pass.
-#[derive(Debug)]
-pub struct OpenBorder;
-
-impl Customs for OpenBorder {
-    fn made(&mut self, _datum: &Datum) {}
-
-    fn may_leave(&self, _datum: &Datum) -> bool {
-        true
-    }
-}
 
 /// Counts and publishes.
 #[derive(Debug)]

@@ -5,17 +5,20 @@
 //! across a power cut: written beside, synced, renamed over, the folder synced. Every error names
 //! the path it is about.
 
+mod folder;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::file_type;
 use crate::ports::Store;
+use folder::{Fate, listing, open_file, open_folder, sweep, write_new};
 
 /// The file whose lock says that this directory is in use.
 const LOCK_NAME: &str = "lock";
@@ -295,13 +298,6 @@ enum Missing {
     Leave,
 }
 
-/// What a written content is to outlive; the disk is waited for only for the sake of the former.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    OutlivesPowerCut,
-    OutlivesProcess,
-}
-
 fn make_private(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
@@ -340,66 +336,6 @@ fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
 
 fn owner_text(owner: Option<u32>) -> String {
     owner.map_or_else(String::new, |pid| format!(" (process {pid})"))
-}
-
-fn write_new(folder: &OwnedFd, name: &str, content: &[u8], fate: Fate) -> io::Result<()> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let mut file = open_file(folder, name, flags)?;
-    file.write_all(content)?;
-    match fate {
-        Fate::OutlivesPowerCut => file.sync_all(),
-        Fate::OutlivesProcess => Ok(()),
-    }
-}
-
-/// Opens a regular file in a folder; a link or anything else in its place is an error.
-fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
-    let file = match opened {
-        Err(Errno::LOOP) => return Err(not_a_file()),
-        answer => File::from(answer?),
-    };
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(not_a_file())
-    }
-}
-
-fn not_a_file() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
-}
-
-fn open_folder(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
-}
-
-/// Names that are UTF-8, as all of ours are; nothing of others is touched.
-fn listing(dir: &OwnedFd) -> io::Result<Vec<(String, FileType)>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().to_str() {
-            names.push((name.to_owned(), entry.file_type()));
-        }
-    }
-    names.retain(|(name, _)| name != "." && name != "..");
-    Ok(names)
-}
-
-fn sweep(folder: &OwnedFd) -> io::Result<()> {
-    for (name, kind) in listing(folder)? {
-        if kind == FileType::RegularFile && name.starts_with('.') && name.ends_with(".tmp") {
-            rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
-        }
-    }
-    Ok(())
 }
 
 fn temporary(name: &str) -> String {

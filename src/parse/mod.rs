@@ -12,6 +12,7 @@
 //! - No date is carried to another record beyond what was already there to read together with it.
 
 mod dating;
+mod memory;
 pub mod multiline;
 mod record;
 pub mod redact;
@@ -26,10 +27,11 @@ use jiff::tz::TimeZone;
 
 use crate::config::Source;
 use crate::event::{Ack, EpochMs, Event, FileId, Now, Offset, Origin, Skip, Span};
-use dating::{Dates, Kin};
+use dating::Kin;
+pub use memory::Memory;
 pub use record::LINE_QUIET_MS;
 use record::{Inside, Record, Rule, cut_point, dated_part, trim_newline};
-use redact::{RedactState, Redactor};
+use redact::Redactor;
 pub use text::Purity;
 use text::{Cleaned, StripAnsi};
 use timestamp::{BadPattern, Dated, Dater};
@@ -58,17 +60,6 @@ pub enum Ending {
     Quiet(u64),
     /// Nothing ever, or no time to wait for it.
     Final,
-}
-
-/// What a file's next record depends on besides its bytes.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    dates: Dates,
-    /// Whether the position is inside a record.
-    inside: Inside,
-    redact: RedactState,
-    /// The last time given, for the hour that a clock goes through twice.
-    tie: Option<EpochMs>,
 }
 
 /// What [`Parser::next`] found.
@@ -348,44 +339,6 @@ impl Parser {
         let source = &self.source;
         (source.include_lines.is_empty() || source.include_lines.iter().any(|r| r.is_match(text)))
             && !source.exclude_lines.iter().any(|r| r.is_match(text))
-    }
-}
-
-impl Memory {
-    /// What is known of a file at a position: whether the byte before it ends a line.
-    #[must_use]
-    pub fn at(previous_byte: Option<u8>) -> Self {
-        let inside = match previous_byte {
-            Some(byte) if byte != b'\n' => Inside::Line,
-            _ => Inside::No,
-        };
-        Self {
-            inside,
-            ..Self::default()
-        }
-    }
-
-    /// Whether the position is in the middle of a line.
-    #[must_use]
-    pub fn is_inside_line(&self) -> bool {
-        self.inside == Inside::Line
-    }
-
-    /// What is known behind a record that leaves the position `inside`.
-    fn behind(&self, inside: Inside) -> Self {
-        let mut next = self.clone();
-        next.inside = inside;
-        if self.inside != Inside::Line {
-            next.redact.end_line();
-        }
-        next
-    }
-
-    /// Notes that everything there was has been read: what is written from now on is written now.
-    pub fn reached_end(&mut self) {
-        if self.inside == Inside::No {
-            self.dates.reached_end();
-        }
     }
 }
 

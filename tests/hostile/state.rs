@@ -104,6 +104,9 @@ impl Harm {
                 assert!(made.unwrap().success());
             }
             Self::Huge => {
+                if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+                    remove(&path);
+                }
                 let file = fs::File::options()
                     .write(true)
                     .create(true)
@@ -155,7 +158,8 @@ fn with_number(content: &[u8], key: &str, number: u64) -> Option<Vec<u8>> {
     let mut new = Vec::new();
     if head["deploywatch"] == "checkpoint" {
         let body = replaced(std::str::from_utf8(body).ok()?)?;
-        sum.update(&1_u32.to_le_bytes());
+        let version = u32::try_from(head["version"].as_u64()?).ok()?;
+        sum.update(&version.to_le_bytes());
         sum.update(body.as_bytes());
         head["crc32"] = sum.finalize().into();
         head["bytes"] = body.len().into();

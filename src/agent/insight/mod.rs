@@ -10,26 +10,27 @@
 //! - Nothing is published that a durable checkpoint does not know of.
 
 mod incidents;
+mod saved;
 mod say;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::codedeploy::layout::Layout;
 use crate::codedeploy::{self, Eras, Freshness, News, Observer, Outcome, What};
 use crate::config::metric::BuiltinMetric;
 use crate::config::{Builtin, Config, Identity};
-use crate::event::{EpochMs, Event, Loss, Now, Target};
+use crate::event::{Event, Loss, Now, Target};
 use crate::events::{self, Age, EventKind, Events, Incident};
 use crate::metrics::{self, Metrics};
 use crate::status::{AgentHealth, DeploymentsStatus, EventsStatus, MetricsStatus, SourceCounts};
 
 use super::alarming::Guarded;
 use super::{Edges, Host};
+use saved::{Saved, Totals, read_saved};
 use say::say;
 
 /// How long a stop waits for metrics, whatever becomes of the logs: what is left goes with the
@@ -72,37 +73,6 @@ pub(super) struct Insight {
     is_caught_up: bool,
     /// Until when a stop waits for metrics.
     stop_until_ms: Option<u64>,
-}
-
-/// What a checkpoint keeps of it.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    /// When an agent first worked with this state directory: what is older is history.
-    since_ms: EpochMs,
-    /// Which boot the metrics were counted in.
-    boot_id: Option<String>,
-    totals: Totals,
-    observer: codedeploy::Saved,
-    metrics: metrics::Saved,
-    #[serde(default)]
-    events: events::Saved,
-}
-
-/// Totals that metrics were already made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Totals {
-    lost_bytes: u64,
-    refused_events: u64,
-}
-
-impl Totals {
-    fn of(counts: &BTreeMap<String, SourceCounts>) -> Self {
-        let sum = |of: fn(&SourceCounts) -> u64| counts.values().map(of).sum();
-        Self {
-            lost_bytes: sum(|counts| counts.lost.values().sum()),
-            refused_events: sum(|counts| counts.refused.total()),
-        }
-    }
 }
 
 /// How things stand with the logs, as the agent knows it.
@@ -406,16 +376,4 @@ impl Insight {
     pub(super) fn metrics(&self, now: Now) -> MetricsStatus {
         self.metrics.status(now)
     }
-}
-
-/// Reads what a checkpoint kept; `None` where it kept nothing that can be read.
-fn read_saved(saved: Value) -> Option<Saved> {
-    if saved.is_null() {
-        return None;
-    }
-    serde_json::from_value(saved)
-        .inspect_err(|error| {
-            tracing::error!(%error, "what was known of deployments and metrics cannot be read and is forgotten");
-        })
-        .ok()
 }

@@ -3,6 +3,7 @@
 //! Needs no AWS and no running agent. Which files match right now is asked of the caller, who
 //! has the real scanner.
 
+mod alarms;
 mod metrics;
 
 use std::io::{self, Write};
@@ -115,6 +116,8 @@ impl Checked {
         writeln!(out, "Cost: {}", self.cost())?;
         writeln!(out)?;
         metrics::write(&self.config.metrics, &self.config.logs.sink, out)?;
+        writeln!(out)?;
+        alarms::write(&self.config.alarms, out)?;
         writeln!(out, "{NOTHING_ELSE}")
     }
 
@@ -164,7 +167,11 @@ impl Checked {
     }
 
     fn cost(&self) -> &'static str {
+        let alarms = &self.config.alarms;
         match self.config.logs.sink {
+            Sink::Directory(_) if alarms.manage && !alarms.alarms.is_empty() => {
+                "none, but for the alarms: CloudWatch charges for each."
+            }
             Sink::Directory(_) => "none, nothing is sent to AWS.",
             Sink::CloudWatch => CLOUDWATCH_COST,
         }
@@ -191,12 +198,14 @@ impl Checked {
             })).into_iter().collect::<Vec<_>>(),
             "cost": self.cost(),
             "metrics": metrics::to_json(&self.config.metrics),
+            "alarms": alarms::to_json(&self.config.alarms),
         })
     }
 }
 
 /// What a user who worries about data wants to read.
-const NOTHING_ELSE: &str = "Nothing else leaves this machine.";
+const NOTHING_ELSE: &str = "Nothing else leaves this machine, but for the requests that prepare \
+    this: groups and streams, identity, credentials.";
 
 /// Prices differ between Regions and years, the rule does not.
 const CLOUDWATCH_COST: &str = "CloudWatch Logs charges for what it takes in, before compression \
@@ -446,7 +455,36 @@ stream in 1s unless it is full.
 Cost: ";
         assert!(said.starts_with(expected), "{said}");
         assert!(said.contains("cannot be known here.\n\nMetrics go to CloudWatch"));
-        assert!(said.ends_with("Nothing else leaves this machine.\n"));
+        assert!(
+            said.contains(
+                "\n\nCloudWatch alarms, named deploywatch/{instance_id}/…; `deploywatch alarms apply` \
+                 makes them:\n  lost  Deploywatch LostBytes  calls nobody\n\nNothing else leaves"
+            ),
+            "{said}"
+        );
+        assert!(said.ends_with("groups and streams, identity, credentials.\n"));
+    }
+
+    /// Each alarm is named with its metric and all that each of its states calls, and without
+    /// alarms there is no word of them: shown by text and JSON.
+    #[test]
+    fn alarms_are_explained() {
+        let (_, without) = run("", false);
+        assert!(!without.contains("alarms"), "{without}");
+        let text = "[alarms]\nmanage = true\n[[alarm]]\npreset = \"reboot-when-codedeploy-agent-dead\"\n\
+                    ok_actions = [\"arn:aws:sns:eu-west-1:111122223333:oncall\"]\n";
+        let (code, said) = run(text, false);
+        assert_eq!(code, ExitCode::Ok, "{said}");
+        let row = "…; the agent keeps them so:\n  reboot-when-codedeploy-agent-dead  Deploywatch \
+                   CodeDeployAgentHealthy  ALARM: reboot; OK: arn:aws:sns:eu-west-1:111122223333:oncall\n";
+        assert!(said.contains(row), "{said}");
+        let (_, said) = run(&format!("[logs]\nsink = \"directory\"\n{text}"), false);
+        assert!(said.contains("Cost: none, but for the alarms"), "{said}");
+        let (_, said) = run(text, true);
+        let json: Value = serde_json::from_str(&said).unwrap();
+        let alarm = &json["alarms"]["alarms"][0];
+        assert_eq!(alarm["metric"], "CodeDeployAgentHealthy");
+        assert_eq!(alarm["actions"], json!(["reboot"]));
     }
 
     /// Events are named when they are on, and only then, with where they go and what they cost:

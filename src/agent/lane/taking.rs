@@ -1,0 +1,123 @@
+//! Taking the records of one chunk: each is parsed, heard and batched.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::agent::insight::{Heard, Insight, Part};
+use crate::event::{Ack, Event, FileOrigin, Now, Offset, Origin, Skip};
+use crate::parse::{Chunk, Memory, Next, Parser, Taken};
+use crate::ship::{Push, Shipper, TargetId};
+
+/// How a pass over a chunk ended.
+pub(super) enum Pass {
+    /// All records that are there were taken.
+    Taken,
+    /// The last record's end is not there: look again after so much quiet.
+    Wait(u64),
+    /// The batches are full.
+    Full,
+    /// The parser failed at the next record.
+    Failed,
+}
+
+/// What a pass needs of everything else.
+pub(super) struct Taker<'a> {
+    pub(super) shipper: &'a mut Shipper,
+    pub(super) target: &'a TargetId,
+    pub(super) origin: &'a Arc<FileOrigin>,
+    pub(super) listener: Listener<'a>,
+    pub(super) now: Now,
+}
+
+/// What listens to the records of one file, and how far it has.
+pub(super) struct Listener<'a> {
+    pub(super) insight: &'a mut Insight,
+    pub(super) place: Heard<'a>,
+    pub(super) heard: Offset,
+}
+
+impl Listener<'_> {
+    /// Hears a record that was not heard before.
+    fn hear(&mut self, event: &Event<'_>, now: Now) {
+        if let Origin::File(span) = event.origin
+            && span.end > self.heard
+        {
+            self.heard = span.end;
+            self.insight.hear(&self.place, event, now);
+        }
+    }
+}
+
+/// How far a pass has come, kept outside of what may fail.
+#[derive(Default)]
+struct Progress {
+    at: usize,
+    is_parsing: bool,
+}
+
+/// Takes records; a failure of the parser, and of nothing else, is the file's own.
+pub(super) fn take_or_fail(
+    taker: &mut Taker<'_>,
+    parser: &mut Parser,
+    memory: &mut Memory,
+    chunk: &Chunk<'_>,
+    skipped: &mut Vec<(Ack, Skip, u64)>,
+) -> (usize, Pass) {
+    let mut progress = Progress::default();
+    // What the parser leaves half done belongs to the record it was at: its scratch memory is
+    // cleared at the next one, and the file's memory is only changed by `Parser::take`.
+    let pass = catch_unwind(AssertUnwindSafe(|| {
+        take(taker, parser, memory, chunk, skipped, &mut progress)
+    }));
+    match pass {
+        Ok(pass) => (progress.at, pass),
+        Err(_) if progress.is_parsing => (progress.at, Pass::Failed),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Takes one record after the other until the chunk, or the room, is used up.
+fn take(
+    taker: &mut Taker<'_>,
+    parser: &mut Parser,
+    memory: &mut Memory,
+    chunk: &Chunk<'_>,
+    skipped: &mut Vec<(Ack, Skip, u64)>,
+    progress: &mut Progress,
+) -> Pass {
+    loop {
+        taker.listener.place.part = match memory.is_inside_line() {
+            true => Part::Further,
+            false => Part::First,
+        };
+        progress.is_parsing = true;
+        let next = parser.next(memory, chunk, progress.at, taker.now);
+        progress.is_parsing = false;
+        let taken: Taken = match next {
+            Next::Event(event, taken) => {
+                taker.listener.hear(&event, taker.now);
+                let push = taker
+                    .shipper
+                    .push(taker.target, event, taker.origin, taker.now);
+                if let Push::Full(_event) = push {
+                    return Pass::Full;
+                }
+                taken
+            }
+            Next::Unwanted(event, taken) => {
+                taker.listener.hear(&event, taker.now);
+                let (ack, reason) = event.skip(Skip::Filtered);
+                skipped.push((ack, reason, taken.bytes as u64));
+                taken
+            }
+            Next::Skipped(ack, reason, taken) => {
+                skipped.push((ack, reason, taken.bytes as u64));
+                taken
+            }
+            Next::Incomplete(None) => return Pass::Taken,
+            Next::Incomplete(Some(quiet_ms)) => return Pass::Wait(quiet_ms),
+        };
+        progress.at += taken.bytes;
+        parser.take(memory, taken);
+    }
+}

@@ -1,0 +1,80 @@
+//! The files of one folder: no link is followed, nothing but regular files is opened.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// What a written content is to outlive; the disk is waited for only for the sake of the former.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    OutlivesPowerCut,
+    OutlivesProcess,
+}
+
+pub(super) fn write_new(
+    folder: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    fate: Fate,
+) -> io::Result<()> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut file = open_file(folder, name, flags)?;
+    file.write_all(content)?;
+    match fate {
+        Fate::OutlivesPowerCut => file.sync_all(),
+        Fate::OutlivesProcess => Ok(()),
+    }
+}
+
+/// Opens a regular file in a folder; a link or anything else in its place is an error.
+pub(super) fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
+    let file = match opened {
+        Err(Errno::LOOP) => return Err(not_a_file()),
+        answer => File::from(answer?),
+    };
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(not_a_file())
+    }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+pub(super) fn open_folder(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Names that are UTF-8, as all of ours are; nothing of others is touched.
+pub(super) fn listing(dir: &OwnedFd) -> io::Result<Vec<(String, FileType)>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str() {
+            names.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    names.retain(|(name, _)| name != "." && name != "..");
+    Ok(names)
+}
+
+pub(super) fn sweep(folder: &OwnedFd) -> io::Result<()> {
+    for (name, kind) in listing(folder)? {
+        if kind == FileType::RegularFile && name.starts_with('.') && name.ends_with(".tmp") {
+            rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
