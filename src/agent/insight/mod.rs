@@ -23,7 +23,7 @@ use crate::codedeploy::layout::Layout;
 use crate::codedeploy::{self, Eras, Freshness, News, Observer, Outcome, What};
 use crate::config::metric::BuiltinMetric;
 use crate::config::{Builtin, Config, Identity};
-use crate::event::{Event, Loss, Now, Target};
+use crate::event::{EpochMs, Event, Loss, Now, Target};
 use crate::events::{self, Age, EventKind, Events, Incident};
 use crate::metrics::{self, Metrics};
 use crate::status::{AgentHealth, DeploymentsStatus, EventsStatus, MetricsStatus, SourceCounts};
