@@ -160,11 +160,13 @@ impl Tail {
             return;
         };
         match files.stat(&file.root, &file.path) {
-            // Whether a slight one was cut meanwhile, its siblings tell: that takes a scan.
-            Ok(meta)
-                if Some(meta.key) == file.key && meta.size >= file.size && !file.is_slight() =>
-            {
+            Ok(meta) if Some(meta.key) == file.key && meta.size >= file.size => {
                 file.size = meta.size;
+                if file.is_slight() {
+                    // Whether it was cut meanwhile, its siblings tell: that takes a scan.
+                    self.scan_soon(id);
+                    return;
+                }
                 self.learn(id, files);
                 self.requeue(id);
             }
