@@ -56,7 +56,7 @@ fn harm() -> impl Strategy<Value = Harm> {
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Harm::Bytes),
         2 => (
             prop::sample::select(vec!["settled", "size", "sequence", "next_loss", "modified_ms", "events_delivered", "start", "length"]),
-            prop::sample::select(vec![u64::MAX, i64::MAX as u64, i64::MAX as u64 + 1, 1 << 59, (1 << 60) + 1]),
+            prop::sample::select(vec![u64::MAX, i64::MAX as u64, i64::MAX as u64 + 1, 1 << 59, 1 << 60, (1 << 60) + 1]),
         ).prop_map(|(key, number)| Harm::Numbers(key, number)),
         1 => Just(Harm::Gone),
     ]
@@ -155,7 +155,8 @@ fn with_number(content: &[u8], key: &str, number: u64) -> Option<Vec<u8>> {
     let mut new = Vec::new();
     if head["deploywatch"] == "checkpoint" {
         let body = replaced(std::str::from_utf8(body).ok()?)?;
-        sum.update(&1_u32.to_le_bytes());
+        let version = u32::try_from(head["version"].as_u64()?).ok()?;
+        sum.update(&version.to_le_bytes());
         sum.update(body.as_bytes());
         head["crc32"] = sum.finalize().into();
         head["bytes"] = body.len().into();
