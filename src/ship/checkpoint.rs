@@ -28,7 +28,7 @@ pub const NOTED: &str = "checkpoints.recent";
 const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
 const VERSION: u32 = 2;
-/// Greatest number of bytes, events or milliseconds that is believed.
+/// Numbers of bytes, events or milliseconds from here on are not believed.
 const NUMBER_MAX: u64 = 1 << 60;
 /// So many damaged checkpoints are kept; the last place is then used again.
 const DAMAGED_MAX: u32 = 9;
@@ -146,7 +146,7 @@ impl Checkpoint {
             .chain(losses)
             .chain([self.sequence, self.next_loss])
             .chain(times.map(EpochMs::unsigned_abs));
-        numbers.all(|number| number <= NUMBER_MAX)
+        numbers.all(|number| number < NUMBER_MAX)
     }
 
     /// One object, one file a line.

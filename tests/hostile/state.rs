@@ -56,7 +56,7 @@ fn harm() -> impl Strategy<Value = Harm> {
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Harm::Bytes),
         2 => (
             prop::sample::select(vec!["settled", "size", "sequence", "next_loss", "modified_ms", "events_delivered", "start", "length"]),
-            prop::sample::select(vec![u64::MAX, i64::MAX as u64, i64::MAX as u64 + 1, 1 << 59, (1 << 60) + 1]),
+            prop::sample::select(vec![u64::MAX, i64::MAX as u64, i64::MAX as u64 + 1, 1 << 59, 1 << 60, (1 << 60) + 1]),
         ).prop_map(|(key, number)| Harm::Numbers(key, number)),
         1 => Just(Harm::Gone),
     ]
