@@ -265,7 +265,8 @@ fn the_papers_are_complete() {
     let conf = fs::read_to_string(packaging("../conf/deploywatch.toml")).unwrap();
     let keys: Vec<&str> = conf
         .lines()
-        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = "))
+        // An example in the comments is indented.
+        .filter_map(|line| line.strip_prefix('#').unwrap_or(line).split_once(" = "))
         .map(|(key, _)| key)
         .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
         .collect();

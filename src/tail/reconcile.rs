@@ -141,13 +141,24 @@ impl Tail {
             self.displace(id, look.files, look.now);
             return Seen::Replaced;
         }
+        // What was left of a line by an earlier run has its time to be finished, too.
+        let grown = (was_restored || has_grown).then_some(look.now.mono_ms);
+        self.stays(id, found, grown, look);
+        Seen::Same
+    }
+
+    /// A file holds the content we know: takes over what the scan saw, and when it grew.
+    fn stays(
+        &mut self,
+        id: FileId,
+        found: &Found,
+        grown_mono_ms: Option<u64>,
+        look: &mut Look<'_>,
+    ) {
         let Some(file) = self.files.get_mut(&id) else {
-            return Seen::Same;
+            return;
         };
-        if was_restored || has_grown {
-            // What was left of a line by an earlier run has its time to be finished, too.
-            file.grown_mono_ms = look.now.mono_ms;
-        }
+        file.grown_mono_ms = grown_mono_ms.unwrap_or(file.grown_mono_ms);
         file.size = found.meta.size.max(file.read.0);
         file.modified_ms = found.meta.modified_ms;
         let wants_turn = !file.is_read() || file.unreadable.is_some();
@@ -156,7 +167,6 @@ impl Tail {
         if wants_turn {
             self.requeue(id);
         }
-        Seen::Same
     }
 
     /// Looks into a known inode that was closed: it may have been given to anybody since.
