@@ -42,7 +42,7 @@ fn installs_where_nothing_is_there(stage: &mut Stage) {
     stage.assert_runs();
     assert_eq!(
         stage.guest.must("stat -c %U:%a /var/lib/deploywatch"),
-        "deploywatch:750"
+        "deploywatch:700"
     );
     stage.guest.wait(LIMIT, "deploywatch status", |said| {
         said.contains("waiting for the CodeDeploy agent")
