@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 
 use crate::alarms::{Alarms, News, state};
+use crate::config::Builtin;
+use crate::config::template::Variable;
 use crate::event::{EpochMs, Now};
 use crate::events::EventKind;
 use crate::metrics::Customs;
@@ -26,11 +28,22 @@ impl Agent {
         };
         let (tail, identity) = (&self.tail, &self.identity);
         let layout = self.discovery.layout();
-        // Any file of the deployment's own will do: only its scripts.log is.
+        let scripts = self.insight.source_of(Builtin::Scripts);
+        let scripts = scripts.and_then(|name| tail.source_named(&name));
+        // Any file of the deployment's own will do: only its scripts.log is. One that is still to
+        // be found will go to the same place, unless that depends on the group's id.
         let log_of = |deployment: &str| {
             let is_its = |part: &OsStr| part == OsStr::new(deployment);
-            let file = tail.files().find(|file| file.family.iter().any(is_its))?;
-            names::target(&file.source, &file.family, identity, layout).ok()
+            if let Some(file) = tail.files().find(|file| file.family.iter().any(is_its)) {
+                return names::target(&file.source, &file.family, identity, layout).ok();
+            }
+            let source = scripts.as_ref()?;
+            let mut variables = source.group.variables().chain(source.stream.variables());
+            if variables.any(|variable| *variable == Variable::DeploymentGroupId) {
+                return None;
+            }
+            let path = layout.root_dir.join("-").join(deployment);
+            names::target(source, &path.join("logs/scripts.log"), identity, layout).ok()
         };
         let told = Told {
             counts: &self.keeper.counts,
@@ -98,7 +111,7 @@ impl Agent {
 
     /// Writes an event of our own into the CodeDeploy agent's stream, where there is one.
     fn note_in_stream(&mut self, text: &str, at_ms: EpochMs, now: Now) {
-        let Some(source) = self.insight.agent_source() else {
+        let Some(source) = self.insight.source_of(Builtin::Agent) else {
             return;
         };
         let log = self.discovery.layout().agent_log();

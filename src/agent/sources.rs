@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::codedeploy::layout::Change;
-use crate::config::Source;
+use crate::config::{Builtin, Source};
 use crate::event::Now;
 use crate::parse::Parser;
 use crate::tail::{File, discover};
@@ -29,7 +29,7 @@ impl Agent {
         let files = self.tail.files();
         let settled = |id| self.ledger.settled(id).unwrap_or_default().0;
         let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));
-        let agent_source = self.insight.agent_source();
+        let agent_source = self.insight.source_of(Builtin::Agent);
         let is_unread = |file: &File| {
             let is_agents = agent_source.as_ref() == Some(&file.source.name);
             is_agents && file.unreadable.is_none() && file.read.0 < file.size

@@ -170,10 +170,10 @@ impl Insight {
         self.events.learn(identity);
     }
 
-    /// The name of the source that is the CodeDeploy agent's own log, if it is watched.
-    pub(super) fn agent_source(&self) -> Option<Arc<str>> {
+    /// The name of the source that is this log of the CodeDeploy agent's, if it is watched.
+    pub(super) fn source_of(&self, log: Builtin) -> Option<Arc<str>> {
         let mut builtins = self.builtins.iter();
-        let (name, _) = builtins.find(|(_, builtin)| **builtin == Builtin::Agent)?;
+        let (name, _) = builtins.find(|(_, builtin)| **builtin == log)?;
         Some(Arc::clone(name))
     }
 
