@@ -21,7 +21,7 @@
 //! # From a record to a metric, an alarm, an event
 //!
 //! `agent/lane/taking` hands each record to `agent/insight` besides batching it, if it ends behind
-//! what was heard of its file before. `codedeploy/v1` or `v2` reads a [`codedeploy::fact`] out of
+//! what was heard of its file before. `codedeploy/v1` or `v2` reads a `codedeploy::fact` out of
 //! it, `codedeploy/roster` finds the deployment it belongs to, and what follows comes out as
 //! `codedeploy/news`. Of fresh news `agent/insight` counts a metric and `agent/insight/incidents`
 //! makes an [`events::Incident`]; `metrics/custom` counts the user's own patterns in the same

@@ -14,7 +14,7 @@
 //! - The verdict on a command comes from the agent log alone, so it does not depend on the order in
 //!   which files are read.
 //! - A fact that is known already changes nothing: doubled records are no second event.
-//! - What is kept is bounded, whatever is read: see the constants of [`roster`] and its neighbours.
+//! - What is kept is bounded, whatever is read: see the constants of `roster` and its neighbours.
 //! - Silence is judged by monotonic time only.
 
 mod deployment;

@@ -45,8 +45,8 @@ pub struct EventAnswer {
     /// Which call.
     pub id: CallId,
     /// What the service said: of the call as a whole, or of each of its entries in their order.
-    /// Only the classes [`ErrorClass::RetrySoon`], [`ErrorClass::Throttled`],
-    /// [`ErrorClass::RetrySlowly`] and [`ErrorClass::Invalid`] occur.
+    /// Only the classes `ErrorClass::RetrySoon`, `ErrorClass::Throttled`,
+    /// `ErrorClass::RetrySlowly` and `ErrorClass::Invalid` occur.
     pub result: Result<Vec<Result<(), ServiceError>>, ServiceError>,
 }
 
