@@ -29,6 +29,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::event::Batch;
 use crate::ports::{Accepted, CallId, ErrorClass, LogAnswer, LogCall, LogService, ServiceError};
 
@@ -50,9 +52,7 @@ const FILE_MODE: u32 = 0o640;
 /// Writes batches to a file and answers at once.
 #[derive(Debug)]
 pub struct DirectorySink {
-    directory: PathBuf,
-    path: PathBuf,
-    open: Option<Output>,
+    file: Appended,
     answers: VecDeque<LogAnswer>,
     /// Kept between calls for its memory.
     buffer: Vec<u8>,
@@ -63,9 +63,7 @@ impl DirectorySink {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         Self {
-            directory: directory.to_owned(),
-            path: directory.join(LOGS_FILE),
-            open: None,
+            file: Appended::new(directory, LOGS_FILE),
             answers: VecDeque::new(),
             buffer: Vec::new(),
         }
@@ -78,30 +76,10 @@ impl DirectorySink {
     }
 
     fn put(&mut self, batch: &Batch, range: Range<usize>) -> Result<Accepted, ServiceError> {
-        let mut output = match self.open.take() {
-            Some(output) if output.is_still_at(&self.path) => output,
-            _ => Output::open(&self.directory, &self.path)
-                .map_err(|error| self.error("open", &error))?,
-        };
-        let written = write_events(&mut output, &mut self.buffer, batch, range)
-            .and_then(|()| output.commit());
-        if let Err(error) = written {
-            // What cannot be cut off is looked at again by the next open, which ends a torn line.
-            if output.cut_back().is_ok() {
-                self.open = Some(output);
-            }
-            return Err(self.error("write", &error));
-        }
-        self.open = Some(output);
+        let buffer = &mut self.buffer;
+        self.file
+            .write(|output| write_events(output, buffer, batch, range))?;
         Ok(Accepted::default())
-    }
-
-    fn error(&self, verb: &str, error: &io::Error) -> ServiceError {
-        ServiceError {
-            class: ErrorClass::RetrySlowly,
-            code: "Directory".to_owned(),
-            message: format!("failed to {verb} {}: {error}", self.path.display()),
-        }
     }
 }
 
@@ -119,6 +97,65 @@ impl LogService for DirectorySink {
 
     fn answer(&mut self) -> Option<LogAnswer> {
         self.answers.pop_front()
+    }
+}
+
+/// A file of the directory that only grows, by writes that are there as a whole or not at all.
+#[derive(Debug)]
+struct Appended {
+    directory: PathBuf,
+    path: PathBuf,
+    open: Option<Output>,
+}
+
+impl Appended {
+    /// A file that is made with the first write if it is not there.
+    fn new(directory: &Path, name: &str) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            path: directory.join(name),
+            open: None,
+        }
+    }
+
+    /// Has something written and makes it durable, or cuts it off again.
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut Output) -> io::Result<()>,
+    ) -> Result<(), ServiceError> {
+        let mut output = match self.open.take() {
+            Some(output) if output.is_still_at(&self.path) => output,
+            _ => Output::open(&self.directory, &self.path)
+                .map_err(|error| self.error("open", &error))?,
+        };
+        if let Err(error) = write(&mut output).and_then(|()| output.commit()) {
+            // What cannot be cut off is looked at again by the next open, which ends a torn line.
+            if output.cut_back().is_ok() {
+                self.open = Some(output);
+            }
+            return Err(self.error("write", &error));
+        }
+        self.open = Some(output);
+        Ok(())
+    }
+
+    /// Has each of these written as a line.
+    fn write_lines(&mut self, objects: impl Iterator<Item = Value>) -> Result<(), ServiceError> {
+        let mut lines = Vec::new();
+        for object in objects {
+            // Into memory, where nothing fails.
+            lines.extend(object.to_string().into_bytes());
+            lines.push(b'\n');
+        }
+        self.write(|output| output.file.write_all(&lines))
+    }
+
+    fn error(&self, verb: &str, error: &io::Error) -> ServiceError {
+        ServiceError {
+            class: ErrorClass::RetrySlowly,
+            code: "Directory".to_owned(),
+            message: format!("failed to {verb} {}: {error}", self.path.display()),
+        }
     }
 }
 

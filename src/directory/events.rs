@@ -7,15 +7,12 @@
 //! ids.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Output;
-use crate::ports::{
-    CallId, ErrorClass, EventAnswer, EventCall, EventEntry, EventService, ServiceError,
-};
+use super::Appended;
+use crate::ports::{CallId, EventAnswer, EventCall, EventEntry, EventService};
 
 /// The file's name in the directory.
 pub const EVENTS_FILE: &str = "events.ndjson";
@@ -23,9 +20,7 @@ pub const EVENTS_FILE: &str = "events.ndjson";
 /// Writes events to a file and answers at once.
 #[derive(Debug)]
 pub struct DirectoryEvents {
-    directory: PathBuf,
-    path: PathBuf,
-    open: Option<Output>,
+    file: Appended,
     answers: VecDeque<EventAnswer>,
 }
 
@@ -34,9 +29,7 @@ impl DirectoryEvents {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         Self {
-            directory: directory.to_owned(),
-            path: directory.join(EVENTS_FILE),
-            open: None,
+            file: Appended::new(directory, EVENTS_FILE),
             answers: VecDeque::new(),
         }
     }
@@ -46,43 +39,12 @@ impl DirectoryEvents {
     pub fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
-
-    fn put(&mut self, call: &EventCall) -> Result<(), ServiceError> {
-        let mut output = match self.open.take() {
-            Some(output) if output.is_still_at(&self.path) => output,
-            _ => Output::open(&self.directory, &self.path)
-                .map_err(|error| self.error("open", &error))?,
-        };
-        let mut lines = Vec::new();
-        for entry in &call.entries {
-            // Into memory, where nothing fails.
-            lines.extend(object(&call.bus, entry).to_string().into_bytes());
-            lines.push(b'\n');
-        }
-        let written = output.file.write_all(&lines).and_then(|()| output.commit());
-        if let Err(error) = written {
-            // What cannot be cut off is looked at again by the next open, which ends a torn line.
-            if output.cut_back().is_ok() {
-                self.open = Some(output);
-            }
-            return Err(self.error("write", &error));
-        }
-        self.open = Some(output);
-        Ok(())
-    }
-
-    fn error(&self, verb: &str, error: &io::Error) -> ServiceError {
-        ServiceError {
-            class: ErrorClass::RetrySlowly,
-            code: "Directory".to_owned(),
-            message: format!("failed to {verb} {}: {error}", self.path.display()),
-        }
-    }
 }
 
 impl EventService for DirectoryEvents {
     fn submit(&mut self, id: CallId, call: EventCall) {
-        let result = self.put(&call);
+        let objects = call.entries.iter().map(|entry| object(&call.bus, entry));
+        let result = self.file.write_lines(objects);
         let result = result.map(|()| call.entries.iter().map(|_| Ok(())).collect());
         self.answers.push_back(EventAnswer { id, result });
     }
@@ -109,6 +71,7 @@ fn object(bus: &str, entry: &EventEntry) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::ErrorClass;
 
     fn call(details: &[&str]) -> EventCall {
         let entry = |detail: &&str| EventEntry {

@@ -8,15 +8,12 @@
 //! would be sent to CloudWatch.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::Output;
-use crate::ports::{
-    CallId, Datum, ErrorClass, MetricAnswer, MetricCall, MetricService, Numbers, ServiceError,
-};
+use super::Appended;
+use crate::ports::{CallId, Datum, MetricAnswer, MetricCall, MetricService, Numbers};
 
 /// The file's name in the directory.
 pub const METRICS_FILE: &str = "metrics.ndjson";
@@ -24,9 +21,7 @@ pub const METRICS_FILE: &str = "metrics.ndjson";
 /// Writes data points to a file and answers at once.
 #[derive(Debug)]
 pub struct DirectoryMetrics {
-    directory: PathBuf,
-    path: PathBuf,
-    open: Option<Output>,
+    file: Appended,
     answers: VecDeque<MetricAnswer>,
 }
 
@@ -35,9 +30,7 @@ impl DirectoryMetrics {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         Self {
-            directory: directory.to_owned(),
-            path: directory.join(METRICS_FILE),
-            open: None,
+            file: Appended::new(directory, METRICS_FILE),
             answers: VecDeque::new(),
         }
     }
@@ -47,43 +40,13 @@ impl DirectoryMetrics {
     pub fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
-
-    fn put(&mut self, call: &MetricCall) -> Result<(), ServiceError> {
-        let mut output = match self.open.take() {
-            Some(output) if output.is_still_at(&self.path) => output,
-            _ => Output::open(&self.directory, &self.path)
-                .map_err(|error| self.error("open", &error))?,
-        };
-        let mut lines = Vec::new();
-        for datum in call.data.iter() {
-            // Into memory, where nothing fails.
-            lines.extend(object(&call.namespace, datum).to_string().into_bytes());
-            lines.push(b'\n');
-        }
-        let written = output.file.write_all(&lines).and_then(|()| output.commit());
-        if let Err(error) = written {
-            // What cannot be cut off is looked at again by the next open, which ends a torn line.
-            if output.cut_back().is_ok() {
-                self.open = Some(output);
-            }
-            return Err(self.error("write", &error));
-        }
-        self.open = Some(output);
-        Ok(())
-    }
-
-    fn error(&self, verb: &str, error: &io::Error) -> ServiceError {
-        ServiceError {
-            class: ErrorClass::RetrySlowly,
-            code: "Directory".to_owned(),
-            message: format!("failed to {verb} {}: {error}", self.path.display()),
-        }
-    }
 }
 
 impl MetricService for DirectoryMetrics {
     fn submit(&mut self, id: CallId, call: MetricCall) {
-        let result = self.put(&call);
+        let objects = call.data.iter();
+        let objects = objects.map(|datum| object(&call.namespace, datum));
+        let result = self.file.write_lines(objects);
         self.answers.push_back(MetricAnswer { id, result });
     }
 
@@ -124,6 +87,7 @@ fn object(namespace: &str, datum: &Datum) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::{ErrorClass, ServiceError};
 
     fn call(numbers: Numbers) -> MetricCall {
         let datum = Datum {
