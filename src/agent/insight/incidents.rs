@@ -18,8 +18,9 @@ impl Insight {
             return;
         };
         let mut incident = Incident::new(kind, news.at_ms);
-        if let Some(id) = id {
-            incident.deployment_id = Some(id.to_owned());
+        incident.deployment_id = id.map(str::to_owned);
+        // Old news goes no further, and a first start reads months of it.
+        if let Some(id) = id.filter(|_| news.freshness == Freshness::Fresh) {
             incident.log = log_of(id);
             let all = self.observer.deployments(now).deployments;
             if let Some(deployment) = all.iter().find(|deployment| deployment.id == id) {
