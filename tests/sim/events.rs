@@ -45,19 +45,6 @@ struct Disk {
     truths: usize,
 }
 
-fn mood(rng: &mut fastrand::Rng) -> Mood {
-    Mood {
-        throttle: [0.0, 0.3][rng.usize(0..2)],
-        error: [0.0, 0.3][rng.usize(0..2)],
-        timeout: [0.0, 0.2][rng.usize(0..2)],
-        lost_answer: [0.0, 0.3][rng.usize(0..2)],
-        slow_ms: rng.u64(0..5_000),
-        down: rng.u8(0..4) == 0,
-        expired: rng.u8(0..6) == 0,
-        denied: None,
-    }
-}
-
 fn started(saved: Option<Saved>, boot: usize, seed: u64) -> Events {
     let config = EventsConfig {
         enabled: true,
@@ -97,7 +84,7 @@ fn play(seed: u64) {
         let faulty = second < 3_600;
         if second % 300 == 0 {
             service.mood = match faulty {
-                true => mood(&mut rng),
+                true => Mood::drawn(&mut rng),
                 false => Mood::default(),
             };
         }

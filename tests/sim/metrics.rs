@@ -49,19 +49,6 @@ impl Oracle {
     }
 }
 
-fn mood(rng: &mut fastrand::Rng) -> Mood {
-    Mood {
-        throttle: [0.0, 0.3][rng.usize(0..2)],
-        error: [0.0, 0.3][rng.usize(0..2)],
-        timeout: [0.0, 0.2][rng.usize(0..2)],
-        lost_answer: [0.0, 0.3][rng.usize(0..2)],
-        slow_ms: rng.u64(0..5_000),
-        down: rng.u8(0..4) == 0,
-        expired: rng.u8(0..6) == 0,
-        denied: None,
-    }
-}
-
 fn identity() -> Identity {
     Identity {
         instance_id: Some("i-1".to_owned()),
@@ -97,7 +84,7 @@ fn play(seed: u64) {
         let faulty = second < 3_600;
         if second % 300 == 0 {
             service.mood = if faulty {
-                mood(&mut rng)
+                Mood::drawn(&mut rng)
             } else {
                 Mood::default()
             };

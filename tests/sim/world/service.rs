@@ -37,6 +37,22 @@ pub(crate) struct Mood {
     pub(crate) denied: Option<String>,
 }
 
+impl Mood {
+    /// Some troubles at random, for a service that has no groups.
+    pub(crate) fn drawn(rng: &mut fastrand::Rng) -> Self {
+        Self {
+            throttle: [0.0, 0.3][rng.usize(0..2)],
+            error: [0.0, 0.3][rng.usize(0..2)],
+            timeout: [0.0, 0.2][rng.usize(0..2)],
+            lost_answer: [0.0, 0.3][rng.usize(0..2)],
+            slow_ms: rng.u64(0..5_000),
+            down: rng.u8(0..4) == 0,
+            expired: rng.u8(0..6) == 0,
+            denied: None,
+        }
+    }
+}
+
 /// What the service did with one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taking {
