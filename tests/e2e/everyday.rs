@@ -10,7 +10,7 @@ use crate::LIMIT;
 use crate::support::cloud::{Cloud, now_ms};
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
-use crate::support::oracle::{complete, judge};
+use crate::support::oracle::{APP, findings, judge, wait_complete};
 use crate::support::state::Action;
 use crate::support::world::World;
 
@@ -260,9 +260,6 @@ fn a_permission_granted_later_is_used() {
     });
     assert_eq!(cloud.state().total(), 0);
     std::fs::set_permissions(&writer.path, Permissions::from_mode(0o644)).unwrap();
-    cloud.wait(LIMIT, "the file is read at last", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
-    cloud.assert_no_violations();
+    wait_complete(&cloud, LIMIT, &writer, APP);
+    findings(&cloud, &writer, APP).assert_exact();
 }

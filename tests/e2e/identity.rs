@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::cloud::Cloud;
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
-use crate::support::oracle::{complete, judge};
+use crate::support::oracle::{APP, findings, wait_complete};
 use crate::support::sigv4::Key;
 use crate::support::state::KeyState;
 use crate::support::world::World;
@@ -92,11 +92,8 @@ fn expired_credentials_are_renewed() {
     agent.assert_runs();
     imds.set_role(&Key::temporary(2), SIX_HOURS);
     cloud.set_key(&Key::temporary(2), KeyState::Good);
-    cloud.wait(SLOWLY, "the new credentials are used", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
-    cloud.assert_no_violations();
+    wait_complete(&cloud, SLOWLY, &writer, APP);
+    findings(&cloud, &writer, APP).assert_exact();
 }
 
 /// An instance without a role keeps its lines; when a role is attached they arrive.
@@ -120,9 +117,7 @@ fn a_role_attached_later_is_used() {
     agent.assert_runs();
     imds.set_role(&Key::temporary(3), SIX_HOURS);
     cloud.set_key(&Key::temporary(3), KeyState::Good);
-    cloud.wait(SLOWLY, "all arrives", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
+    wait_complete(&cloud, SLOWLY, &writer, APP);
     cloud.assert_no_violations();
 }
 
@@ -139,12 +134,9 @@ fn tls_with_an_authority_of_ones_own() {
     let mut writer = Writer::open(&world.log("app.log"), "app");
     writer.write(5_000);
     let agent = world.start();
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
+    wait_complete(&cloud, LIMIT, &writer, APP);
     agent.stop(LIMIT);
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
-    cloud.assert_no_violations();
+    findings(&cloud, &writer, APP).assert_exact();
 }
 
 /// A service that nobody trusted vouches for gets not one request, and the lines wait.

@@ -14,6 +14,7 @@ use crate::support::fault::{Fault, Trouble};
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
 use crate::support::monitoring::StoredDatum;
+use crate::support::oracle::{APP, wait_complete};
 use crate::support::state::{Action, State};
 use crate::support::tree::Tree;
 use crate::support::world::World;
@@ -231,12 +232,7 @@ fn lines_are_counted_once_over_kill_9() {
     cloud.clear_faults();
     writer.write(64);
     let written = writer.written();
-    cloud.wait(PERIODS, "all lines arrive", |state| {
-        crate::support::oracle::complete(
-            std::slice::from_ref(&written),
-            state.events("/app", "app.log"),
-        )
-    });
+    wait_complete(&cloud, PERIODS, &writer, APP);
     agent.stop(LIMIT);
     let state = cloud.state();
     let hits = named(&state, "Hits").filter(|datum| datum.sum > 0.0);

@@ -8,7 +8,7 @@ use crate::LIMIT;
 use crate::support::cloud::Cloud;
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
-use crate::support::oracle::{complete, judge};
+use crate::support::oracle::{APP, findings, wait_complete};
 use crate::support::tree::agent_head;
 use crate::support::world::World;
 
@@ -36,12 +36,9 @@ fn renames_under_load_lose_nothing() {
         writer.rotate_by_rename(20);
     }
     write_paced(&mut writer, 1_000);
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
+    wait_complete(&cloud, LIMIT, &writer, APP);
     agent.stop(LIMIT);
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
-    cloud.assert_no_violations();
+    findings(&cloud, &writer, APP).assert_exact();
 }
 
 /// The Ruby agent's copy-and-truncate, under load, loses nothing: what was written since the last
@@ -63,19 +60,9 @@ fn copy_truncate_as_the_ruby_agent_does_it_loses_nothing() {
         writer.rotate_by_copy(&dated);
     }
     write_paced(&mut writer, 1_000);
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(
-            &[writer.written()],
-            state.events("/codedeploy/agent", &stream),
-        )
-    });
+    wait_complete(&cloud, LIMIT, &writer, ("/codedeploy/agent", &stream));
     agent.stop(LIMIT);
-    judge(
-        &[writer.written()],
-        &cloud.events("/codedeploy/agent", &stream),
-    )
-    .assert_exact();
-    cloud.assert_no_violations();
+    findings(&cloud, &writer, ("/codedeploy/agent", &stream)).assert_exact();
 }
 
 /// Rotation while the agent is down is followed at its next start: the rest of the old file first,

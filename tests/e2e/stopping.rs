@@ -9,7 +9,7 @@ use crate::support::cloud::Cloud;
 use crate::support::fault::{Fault, Trouble};
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
-use crate::support::oracle::{complete, judge};
+use crate::support::oracle::{APP, findings, wait_complete};
 use crate::support::state::Action;
 use crate::support::tree::scripts_head;
 use crate::support::world::World;
@@ -48,17 +48,15 @@ fn kill_9_in_a_drain_loses_nothing() {
     }
     cloud.clear_faults();
     let agent = world.start();
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
+    wait_complete(&cloud, LIMIT, &writer, APP);
     agent.stop(LIMIT);
-    let findings = judge(&[writer.written()], &cloud.events("/app", "app.log"));
-    findings.assert_none_lost();
-    assert_eq!(findings.alien, 0, "{findings:#?}");
+    let found = findings(&cloud, &writer, APP);
+    found.assert_none_lost();
+    assert_eq!(found.alien, 0, "{found:#?}");
     assert!(
-        findings.doubled <= doubled_max,
+        found.doubled <= doubled_max,
         "{} > {doubled_max}",
-        findings.doubled
+        found.doubled
     );
     cloud.assert_no_violations();
 }
@@ -77,7 +75,7 @@ fn sigterm_drains() {
     let agent = world.start();
     cloud.wait(LIMIT, "the drain has begun", |state| !state.puts.is_empty());
     agent.stop(LIMIT);
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
+    findings(&cloud, &writer, APP).assert_exact();
     let finished = world.run(&["run", "--once"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(cloud.state().total() as u64, writer.written().count);
@@ -110,12 +108,9 @@ fn sigterm_with_the_service_down_ends_in_time() {
     );
     cloud.clear_faults();
     let agent = world.start();
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(&[writer.written()], state.events("/app", "app.log"))
-    });
+    wait_complete(&cloud, LIMIT, &writer, APP);
     agent.stop(LIMIT);
-    judge(&[writer.written()], &cloud.events("/app", "app.log")).assert_exact();
-    cloud.assert_no_violations();
+    findings(&cloud, &writer, APP).assert_exact();
 }
 
 /// A deployment that was pruned unread while the service was down, and the agent stopped after,
@@ -149,11 +144,9 @@ fn a_pruned_deployment_is_rescued() {
     cloud.clear_faults();
     let agent = world.start();
     let group = "/codedeploy/scripts";
-    cloud.wait(LIMIT, "all arrives", |state| {
-        complete(&[writer.written()], state.events(group, &stream))
-    });
+    wait_complete(&cloud, LIMIT, &writer, (group, &stream));
     agent.stop(LIMIT);
-    judge(&[writer.written()], &cloud.events(group, &stream)).assert_exact();
+    findings(&cloud, &writer, (group, &stream)).assert_exact();
     assert_eq!(
         world.contents("state/rescue").len(),
         0,

@@ -8,7 +8,7 @@ use crate::support::cloud::{Cloud, now_ms};
 use crate::support::fault::{Dice, Fault, Trouble};
 use crate::support::lines::{Writer, append};
 use crate::support::listener::Gate;
-use crate::support::oracle::{Findings, complete, judge};
+use crate::support::oracle::{APP, Findings, findings, wait_complete};
 use crate::support::rules::{HOUR_MS, PAST_MS_MAX};
 use crate::support::state::{Action, Gzip, PutSeen};
 use crate::support::world::World;
@@ -41,12 +41,8 @@ fn write_until(cloud: &Cloud, writer: &mut Writer, met: impl Fn(&Cloud) -> bool)
 /// Waits until all has arrived, and says what is wrong with it.
 #[track_caller]
 fn finish(cloud: &Cloud, writer: &Writer) -> Findings {
-    let written = [writer.written()];
-    cloud.wait(SLOWLY, "all arrives", |state| {
-        complete(&written, state.events("/app", "app.log"))
-    });
-    cloud.assert_no_violations();
-    judge(&written, &cloud.events("/app", "app.log"))
+    wait_complete(cloud, SLOWLY, writer, APP);
+    findings(cloud, writer, APP)
 }
 
 /// During an outage (the service's errors, then broken connections, then nobody listening) lines
@@ -235,17 +231,8 @@ fn a_forbidden_stream_delays_no_other() {
     });
     agent.wait_said(SLOWLY, "stream forbidden.log: AccessDenied");
     cloud.clear_faults();
-    cloud.wait(SLOWLY, "the first comes too", |state| {
-        complete(
-            &[forbidden.written()],
-            state.events("/app", "forbidden.log"),
-        )
-    });
-    judge(
-        &[forbidden.written()],
-        &cloud.events("/app", "forbidden.log"),
-    )
-    .assert_exact();
+    wait_complete(&cloud, SLOWLY, &forbidden, ("/app", "forbidden.log"));
+    findings(&cloud, &forbidden, ("/app", "forbidden.log")).assert_exact();
     finish(&cloud, &writer).assert_exact();
 }
 

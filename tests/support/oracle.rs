@@ -1,9 +1,14 @@
 //! Compares what was written with what arrived.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::lines::{Written, line};
+use super::cloud::Cloud;
+use super::lines::{Writer, Written, line};
 use super::state::Stored;
+
+/// The group and stream of `app.log` in a world's source `app`.
+pub(crate) const APP: (&str, &str) = ("/app", "app.log");
 
 /// What is wrong with what arrived. Lists are cut after a few examples; counts are whole.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,9 +74,31 @@ pub(crate) fn judge<'a>(
 }
 
 /// Whether every line has arrived; cheap while there are too few events.
-pub(crate) fn complete(written: &[Written], events: &[Stored]) -> bool {
+fn complete(written: &[Written], events: &[Stored]) -> bool {
     let wanted: u64 = written.iter().map(|written| written.count).sum();
     events.len() as u64 >= wanted && judge(written, events).lost == 0
+}
+
+/// Waits until every line of the writer is in the group and stream.
+#[track_caller]
+pub(crate) fn wait_complete(
+    cloud: &Cloud,
+    limit: Duration,
+    writer: &Writer,
+    (group, stream): (&str, &str),
+) {
+    let written = [writer.written()];
+    cloud.wait(limit, "all arrives", |state| {
+        complete(&written, state.events(group, stream))
+    });
+}
+
+/// What is wrong with what arrived of the writer's lines in the group and stream, in a service
+/// none of whose rules was broken.
+#[track_caller]
+pub(crate) fn findings(cloud: &Cloud, writer: &Writer, (group, stream): (&str, &str)) -> Findings {
+    cloud.assert_no_violations();
+    judge(&[writer.written()], &cloud.events(group, stream))
 }
 
 impl Findings {
