@@ -87,23 +87,22 @@ pub trait Files {
 
 /// The processes of this machine, as far as anybody may see them.
 pub trait Processes {
-    /// What the system says of a process and of its youngest child; `None` where there is no such
-    /// process.
+    /// What the system says of a process; `None` where there is no such process. Of one that it hides
+    /// from us, it says what it says of `service`, such as `x.service`, if the process is part of that.
     ///
     /// # Errors
     /// Where the system does not say.
-    fn process(&mut self, id: u32) -> io::Result<Option<Process>>;
+    fn process(&mut self, id: u32, service: &str) -> io::Result<Option<Process>>;
 }
 
 /// What the system says of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The command line, arguments separated by blanks, at most 256 bytes.
+    /// The command line, arguments separated by blanks, at most 256 bytes; the name of its service where
+    /// the system hides the process.
     pub command: String,
-    /// When it started, in milliseconds of the monotonic clock.
-    pub started_mono_ms: u64,
-    /// When its youngest child started; `None` without children.
-    pub child_started_mono_ms: Option<u64>,
+    /// Whether it has a child; whether its service has another process where the system hides both.
+    pub has_child: bool,
 }
 
 /// The agent's own directory of state. Names are relative, `/` allowed for one folder level.

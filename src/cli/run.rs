@@ -156,7 +156,7 @@ impl Process {
             watch,
             out,
             alarms,
-            processes: SystemProcesses,
+            processes: SystemProcesses::default(),
             identity,
             wakeup,
             status,

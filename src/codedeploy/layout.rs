@@ -37,6 +37,9 @@ pub const CONFIG_PATHS: [&str; 2] = [
 /// Its installer (1.x) and itself (2.x) note the version here.
 pub const VERSION_PATH: &str = "/opt/codedeploy-agent/.version";
 
+/// The unit it runs in, be it systemd's own or made from the SysV script.
+pub const SERVICE: &str = "codedeploy-agent.service";
+
 /// Where the main process notes its id unless configured otherwise.
 const PID_DIR: &str = "/opt/codedeploy-agent/state/.pid";
 

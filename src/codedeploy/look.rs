@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::fact::is_id;
 use super::health::{MainProcess, Presence};
-use super::layout::{Layout, VERSION_PATH};
+use super::layout::{Layout, SERVICE, VERSION_PATH};
 use super::roster::mono;
 use crate::event::{EpochMs, Now, Offset};
 use crate::ports::{Files, Kind, Processes};
@@ -82,14 +82,14 @@ impl Look {
             Pid::Missing => return gone,
             Pid::Of(id) => id,
         };
-        match processes.process(id) {
+        match processes.process(id, SERVICE) {
             Err(_unreadable) => MainProcess::Unknown,
             // An id is reused: what else runs under it is not the agent.
             Ok(Some(process)) if process.command.contains("codedeploy-agent") => {
-                match (process.child_started_mono_ms, before) {
-                    (Some(_), _) => MainProcess::Alive,
-                    (None, MainProcess::Alone(since)) => MainProcess::Alone(since),
-                    (None, _) => MainProcess::Alone(mono(now)),
+                match (process.has_child, before) {
+                    (true, _) => MainProcess::Alive,
+                    (false, MainProcess::Alone(since)) => MainProcess::Alone(since),
+                    (false, _) => MainProcess::Alone(mono(now)),
                 }
             }
             Ok(_) => gone,

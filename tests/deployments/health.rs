@@ -77,7 +77,7 @@ impl Files for Memory {
 struct Running(BTreeMap<u32, Process>);
 
 impl Processes for Running {
-    fn process(&mut self, id: u32) -> io::Result<Option<Process>> {
+    fn process(&mut self, id: u32, _service: &str) -> io::Result<Option<Process>> {
         Ok(self.0.get(&id).cloned())
     }
 }
@@ -115,15 +115,14 @@ impl Machine {
         self.files
             .files
             .insert(LOG.into(), (String::new(), BEGIN_MS));
-        self.worker(Some(1));
+        self.run_with(1);
     }
 
-    fn worker(&mut self, child_started_mono_ms: Option<u64>) {
+    fn run_with(&mut self, children: usize) {
         let command = "/opt/codedeploy-agent/bin/codedeploy-agent start".to_owned();
         let process = Process {
             command,
-            started_mono_ms: 1,
-            child_started_mono_ms,
+            has_child: children > 0,
         };
         self.processes.0.insert(42, process);
     }
@@ -264,7 +263,7 @@ fn the_second_generation_lives_while_its_worker_does() {
     machine.expect(Some(false), "Internal failure");
     machine.pass(3 * MINUTE_MS);
     machine.expect(Some(true), "worker runs");
-    machine.worker(None);
+    machine.run_with(0);
     machine.pass(50 * SECOND_MS);
     machine.expect(Some(true), "worker runs");
     machine.pass(20 * SECOND_MS);
@@ -323,8 +322,7 @@ fn a_stop_on_purpose_is_no_fault_and_a_lost_process_is() {
     machine.pass(MINUTE_MS);
     let other = Process {
         command: "sshd".to_owned(),
-        started_mono_ms: 1,
-        child_started_mono_ms: None,
+        has_child: false,
     };
     machine.processes.0.insert(42, other);
     machine.pass(2 * MINUTE_MS);

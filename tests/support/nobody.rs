@@ -10,7 +10,7 @@ use deploywatch::ports::{CallId, EventAnswer, EventCall, EventService, Process, 
 pub(crate) struct NoProcesses;
 
 impl Processes for NoProcesses {
-    fn process(&mut self, _id: u32) -> io::Result<Option<Process>> {
+    fn process(&mut self, _id: u32, _service: &str) -> io::Result<Option<Process>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -7,7 +7,7 @@ use crate::stage::{LIMIT, Stage};
 use crate::support::listener::Gate;
 
 /// Exposure that `systemd-analyze security` may find, in tenths.
-const EXPOSURE_MAX: u32 = 20;
+const EXPOSURE_MAX: u32 = 16;
 
 /// Whatever happens to the machine, the service is up afterwards and every line that was on stable
 /// storage arrives; and the package leaves behind what it says, no more: told from the first

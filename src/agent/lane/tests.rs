@@ -56,7 +56,7 @@ fn drain(dir: &Path) -> crate::status::Status {
         metrics: &mut DirectoryMetrics::new(&dir.join("out")),
         events: &mut DirectoryEvents::new(&dir.join("out")),
         alarms: &mut NoAlarms,
-        processes: &mut SystemProcesses,
+        processes: &mut SystemProcesses::default(),
     };
     let host = Host {
         zone: jiff::tz::TimeZone::UTC,
