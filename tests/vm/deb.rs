@@ -31,6 +31,19 @@ pub(crate) fn tell(parts: &Parts) {
     assert_eq!(stage.imds.state().violations, Vec::<String>::new());
 }
 
+/// What is most likely to break, in a third of the time: for a slower machine.
+pub(crate) fn tell_shortly(parts: &Parts) {
+    let mut stage = Stage::set(parts, "short");
+    installs_where_nothing_is_there(&mut stage);
+    is_as_private_as_it_says(&mut stage);
+    ships_under_load(&mut stage);
+    survives_a_reboot(&mut stage);
+    survives_a_power_cut(&mut stage, 1);
+    is_upgraded_under_load(&mut stage);
+    is_removed_and_purged(&mut stage);
+    assert_eq!(stage.imds.state().violations, Vec::<String>::new());
+}
+
 /// No role, no network, no CodeDeploy: installed, enabled, running, and it says what it waits for.
 fn installs_where_nothing_is_there(stage: &mut Stage) {
     stage.tell("installing where there is no role, no service and no CodeDeploy agent");

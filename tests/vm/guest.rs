@@ -1,34 +1,33 @@
-//! A machine: Debian with systemd as process 1, under user-mode Linux.
+//! A machine: Debian with systemd as process 1, under user-mode Linux or qemu.
 //!
 //! The machine is one tree of processes in a process namespace of its own, so that killing its first
 //! ends all at once, like pulling the plug: what the guest had not written to its disk is gone. Its
-//! network is a helper that makes the guest's connections its own; since the test itself runs in a
-//! network namespace without a way out, so does the guest.
+//! network makes the guest's connections the host's own; since the test itself runs in a network
+//! namespace without a way out, so does the guest.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use crate::power::Power;
 
 /// How long a boot may take on a machine that does much else.
-const BOOT_LIMIT: Duration = Duration::from_secs(240);
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// How long a command in the guest may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(180);
-/// How long an answer is waited for before the question is put again, while the guest reboots: the old
-/// system may have taken the first one with it.
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+/// How long an answer is waited for before the question is put again, while the guest boots: firmware
+/// or the old system may have taken the first one with it.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What tests/vm/run has made ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
-    /// The directory with the kernel and the network's helper, unpacked from Debian's packages.
-    pub(crate) tools: PathBuf,
+    /// What runs the machine.
+    pub(crate) power: Power,
     /// The disk to begin with.
     pub(crate) base: PathBuf,
     /// A tar with all the guest needs from outside; its second disk.
@@ -47,8 +46,10 @@ pub(crate) struct Guest {
 }
 
 struct Running {
+    /// Of user-mode Linux, or of qemu.
     kernel: Child,
-    network: Child,
+    /// Beside the kernel, where that has no network of its own.
+    network: Option<Child>,
     line: BufReader<UnixStream>,
     number: u64,
 }
@@ -87,42 +88,10 @@ impl Guest {
         self.boots += 1;
         let began = Instant::now();
         let (ours, line) = UnixStream::pair().unwrap();
-        let (guest_side, net_side) = UnixDatagram::pair().unwrap();
-        let library = self.parts.tools.join("usr/lib/x86_64-linux-gnu");
-        let network = Command::new(self.parts.tools.join("usr/bin/libslirp-helper"))
-            .args(["--exit-with-parent", "--disable-ipv6"])
-            .arg(format!("--fd={}", inherited(&net_side)))
-            .env("LD_LIBRARY_PATH", library)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(self.console("network"))
-            .spawn()
-            .unwrap();
-        drop(net_side);
-        let kernel = Command::new("unshare")
-            .args(["--pid", "--fork", "--kill-child=SIGKILL"])
-            .arg(self.parts.tools.join("usr/bin/linux.uml"))
-            .args([
-                "mem=512M",
-                "root=/dev/ubda",
-                "rw",
-                "con=null",
-                "con0=null,fd:1",
-            ])
-            .arg(format!("ubd0={}", self.disk.display()))
-            .arg(format!("ubd1r={}", self.parts.payload.display()))
-            .arg(format!("ssl0=fd:{}", inherited(&line)))
-            .arg(format!(
-                "vec0:transport=fd,fd={},vec=0",
-                inherited(&guest_side)
-            ))
-            .arg(format!("uml_dir={}", self.parts.scratch.display()))
-            .env("TMPDIR", &self.parts.scratch)
-            .stdin(Stdio::null())
-            .stdout(self.console("console"))
-            .stderr(self.console("kernel"))
-            .spawn()
-            .unwrap();
+        let (kernel, network) = self
+            .parts
+            .power
+            .on(&self.disk, &self.parts, line, |what| self.console(what));
         self.running = Some(Running {
             kernel,
             network,
@@ -210,13 +179,15 @@ impl Guest {
     }
 
     fn wait_up(&mut self) {
-        // Put before anybody listens; the line keeps it.
-        let answer = self.running().ask("true", BOOT_LIMIT);
-        assert!(
-            answer.is_some(),
-            "no boot within {BOOT_LIMIT:?}{}",
-            self.told()
-        );
+        // Put before anybody listens, and perhaps lost.
+        let limit_at = Instant::now() + BOOT_LIMIT;
+        while self.running().ask("true", ASK_AGAIN).is_none() {
+            assert!(
+                Instant::now() < limit_at,
+                "no boot within {BOOT_LIMIT:?}{}",
+                self.told()
+            );
+        }
         // "degraded" is for the caller to judge.
         self.run("systemctl is-system-running --wait");
     }
@@ -297,7 +268,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for child in [&mut self.kernel, &mut self.network] {
+        for child in [Some(&mut self.kernel), self.network.as_mut()]
+            .into_iter()
+            .flatten()
+        {
             // They may have ended by themselves.
             child.kill().ok();
             child.wait().ok();
@@ -328,12 +302,6 @@ fn answer(line: &[u8], number: u64) -> Option<Finished> {
         code,
         output: String::from_utf8_lossy(&output).into_owned(),
     })
-}
-
-/// Lets children have this descriptor; its number.
-fn inherited(descriptor: &(impl AsFd + AsRawFd)) -> i32 {
-    fcntl_setfd(descriptor, FdFlags::empty()).unwrap();
-    descriptor.as_raw_fd()
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -15,6 +15,7 @@ mod deb;
 mod guest;
 mod inspect;
 mod ledger;
+mod power;
 mod rpm;
 mod stage;
 #[expect(
@@ -31,11 +32,18 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use guest::Parts;
+use power::Power;
 
 /// A scenario: a story of one machine, told by assertions.
 type Scenario = (&'static str, fn(&Parts));
 
-const SCENARIOS: &[Scenario] = &[("deb", deb::tell), ("rpm", rpm::tell)];
+const SCENARIOS: &[Scenario] = &[
+    ("deb", deb::tell),
+    ("rpm", rpm::tell),
+    ("short", deb::tell_shortly),
+];
+/// What is told unless others are named.
+const TOLD: &[&str] = &["deb", "rpm"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,22 +62,32 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs the scenarios named, or all.
+/// Runs the scenarios named.
 fn run(wanted: &[&str]) -> ExitCode {
     let path = |name: &str| PathBuf::from(std::env::var_os(name).expect(name));
+    let tools = path("DEPLOYWATCH_VM_TOOLS");
     let parts = Parts {
-        tools: path("DEPLOYWATCH_VM_TOOLS"),
+        power: match std::env::var_os("DEPLOYWATCH_VM_EMULATED") {
+            Some(_) => Power::Emulated(tools),
+            None => Power::UserMode(tools),
+        },
         base: path("DEPLOYWATCH_VM_BASE"),
         payload: path("DEPLOYWATCH_VM_PAYLOAD"),
         scratch: path("DEPLOYWATCH_VM_SCRATCH"),
     };
-    for made in [&parts.tools, &parts.base, &parts.payload, &parts.scratch] {
+    let tools = parts.power.tools();
+    for made in [tools, &parts.base, &parts.payload, &parts.scratch] {
         guest::require(made);
+    }
+    let wanted = if wanted.is_empty() { TOLD } else { wanted };
+    for name in wanted {
+        let is_known = SCENARIOS.iter().any(|(known, _)| known == name);
+        assert!(is_known, "there is no story {name:?}");
     }
     stage::make_network();
     let (mut passed, mut failed) = (0, 0);
     for (name, tell) in SCENARIOS {
-        if !wanted.is_empty() && !wanted.contains(name) {
+        if !wanted.contains(name) {
             continue;
         }
         println!("vm::{name} ...");

@@ -13,7 +13,7 @@ use crate::support::sigv4::Key;
 use crate::support::state::KeyState;
 
 /// How long anything may take that takes seconds on an idle machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// The region's endpoint, which the guest's hosts file sends to [`SERVICE`].
 const SERVICE_NAME: &str = "logs.eu-west-1.amazonaws.com";
@@ -71,7 +71,10 @@ impl Stage {
         let ca = std::fs::read_to_string(cloud.ca_pem()).unwrap();
         let mut guest = Guest::new(parts, name);
         guest.boot();
-        guest.must("mkdir -p /payload && tar -xf /dev/ubdb -C /payload");
+        guest.must(&format!(
+            "mkdir -p /payload && tar -xf {} -C /payload",
+            parts.power.second_disk()
+        ));
         guest.must(&format!(
             "cat >>/etc/ssl/certs/ca-certificates.crt <<'EOF'\n{ca}EOF"
         ));
