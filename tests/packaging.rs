@@ -238,6 +238,56 @@ fn a_stop_is_given_more_time_than_it_takes() {
     );
 }
 
+/// The manual page and the completions know every command, and the page every option: shown by what the
+/// program says of itself, command by command.
+#[test]
+fn the_manual_knows_every_command_and_option() {
+    let said = |arguments: &[&str]| {
+        let finished = Command::new(env!("CARGO_BIN_EXE_deploywatch"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(finished.status.success(), "{arguments:?}");
+        String::from_utf8(finished.stdout).unwrap()
+    };
+    let manual = fs::read_to_string(packaging("deploywatch.8")).unwrap();
+    let completions = ["bash", "zsh", "fish"].map(|shell| said(&["completions", shell]));
+    let mut waiting: Vec<Vec<String>> = vec![Vec::new()];
+    let mut options = 0;
+    while let Some(path) = waiting.pop() {
+        let mut arguments: Vec<&str> = path.iter().map(String::as_str).collect();
+        arguments.push("--help");
+        let help = said(&arguments);
+        // Entries stand indented by two, options without a short form by four more.
+        let entries = help.lines().filter_map(|line| line.strip_prefix("  "));
+        let words = entries.filter_map(|entry| entry.split_ascii_whitespace().next());
+        let (_, commands) = help.split_once("\nCommands:\n").unwrap_or_default();
+        let (commands, _) = commands.split_once("\n\n").unwrap_or_default();
+        for command in commands.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let name = command.split(' ').next().unwrap();
+            if name.is_empty() || name == "help" {
+                continue;
+            }
+            assert!(manual.contains(&format!("Cm {name}")), "{path:?} {name}");
+            for script in &completions {
+                assert!(script.contains(name), "{path:?} {name}");
+            }
+            waiting.push([path.as_slice(), &[name.to_owned()]].concat());
+        }
+        for option in words.filter_map(|word| word.strip_prefix("--")) {
+            let name = option.trim_end_matches(',');
+            options += 1;
+            let flag = format!("Fl -{name}");
+            let is_there = manual.match_indices(&flag).any(|(at, _)| {
+                let behind = manual[at + flag.len()..].chars().next();
+                behind.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '-')
+            });
+            assert!(is_there, "deploywatch {} --{name}", path.join(" "));
+        }
+    }
+    assert!(options > 10, "only {options} options were found");
+}
+
 /// The papers that go with a package are complete: every key of the configuration is in its manual page,
 /// every linked library stands in the bill of materials and among the licences; shown by making
 /// them.

@@ -46,6 +46,9 @@ pub(crate) fn tree() -> Tree {
 /// The 1.x updater's log, in the directory that services are often denied.
 pub(crate) const UPDATER_LOG: &str = "/tmp/codedeploy-agent.update.log";
 
+/// Where the agent notes its main process.
+const PID_FILE: &str = "/opt/codedeploy-agent/state/.pid/codedeploy-agent.pid";
+
 /// One log, and where its lines must arrive.
 struct Log {
     writer: Writer,
@@ -116,8 +119,10 @@ pub(crate) fn play(run: &str, revisions_max: usize, test: &str) {
     }
 }
 
-/// Makes what the agent's package brings.
+/// Makes what the agent's package brings, and notes this process as the main one.
 fn install(tree: &Tree) {
+    fs::create_dir_all(Path::new(PID_FILE).parent().unwrap()).unwrap();
+    fs::write(PID_FILE, std::process::id().to_string()).unwrap();
     let made = Tree::make(Path::new("/opt/codedeploy-agent"));
     let config = fs::read_to_string(&made.config_file).unwrap();
     let config = config.replace(

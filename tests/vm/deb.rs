@@ -17,6 +17,7 @@ pub(crate) fn tell(parts: &Parts) {
     installs_where_nothing_is_there(&mut stage);
     is_as_private_as_it_says(&mut stage);
     ships_under_load(&mut stage);
+    sees_whether_codedeploy_runs(&mut stage);
     survives_a_reboot(&mut stage);
     for cut in 1..=3 {
         survives_a_power_cut(&mut stage, cut);
@@ -107,6 +108,31 @@ fn ships_under_load(stage: &mut Stage) {
         assert_eq!(group.retention_days, Some(30));
     }
     drop(state);
+}
+
+/// Though others' processes are hidden from it, the agent knows whether the CodeDeploy agent's lives.
+fn sees_whether_codedeploy_runs(stage: &mut Stage) {
+    stage.tell("the CodeDeploy agent's process ends");
+    let pid = stage.guest.must(
+        "systemctl show --value -p MainPID codedeploy-agent && \
+         cat /opt/codedeploy-agent/state/.pid/codedeploy-agent.pid",
+    );
+    let (unit, noted) = pid.split_once('\n').unwrap();
+    assert_eq!(unit, noted, "the stand-in's process");
+    let ours = stage.unit("MainPID");
+    let seen = stage.guest.run(&format!(
+        "nsenter --mount --target {ours} setpriv --reuid deploywatch --clear-groups ls /proc/{noted}"
+    ));
+    assert_ne!(seen.code, 0, "/proc shows it: {}", seen.output);
+    // Longer than a process may be missing before that is said.
+    stage.guest.must("sleep 70");
+    let said = stage.guest.run("deploywatch status").output;
+    assert!(!said.contains("process is gone"), "{said}");
+    stage.stop_load();
+    stage.guest.wait(LIMIT, "deploywatch status", |said| {
+        said.contains("its process is gone since")
+    });
+    stage.start_load();
 }
 
 /// What was written until the reboot is sent before it, and nothing twice.

@@ -131,7 +131,9 @@ fn emulated(tools: &Path, disk: &Path, parts: &Parts, line: &UnixStream) -> Comm
         .args(["-smbios", "type=1,manufacturer=Amazon EC2"])
         .arg("-kernel")
         .arg(tools.join("boot/vmlinuz"))
-        .args(["-append", "root=/dev/nvme0n1 rw console=ttyS1"])
+        .arg("-append")
+        // On a busy host its services take more than their usual 90 seconds to start.
+        .arg("root=/dev/nvme0n1 rw console=ttyS1 systemd.default_timeout_start_sec=600")
         .args(["-device", "nvme,id=disks,serial=disks"])
         .args(["-device", "nvme-ns,drive=first,bus=disks,nsid=1"])
         .args(["-device", "nvme-ns,drive=second,bus=disks,nsid=2"])
@@ -149,7 +151,8 @@ fn emulated(tools: &Path, disk: &Path, parts: &Parts, line: &UnixStream) -> Comm
         .args(["-device", "virtio-net-pci,netdev=network,romfile="])
         .arg("-chardev")
         .arg(format!("socket,id=line,fd={}", inherited(line)))
-        .args(["-serial", "chardev:line", "-serial", "stdio"]);
+        .args(["-serial", "chardev:line", "-serial", "stdio"])
+        .env("QEMU_MODULE_DIR", tools.join(LIBRARIES[1]).join("qemu"));
     command
 }
 
