@@ -300,7 +300,9 @@ fn is_removed_and_purged(stage: &mut Stage) {
         .guest
         .must("test -e /var/lib/deploywatch/checkpoints -a -e /etc/deploywatch/deploywatch.toml");
     stage.wait_written(200);
-    stage.guest.must("dpkg -i /payload/one.deb");
+    stage
+        .guest
+        .must("dpkg --force-confdef --force-confold -i /payload/one.deb");
     stage.assert_runs();
     stage.stop_load();
     stage.assert_all_arrives();
