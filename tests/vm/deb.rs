@@ -121,7 +121,8 @@ fn sees_whether_codedeploy_runs(stage: &mut Stage) {
     assert_eq!(unit, noted, "the stand-in's process");
     let ours = stage.unit("MainPID");
     let seen = stage.guest.run(&format!(
-        "nsenter --mount --target {ours} setpriv --reuid deploywatch --clear-groups ls /proc/{noted}"
+        "nsenter --mount --target {ours} \
+         setpriv --reuid deploywatch --regid deploywatch --clear-groups ls /proc/{noted}"
     ));
     assert_ne!(seen.code, 0, "/proc shows it: {}", seen.output);
     // Longer than a process may be missing before that is said.
