@@ -172,7 +172,7 @@ fn is_restarted_when_it_hangs(stage: &mut Stage) {
     stage.guest.wait(
         LIMIT,
         "systemctl show --value -p NRestarts deploywatch",
-        |said| said == "1",
+        |said| said != "0",
     );
     stage.ledger.allow_repeats(&stage.cloud, at);
     assert!(
@@ -184,6 +184,8 @@ fn is_restarted_when_it_hangs(stage: &mut Stage) {
     stage
         .guest
         .must("rm -r /run/systemd/system/deploywatch.service.d && systemctl daemon-reload");
+    // What runs keeps the limit it was started with, which is short for a busy machine.
+    stage.guest.must("systemctl restart deploywatch");
     stage.assert_runs();
     stage.stop_load();
     stage.assert_all_arrives();
