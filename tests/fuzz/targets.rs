@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use deploywatch::codedeploy::layout;
-use deploywatch::config::{Config, Redact, Source, Timestamp};
+use deploywatch::codedeploy::{DEPLOYMENTS_MAX, Eras, News, Observer, Saved, layout};
+use deploywatch::config::{Builtin, Config, Redact, Source, Timestamp};
 use deploywatch::event::{FileId, Now, Offset};
 use deploywatch::parse::redact::{RedactState, Redactor};
 use deploywatch::parse::timestamp::{Dated, Dater};
@@ -24,6 +24,8 @@ pub(crate) type Target = fn(&[u8]);
 pub(crate) const ALL: &[(&str, Target)] = &[
     ("lines", lines),
     ("records", records),
+    ("v1", v1),
+    ("v2", v2),
     ("timestamp", timestamp),
     ("redact", redact),
     ("config", config),
@@ -146,6 +148,91 @@ fn pull(source: &Source, zone: TimeZone, bytes: &[u8], piece: usize) -> usize {
 fn zone(choice: u8) -> TimeZone {
     let name = ZONES[usize::from(choice / 8) % ZONES.len()];
     TimeZone::posix(name).unwrap_or(TimeZone::UTC)
+}
+
+/// Whatever records of the first generation tell, what is kept of deployments is bounded and can be
+/// shown, is the same after a restart, and a record of its log that is there twice (as all are after a
+/// restart of the CodeDeploy agent) changes nothing.
+pub(crate) fn v1(data: &[u8]) {
+    let head = "2026-11-21T02:11:56 INFO  [codedeploy-agent(28677)]: ";
+    let text = String::from_utf8_lossy(data);
+    let once = observe(&text, head, 1);
+    if !text
+        .split('\n')
+        .any(|line| line.starts_with(['a', 'd', 's']))
+    {
+        let twice = observe(&text, head, 2);
+        assert_eq!(once, twice, "a record that is there twice");
+    }
+}
+
+/// The same for the second generation, which doubles nothing.
+pub(crate) fn v2(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _told = observe(&text, "2026-11-21 03:24:31  INFO ", 1);
+}
+
+/// Longest text that may be kept of a record, in bytes: a command's identifier.
+const KEPT_BYTES_MAX: usize = 4_096;
+
+/// What is told of these records, each heard so many times. Each line is a record, and its first letter
+/// says of which log: `m` a message of the agent log behind a good head, `a` anything in that log, `d`
+/// the deployments log, `s` a scripts.log; `t` lets an hour pass, anything else a second.
+fn observe(text: &str, head: &str, times: usize) -> (Vec<News>, String) {
+    let mut now = NOW;
+    let eras = Eras {
+        boot_ms: Some(NOW.wall_ms + 60_000),
+        since_ms: NOW.wall_ms + 30_000,
+    };
+    let mut observer = Observer::new(None, eras);
+    let mut news = Vec::new();
+    for line in text.split('\n') {
+        let (kind, rest) = line.split_at(line.chars().next().map_or(0, char::len_utf8));
+        let (feed, record) = match kind {
+            "m" => (Builtin::Agent, format!("{head}{rest}")),
+            "a" => (Builtin::Agent, rest.to_owned()),
+            "d" => (Builtin::Deployments, rest.to_owned()),
+            "s" => (Builtin::Scripts, rest.to_owned()),
+            _ => (Builtin::Local, String::new()),
+        };
+        let pause_ms = if kind == "t" { 3_600_000 } else { 1_000 };
+        now.mono_ms += pause_ms;
+        now.wall_ms += pause_ms as i64;
+        let path = PathBuf::from("/r/g/d-AAAAAAAAA/logs/scripts.log");
+        for _ in 0..times {
+            observer.hear(feed, &path, &record, now.wall_ms, now);
+        }
+        observer.step(now);
+        news.extend(observer.take_news());
+    }
+    let shown = observer.deployments(now);
+    assert!(shown.deployments.len() <= DEPLOYMENTS_MAX);
+    assert!(shown.running_seconds.is_finite() && shown.running_seconds >= 0.0);
+    let shown = serde_json::to_value((shown, observer.health())).expect("numbers and texts");
+    assert_showable(&shown);
+    let saved = serde_json::to_string(&observer.saved()).expect("numbers and texts");
+    let restored: Saved = serde_json::from_str(&saved).expect("what was written can be read");
+    let again = Observer::new(Some(restored), eras).saved();
+    assert_eq!(
+        serde_json::to_string(&again).expect("numbers and texts"),
+        saved
+    );
+    (news, shown.to_string())
+}
+
+/// Every text in it is bounded and moves no terminal.
+fn assert_showable(value: &serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => {
+            assert!(
+                text.len() <= KEPT_BYTES_MAX && !text.contains(char::is_control),
+                "{text:?}"
+            );
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(assert_showable),
+        serde_json::Value::Object(fields) => fields.values().for_each(assert_showable),
+        _ => {}
+    }
 }
 
 /// Any text has a time that may be believed, or none; and the same text the same one.
