@@ -26,7 +26,8 @@ pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of all segments on disk, by default.
 pub const RESCUE_BYTES_MAX: u64 = 64 << 20;
 
-/// Greatest position, length or time that is believed.
+/// Positions, lengths, times and numbers of segments from here on are not believed, as in a
+/// checkpoint, into which they go.
 const NUMBER_MAX: u64 = 1 << 60;
 
 const FOLDER: &str = "rescue";
@@ -150,11 +151,11 @@ fn read_header(content: &[u8]) -> Result<Header, Damaged> {
 /// Whether its numbers leave room to count on.
 fn is_possible(segment: &Segment) -> bool {
     let numbers = [
-        segment.start.0,
-        segment.length,
+        segment.start.0.saturating_add(segment.length),
+        segment.heard.0,
         segment.at_ms.unsigned_abs(),
     ];
-    numbers.iter().all(|number| *number <= NUMBER_MAX)
+    numbers.iter().all(|number| *number < NUMBER_MAX)
 }
 
 fn unpack(content: &[u8], segment: &Segment) -> Result<Vec<u8>, String> {
@@ -198,8 +199,8 @@ impl SegmentId {
     fn of(name: &str) -> Option<Self> {
         let file = name.rsplit('/').next()?;
         let id = Self(file.strip_suffix(".gz")?.parse().ok()?);
-        // Only names as we write them: others would be looked for in vain, or leave no next one.
-        (name_of(&id) == file && id.0 <= NUMBER_MAX).then_some(id)
+        // Only names as we write them: others would be looked for in vain.
+        (name_of(&id) == file && id.0 < NUMBER_MAX).then_some(id)
     }
 }
 
@@ -270,6 +271,11 @@ impl Rescue {
     ) -> io::Result<Vec<Evicted>> {
         let content = encode(segment, data);
         let id = SegmentId(self.next);
+        if id.0 >= NUMBER_MAX {
+            // Nobody would find it again. The segment with the last number, which is not ours, is gone
+            // after the next start.
+            return Err(io::Error::other("the last number of a segment is taken"));
+        }
         store.save(&id.name(), &content)?;
         self.next += 1;
         self.segments.insert(id, content.len() as u64);
@@ -405,6 +411,49 @@ mod tests {
             let bomb = [line.as_bytes(), &content[packed..]].concat();
             assert!(decode(&bomb).unwrap_err().segment.is_some());
         }
+    }
+
+    /// Numbers from which a checkpoint could not go on are not believed, the last ones below are: shown
+    /// at the limit, with checksums that are right.
+    #[test]
+    fn numbers_leave_room_to_count_on() {
+        let with = |start: u64, heard: u64, at_ms: i64| Segment {
+            start: Offset(start),
+            heard: Offset(heard),
+            at_ms,
+            ..segment(b"abc")
+        };
+        let last = NUMBER_MAX - 1;
+        let last_ms = last as i64;
+        for (segment, is_believed) in [
+            (with(last - 3, last, last_ms), true),
+            (with(0, 0, -last_ms), true),
+            (with(last - 2, 0, 0), false),
+            (with(u64::MAX, 0, 0), false),
+            (with(0, NUMBER_MAX, 0), false),
+            (with(0, 0, NUMBER_MAX as i64), false),
+            (with(0, 0, i64::MIN), false),
+        ] {
+            let read = decode(&encode(&segment, b"abc"));
+            assert_eq!(read.is_ok(), is_believed, "{segment:?}");
+        }
+    }
+
+    /// Where somebody took the last number there is, a segment is refused aloud rather than stored
+    /// where nobody finds it; numbers beyond are no segments.
+    #[test]
+    fn the_last_number_is_no_trap() {
+        let mut store = MemoryStore::default();
+        for taken in [NUMBER_MAX - 2, NUMBER_MAX, u64::MAX] {
+            store.save(&SegmentId(taken).name(), b"x").unwrap();
+        }
+        let mut rescue = Rescue::open(&mut store, 1 << 20).unwrap();
+        assert!(rescue.list().eq([SegmentId(NUMBER_MAX - 2)]));
+        let segment = segment(b"abc");
+        assert!(rescue.save(&mut store, &segment, b"abc").is_ok());
+        assert!(rescue.save(&mut store, &segment, b"abc").is_err());
+        let again = Rescue::open(&mut store, 1 << 20).unwrap();
+        assert!(again.list().eq(rescue.list()));
     }
 
     /// The bound holds after every save, the oldest go first and are told, and a restart finds

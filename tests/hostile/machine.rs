@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
-use crate::oblivion::AllMetrics;
+use crate::oblivion::{AllMetrics, BusyBus};
 use deploywatch::agent::{Agent, Edges, Host};
 use deploywatch::config::{Config, Identity};
 use deploywatch::directory::{DirectorySink, LOGS_FILE};
 use deploywatch::event::Now;
 use deploywatch::os::files::OsFiles;
 use deploywatch::os::store::OsStore;
-use deploywatch::ports::{Hints, Watch};
+use deploywatch::ports::{EventService, Hints, Watch};
 use deploywatch::status::Status;
 
 /// Virtual milliseconds that a drain may take.
@@ -67,13 +67,18 @@ impl Machine {
         let store = OsStore::open(&self.path("state"));
         let mut store = store.map_err(|error| format!("{error}: {:?}", error))?;
         let mut logs = DirectorySink::new(&self.path("out"));
+        let (mut no_events, mut busy_bus) = (NoEvents, BusyBus::default());
+        let events: &mut dyn EventService = match config.events.enabled {
+            true => &mut busy_bus,
+            false => &mut no_events,
+        };
         let mut edges = Edges {
             files: &mut files,
             store: &mut store,
             watch: &mut Blind,
             logs: &mut logs,
             metrics: &mut AllMetrics::default(),
-            events: &mut NoEvents,
+            events,
             alarms: &mut NoAlarms,
             processes: &mut NoProcesses,
         };

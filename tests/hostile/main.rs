@@ -5,6 +5,7 @@ mod kept;
 mod machine;
 #[path = "../support/nobody.rs"]
 mod nobody;
+mod numbers;
 #[path = "../support/oblivion.rs"]
 mod oblivion;
 mod paths;

@@ -143,10 +143,11 @@ fn remove(path: &Path) {
 /// A checkpoint or segment with another number and the checksum that belongs to it.
 fn with_number(content: &[u8], key: &str, number: u64) -> Option<Vec<u8>> {
     let line_end = content.iter().position(|byte| *byte == b'\n')?;
-    let (head, body) = (&content[..line_end], &content[line_end + 1..]);
-    let mut head: serde_json::Value = serde_json::from_slice(head).ok()?;
+    let (head_line, rest) = content.split_at(line_end);
+    let head: serde_json::Value = serde_json::from_slice(head_line).ok()?;
     let text = format!("\"{key}\":");
-    let replaced = |json: &str| {
+    let replaced = |json: &[u8]| {
+        let json = std::str::from_utf8(json).ok()?;
         let at = json.find(&text)? + text.len();
         let digits = json[at..]
             .bytes()
@@ -154,25 +155,21 @@ fn with_number(content: &[u8], key: &str, number: u64) -> Option<Vec<u8>> {
             .count();
         Some(format!("{}{number}{}", &json[..at], &json[at + digits..]))
     };
-    let mut sum = crc32fast::Hasher::new();
-    let mut new = Vec::new();
     if head["deploywatch"] == "checkpoint" {
-        let body = replaced(std::str::from_utf8(body).ok()?)?;
-        let version = u32::try_from(head["version"].as_u64()?).ok()?;
-        sum.update(&version.to_le_bytes());
-        sum.update(body.as_bytes());
-        head["crc32"] = sum.finalize().into();
-        head["bytes"] = body.len().into();
-        new.extend_from_slice(head.to_string().as_bytes());
-        new.push(b'\n');
-        new.extend_from_slice(body.as_bytes());
-    } else {
-        let line = replaced(std::str::from_utf8(&content[..line_end]).ok()?)?;
-        new.extend_from_slice(line.as_bytes());
-        new.push(b'\n');
-        new.extend_from_slice(body);
+        return with_sum(head, &replaced(&rest[1..])?);
     }
-    Some(new)
+    Some([replaced(head_line)?.as_bytes(), rest].concat())
+}
+
+/// A checkpoint of this body, with the checksum that belongs to it.
+pub(crate) fn with_sum(mut head: serde_json::Value, body: &str) -> Option<Vec<u8>> {
+    let version = u32::try_from(head["version"].as_u64()?).ok()?;
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&version.to_le_bytes());
+    sum.update(body.as_bytes());
+    head["crc32"] = sum.finalize().into();
+    head["bytes"] = body.len().into();
+    Some(format!("{head}\n{body}").into_bytes())
 }
 
 /// State as a run leaves it that was interrupted: a checkpoint, two rescued pieces, a dead letter.
