@@ -47,7 +47,7 @@ fn assert_linear(what: &str, bytes: usize, work: impl Fn(usize)) {
 }
 
 /// Pieces that begin one thing or another again and again.
-const POISON: [&str; 30] = [
+const POISON: [&str; 41] = [
     "://",
     "://u:",
     "pwd=/",
@@ -78,6 +78,17 @@ const POISON: [&str; 30] = [
     "mysql ",
     "mysql -p'",
     "private_",
+    "sk_live_",
+    "glpat-",
+    "docker login ",
+    "docker login -p",
+    "sshpass -p '",
+    "-storepass ",
+    "identified by '",
+    "curl -su",
+    "\"password\",\"value\":",
+    "(\"password\",",
+    "<a key=\"password\">",
 ];
 
 /// Redaction, of whole lines and of lines that are cut.

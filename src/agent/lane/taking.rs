@@ -16,7 +16,7 @@ pub(super) enum Pass {
     Wait(u64),
     /// The batches are full.
     Full,
-    /// The parser failed at the next record.
+    /// What reads the next record, or listens to it, failed.
     Failed,
 }
 
@@ -43,6 +43,8 @@ impl Listener<'_> {
             && span.end > self.heard
         {
             self.heard = span.end;
+            #[cfg(test)]
+            super::tests::fail_if_asked(&event.text);
             self.insight.hear(&self.place, event, now);
         }
     }
@@ -52,10 +54,11 @@ impl Listener<'_> {
 #[derive(Default)]
 struct Progress {
     at: usize,
-    is_parsing: bool,
+    /// Whether what is at work depends on the file's text alone.
+    is_reading: bool,
 }
 
-/// Takes records; a failure of the parser, and of nothing else, is the file's own.
+/// Takes records; a failure of the parser or of who listens, and of nothing else, is the file's own.
 pub(super) fn take_or_fail(
     taker: &mut Taker<'_>,
     parser: &mut Parser,
@@ -65,13 +68,14 @@ pub(super) fn take_or_fail(
 ) -> (usize, Pass) {
     let mut progress = Progress::default();
     // What the parser leaves half done belongs to the record it was at: its scratch memory is
-    // cleared at the next one, and the file's memory is only changed by `Parser::take`.
+    // cleared at the next one, and the file's memory is only changed by `Parser::take`. Who listens
+    // may lack a fact of that record, which counts as heard and is not told again.
     let pass = catch_unwind(AssertUnwindSafe(|| {
         take(taker, parser, memory, chunk, skipped, &mut progress)
     }));
     match pass {
         Ok(pass) => (progress.at, pass),
-        Err(_) if progress.is_parsing => (progress.at, Pass::Failed),
+        Err(_) if progress.is_reading => (progress.at, Pass::Failed),
         Err(panic) => resume_unwind(panic),
     }
 }
@@ -90,12 +94,14 @@ fn take(
             true => Part::Further,
             false => Part::First,
         };
-        progress.is_parsing = true;
+        progress.is_reading = true;
         let next = parser.next(memory, chunk, progress.at, taker.now);
-        progress.is_parsing = false;
+        if let Next::Event(event, _) | Next::Unwanted(event, _) = &next {
+            taker.listener.hear(event, taker.now);
+        }
+        progress.is_reading = false;
         let taken: Taken = match next {
             Next::Event(event, taken) => {
-                taker.listener.hear(&event, taker.now);
                 let push = taker
                     .shipper
                     .push(taker.target, event, taker.origin, taker.now);
@@ -105,7 +111,6 @@ fn take(
                 taken
             }
             Next::Unwanted(event, taken) => {
-                taker.listener.hear(&event, taker.now);
                 let (ack, reason) = event.skip(Skip::Filtered);
                 skipped.push((ack, reason, taken.bytes as u64));
                 taken

@@ -13,6 +13,18 @@ use crate::parse::testing::fail_at;
 use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
 use crate::ports::{CallId, Hints, Watch};
 
+thread_local! {
+    static FAIL_HEARING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// On a thread where a test says so, who listens has a bug at one text.
+pub(super) fn fail_if_asked(text: &str) {
+    assert!(
+        !FAIL_HEARING.get() || text != "poison",
+        "a test wants what is made of a record to fail"
+    );
+}
+
 /// No hints: the scans find everything.
 struct Blind;
 
@@ -86,11 +98,17 @@ fn drain(dir: &Path) -> crate::status::Status {
     status
 }
 
-/// A file whose text makes the parser fail is left alone from that record on and named in the
+/// A file whose text makes the parser (redaction included) or what is made of records (deployments,
+/// metrics) fail is left alone from that record on and named in the
 /// status, all other files and its own records before arrive, and a run without the bug reads on
-/// where it stopped: shown with a parser that is made to fail at one line.
+/// where it stopped: shown with both made to fail at one line.
 #[test]
-fn a_failing_parser_costs_one_file() {
+fn a_failure_at_one_text_costs_one_file() {
+    costs_one_file(&|fails| fail_at(fails.then_some("poison")));
+    costs_one_file(&|fails| FAIL_HEARING.set(fails));
+}
+
+fn costs_one_file(bug: &dyn Fn(bool)) {
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
@@ -109,9 +127,9 @@ fn a_failing_parser_costs_one_file() {
         messages.sort();
         messages
     };
-    fail_at(Some("poison"));
+    bug(true);
     let status = drain(dir.path());
-    fail_at(None);
+    bug(false);
     assert_eq!(
         arrived(),
         ["a first", "a last", "b first", "c first", "c last"]
@@ -125,6 +143,7 @@ fn a_failing_parser_costs_one_file() {
         .iter()
         .find(|file| file.path.ends_with("b.log"));
     assert!(bad.unwrap().state.starts_with("unreadable: quarantined"));
+    assert!(bad.unwrap().lag_bytes >= "poison\nb last\n".len() as u64);
 
     let status = drain(dir.path());
     assert_eq!(status.problems, Vec::<String>::new());

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::Rule;
 use super::needles::Word;
+use super::pair;
 use super::value;
 
 /// Longest key name looked at.
@@ -69,6 +70,8 @@ fn key(bytes: &[u8], hit: Range<usize>, word: Word) -> Option<Key> {
         Word::Token => (hit.end, token_rule(&bytes[..hit.start])),
         Word::ApiKey => (hit.end, Rule::ApiKey),
         Word::PrivateKey => (hit.end, Rule::PrivateKey),
+        Word::CryptKey => (hit.end, Rule::Secret),
+        Word::SessionId => (hit.end, Rule::Cookie),
         Word::Authorization => (hit.end, Rule::Authorization),
         Word::Signature => (hit.end, Rule::Signature),
     };
@@ -96,7 +99,8 @@ fn pass_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
         .position(|word| word.eq_ignore_ascii_case(b"pass"))?;
     let pass = hit.start + pass;
     let end = continued(bytes, pass + 4, &["word", "wd", "phrase"]);
-    if end == pass + 4 && is_inside_word(bytes, pass) {
+    let is_flag = hit.len() == "storepass".len();
+    if end == pass + 4 && is_inside_word(bytes, pass) && !is_flag {
         return None;
     }
     let digits = bytes[end..]
@@ -116,7 +120,15 @@ fn secret_end(bytes: &[u8], hit_end: usize) -> (usize, Rule) {
         return (key, Rule::AwsSecretAccessKey);
     }
     let end = continued(bytes, joint, &["key", "string"]);
-    (if end > joint { end } else { hit_end }, Rule::Secret)
+    if end == joint {
+        return (hit_end, Rule::Secret);
+    }
+    let base = skip_joint(bytes, end);
+    let end_of_base = continued(bytes, base, &["base"]);
+    (
+        if end_of_base > base { end_of_base } else { end },
+        Rule::Secret,
+    )
 }
 
 /// Which token it is, by what stands before the word.
@@ -153,6 +165,9 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
     if is_quoted {
         at += backslashes + 1;
     }
+    if is_quoted && let Some(value) = pair::value_of(bytes, key.start, at) {
+        return Some((Separator::Argument, value));
+    }
     let blanks = skip_blanks(bytes, at);
     let is_flag = name.starts_with(b"-")
         && before.is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''));
@@ -167,6 +182,10 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         [b'\\', b'u', b'0', b'0', b'3', b'd' | b'D', ..] => Some((Separator::Equals, blanks + 6)),
         [b':', ..] => Some((Separator::Colon, blanks + 1)),
         [b',', ..] if is_flag && is_quoted => Some((Separator::Argument, blanks + 1)),
+        // `ALTER USER x PASSWORD 'secret'`
+        [b'\'', ..] if blanks == at + 1 && name.eq_ignore_ascii_case(b"password") => {
+            Some((Separator::Argument, blanks))
+        }
         // Two spaces are the columns of a help text.
         _ if is_flag && !is_quoted && blanks == at + 1 => Some((Separator::Argument, blanks)),
         _ => None,
@@ -233,7 +252,9 @@ fn is_plausible(bytes: &[u8], key: &Key, separator: Separator, secret: &[u8]) ->
         && match key.word {
             // Counters of test runs, not passwords.
             Word::Pass if ends_with(name, b"pass") => !secret.iter().all(u8::is_ascii_digit),
-            Word::Signature => separator == Separator::Equals && secret.len() >= 16,
+            Word::Signature | Word::SessionId => {
+                separator == Separator::Equals && secret.len() >= 16
+            }
             _ => true,
         }
 }

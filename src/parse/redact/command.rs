@@ -10,8 +10,10 @@ const COMMAND_BYTES_MAX: usize = 512;
 /// The password in `curl -u user:password`, `curl -uuser:password`, `curl --user user:password`.
 pub(super) fn curl_user(text: &str, after: usize) -> Option<Range<usize>> {
     let line = line(text, after);
-    let value =
-        option_value(text, line.clone(), " --user").or_else(|| option_value(text, line, " -u"))?;
+    let value = [" --user", " --proxy-user", " -u"]
+        .into_iter()
+        .find_map(|name| option_value(text, line.clone(), name))
+        .or_else(|| behind_flags(text, line, b'u'))?;
     let colon = memchr::memchr(b':', &text.as_bytes()[value.clone()])?;
     let password = value.start + colon + 1..value.end;
     believed(text, password)
@@ -26,6 +28,26 @@ pub(super) fn mysql_password(text: &str, after: usize) -> Option<Range<usize>> {
         return None;
     }
     believed(text, value::find(text, at)?)
+}
+
+/// The password in `docker login -u user -p secret`, and of other tools that log in so.
+pub(super) fn login_password(text: &str, hit: Range<usize>) -> Option<Range<usize>> {
+    const TOOLS: [&str; 6] = ["docker ", "podman ", "buildah ", "registry ", "az ", "oc "];
+    let before = &text[..hit.start];
+    let is_command = TOOLS.iter().any(|tool| before.ends_with(tool));
+    is_command.then(|| password_option(text, hit.end))?
+}
+
+/// The password behind `-p` of the command that ends here, with or without a blank.
+pub(super) fn password_option(text: &str, after: usize) -> Option<Range<usize>> {
+    believed(text, option_value(text, line(text, after), " -p")?)
+}
+
+/// The password in `IDENTIFIED BY 'secret'`.
+pub(super) fn sql_password(text: &str, after: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let blanks = bytes[after..].iter().take_while(|&&byte| byte == b' ');
+    believed(text, value::quoted(bytes, after + blanks.count())?)
 }
 
 /// What belongs to the command: its line, as far as that is looked at, up to the next command.
@@ -47,6 +69,19 @@ fn option_value(text: &str, line: Range<usize>, name: &str) -> Option<Range<usiz
     }
     let value = value::quoted(bytes, at).unwrap_or_else(|| value::bare(bytes, at));
     (!value.is_empty()).then_some(value)
+}
+
+/// The value behind flags in one word whose last one is `flag`: `-sSLu user:password`.
+fn behind_flags(text: &str, line: Range<usize>, flag: u8) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    memchr::memmem::find_iter(&bytes[line.clone()], b" -").find_map(|found| {
+        let start = line.start + found + 2;
+        let flags = bytes[start..line.end].iter();
+        let end = start + flags.take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let is_asked = end > start && bytes[end - 1] == flag && bytes.get(end) == Some(&b' ');
+        is_asked
+            .then(|| value::quoted(bytes, end + 1).unwrap_or_else(|| value::bare(bytes, end + 1)))
+    })
 }
 
 /// Where the option's name ends.

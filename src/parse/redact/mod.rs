@@ -17,6 +17,7 @@
 mod assignment;
 mod command;
 mod needles;
+mod pair;
 mod pem;
 mod seam;
 mod shapes;
@@ -55,10 +56,12 @@ enum Rule {
     SlackToken,
     Jwt,
     Cookie,
+    GitlabToken,
+    StripeKey,
 }
 
 /// The rules' names, in the order in which they are counted.
-pub const BUILTIN_RULES: [&str; 17] = [
+pub const BUILTIN_RULES: [&str; 19] = [
     "aws-access-key-id",
     "aws-secret-access-key",
     "session-token",
@@ -76,6 +79,8 @@ pub const BUILTIN_RULES: [&str; 17] = [
     "slack-token",
     "jwt",
     "cookie",
+    "gitlab-token",
+    "stripe-key",
 ];
 
 /// What is remembered of one file between records.
@@ -315,15 +320,23 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Assigned(word) => assignment::find(text, hit, word),
         Kind::Bearer => shapes::bearer(bytes, hit.end).map(|range| (range, Rule::BearerToken)),
         Kind::Basic => shapes::basic(bytes, hit.end).map(|range| (range, Rule::BasicAuth)),
-        Kind::Url => shapes::url_password(text, hit.end).map(|range| (range, Rule::UrlPassword)),
+        Kind::Url => match shapes::webhook(bytes, hit.end) {
+            Some(range) => Some((range, Rule::SlackToken)),
+            None => shapes::url_password(text, hit.end).map(|range| (range, Rule::UrlPassword)),
+        },
         Kind::AwsKeyId => shapes::aws_key_id(bytes, hit.start).map(|r| (r, Rule::AwsAccessKeyId)),
         Kind::Github => shapes::github(bytes, hit.start).map(|r| (r, Rule::GithubToken)),
         Kind::Slack => shapes::slack(bytes, hit.start).map(|r| (r, Rule::SlackToken)),
+        Kind::Stripe => shapes::stripe(bytes, hit).map(|r| (r, Rule::StripeKey)),
+        Kind::Gitlab => shapes::gitlab(bytes, hit.start).map(|r| (r, Rule::GitlabToken)),
         Kind::Jwt => shapes::jwt(bytes, hit.start).map(|r| (r, Rule::Jwt)),
         Kind::Private => private(text, hit, state),
         Kind::Cookie => shapes::cookie(bytes, hit).map(|r| (r, Rule::Cookie)),
         Kind::Curl => command::curl_user(text, hit.end).map(|r| (r, Rule::BasicAuth)),
         Kind::Mysql => command::mysql_password(text, hit.end).map(|r| (r, Rule::Password)),
+        Kind::Login => command::login_password(text, hit).map(|r| (r, Rule::Password)),
+        Kind::Sshpass => command::password_option(text, hit.end).map(|r| (r, Rule::Password)),
+        Kind::Identified => command::sql_password(text, hit.end).map(|r| (r, Rule::Password)),
     };
     if let Some((range, rule)) = found {
         spans.add(range, rule);

@@ -27,6 +27,10 @@ pub(super) enum Kind {
     Github,
     /// xoxb-… and its siblings.
     Slack,
+    /// sk_live_… and rk_live_….
+    Stripe,
+    /// glpat-…
+    Gitlab,
     /// eyJ…
     Jwt,
     /// The marker lines of a private key, or `private_key` and its siblings.
@@ -37,6 +41,12 @@ pub(super) enum Kind {
     Curl,
     /// `mysql -p…`
     Mysql,
+    /// `docker login -p …`
+    Login,
+    /// `sshpass -p …`
+    Sshpass,
+    /// `IDENTIFIED BY '…'`
+    Identified,
 }
 
 /// The telling word in a key.
@@ -48,12 +58,14 @@ pub(super) enum Word {
     Token,
     ApiKey,
     PrivateKey,
+    CryptKey,
     Authorization,
     Signature,
+    SessionId,
 }
 
-/// At most 32, which is what the searcher takes without AVX2; in lower case.
-const NEEDLES: [(&str, Kind); 32] = [
+/// At most 48 of at least three bytes, which is what the searcher takes without AVX2; in lower case.
+const NEEDLES: [(&str, Kind); 41] = [
     ("passw", Kind::Assigned(Word::Pass)),
     ("passp", Kind::Assigned(Word::Pass)),
     ("_pass", Kind::Assigned(Word::Pass)),
@@ -86,10 +98,19 @@ const NEEDLES: [(&str, Kind); 32] = [
     ("cookie", Kind::Cookie),
     ("curl", Kind::Curl),
     ("mysql", Kind::Mysql),
+    ("_live_", Kind::Stripe),
+    ("glpat-", Kind::Gitlab),
+    ("login", Kind::Login),
+    ("sshpass", Kind::Sshpass),
+    ("storepass", Kind::Assigned(Word::Pass)),
+    ("identified by", Kind::Identified),
+    ("sessionid", Kind::Assigned(Word::SessionId)),
+    ("master_key", Kind::Assigned(Word::CryptKey)),
+    ("encryption_key", Kind::Assigned(Word::CryptKey)),
 ];
 
-/// Length of the longest needle, `authorization`.
-const NEEDLE_BYTES_MAX: usize = 13;
+/// Length of the longest needle, `encryption_key`.
+const NEEDLE_BYTES_MAX: usize = 14;
 
 /// A block that stays in the first-level cache.
 const BLOCK_BYTES: usize = 4096;
@@ -127,7 +148,7 @@ impl Needles {
                 AhoCorasick::builder()
                     .match_kind(aho_corasick::MatchKind::LeftmostFirst)
                     .build(words)
-                    .expect("32 short needles fit into an automaton"),
+                    .expect("a few short needles fit into an automaton"),
             ),
         })
     }

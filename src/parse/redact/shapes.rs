@@ -50,6 +50,36 @@ pub(super) fn slack(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     (len >= 15 && stands_alone(bytes, start)).then_some(start..start + len)
 }
 
+/// `sk_live_…` and `rk_live_…`, of which the needle is the middle.
+pub(super) fn stripe(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
+    let start = hit.start.checked_sub(2)?;
+    let is_key = matches!(&bytes[start..hit.end], b"sk_live_" | b"rk_live_");
+    let len = run(bytes, hit.end, |byte| byte.is_ascii_alphanumeric());
+    (is_key && len >= 16 && stands_alone(bytes, start)).then_some(start..hit.end + len)
+}
+
+/// `glpat-…`: twenty characters and more.
+pub(super) fn gitlab(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+    });
+    let is_token = len >= 26 && bytes[start..].starts_with(b"glpat-");
+    (is_token && stands_alone(bytes, start)).then_some(start..start + len)
+}
+
+/// What lets anybody write into a chat, in the URL whose `://` ends here: the path of a webhook.
+pub(super) fn webhook(bytes: &[u8], after: usize) -> Option<Range<usize>> {
+    const HOOK: &[u8] = b"hooks.slack.com/services/";
+    let start = after + HOOK.len();
+    let is_hook = bytes[after..].starts_with(HOOK);
+    let len = is_hook.then(|| {
+        run(bytes, start, |byte| {
+            byte.is_ascii_alphanumeric() || byte == b'/'
+        })
+    })?;
+    (len >= 20).then_some(start..start + len)
+}
+
 /// `eyJ….….…`: three to five parts of base64url, the first an object.
 pub(super) fn jwt(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');

@@ -371,6 +371,121 @@ fn passwords_on_command_lines_go() {
     ]);
 }
 
+#[test]
+fn names_and_values_in_two_fields_go() {
+    // Lists of settings, as task definitions, .NET and Spring print them, and calls that set one;
+    // names alone, references and what belongs to another name stay.
+    goes(
+        "password",
+        &[
+            r#"{"name":"DB_PASSWORD","value":"«hunter2»"}"#,
+            r#"{"Name": "DB_PASSWORD", "Value": "«hun ter2»", "Type": "String"}"#,
+            r#"{\"name\":\"DB_PASSWORD\",\"value\":\"«hunter2»\"}"#,
+            r#"{'name': 'DB_PASSWORD', 'value': '«hunter2»'}"#,
+            r#"<add key="DbPassword" value="«hunter2»" />"#,
+            r#"<property name="password">«hunter2»</property>"#,
+            r#"[Environment]::SetEnvironmentVariable("DB_PASSWORD", "«hunter2»")"#,
+            r#"setenv('DB_PASSWORD','«hunter2»', 1)"#,
+            r#"$env:DB_PASSWORD = "«two words»""#,
+            r#"declare -x DB_PASSWORD="«two words»""#,
+            "DB_PASSWORD: '«two words»'",
+            "ALTER USER u WITH PASSWORD '«hunter2»';",
+            "CREATE USER u IDENTIFIED BY '«hunter2»';",
+            r#"create user u identified by "«hunter2»""#,
+        ],
+    );
+    goes("secret", &[r#"{"name":"CLIENT_SECRET","value":"«abc»"}"#]);
+    stays(&[
+        r#"{"name":"DB_PASSWORD","valueFrom":"arn:aws:ssm:eu-west-1:111122223333:parameter/db"}"#,
+        r#"{"name":"DB_PASSWORD","value":""}"#,
+        r#"{"name":"DB_PASSWORD","value":null}"#,
+        r#"["password","email","value"]"#,
+        r#"require("password", options)"#,
+        r#"<input name="password" type="text" value="x">"#,
+        r#"<field name="password"/>"#,
+        "the password's length",
+        "the passwords 'a' and 'b'",
+        "identified by its name",
+        "identified by ''",
+    ]);
+}
+
+#[test]
+fn more_tools_and_tokens_go() {
+    // What only its shape or its tool gives away; what merely looks like it stays.
+    goes(
+        "stripe-key",
+        &[
+            "charged with «sk_live_51H8abcdEFGHijklMNOP»",
+            "STRIPE_KEY=«rk_live_51H8abcdEFGHijklMNOP», x",
+        ],
+    );
+    goes(
+        "gitlab-token",
+        &["clone with «glpat-abcdefghij0123456789» now"],
+    );
+    goes(
+        "slack-token",
+        &[
+            "POST https://hooks.slack.com/services/«T00000000/B00000000/abcdefABCDEF012345678901» 200",
+        ],
+    );
+    goes(
+        "cookie",
+        &[
+            "GET /shop;jsessionid=«0123456789ABCDEF0123456789ABCDEF» 200",
+            "JSESSIONID=«0123456789ABCDEF0123456789ABCDEF»",
+        ],
+    );
+    goes(
+        "secret",
+        &[
+            "RAILS_MASTER_KEY=«0123456789abcdef»",
+            "SECRET_KEY_BASE=«0123456789abcdef»",
+            r#""encryption_key": "«abc def»""#,
+        ],
+    );
+    goes(
+        "password",
+        &[
+            "docker login -u bob -p «hunter2» registry.example.com",
+            "+ sudo podman login --username bob -p '«hunter 2»' r",
+            "az login --service-principal -u x -p «hunter2» --tenant t",
+            "sshpass -p «hunter2» ssh deploy@h",
+            "sshpass -p'«hunter2»' ssh deploy@h",
+            "keytool -list -storepass «changeit» -keystore k",
+        ],
+    );
+    goes(
+        "basic-auth",
+        &[
+            "curl -sSLu deploy:«hunter2» https://h/x",
+            "curl --proxy-user deploy:«hunter2» https://h/x",
+        ],
+    );
+    stays(&[
+        "task_live_0123456789abcdefgh",
+        "sk_live_short",
+        "sk_test_51H8abcdEFGHijklMNOP",
+        "glpat-short",
+        "see https://hooks.slack.com/docs",
+        "SessionId=17",
+        "sessionid: 0123456789ABCDEF0123456789ABCDEF",
+        "encryption_key_length=256",
+        "master_key: null",
+        "docker login --password-stdin",
+        "docker login -u bob https://h",
+        "login -p 8080",
+        "docker run -p 80:80 x",
+        "Login failed; retry -p 3",
+        "sshpass: command not found",
+        "sshpass -f /run/pw ssh h",
+        "curl -sSLu deploy https://h/x",
+        "curl -sS https://h/a:b",
+        "keystore passed",
+    ]);
+}
+
 /// Redacts one line in parts of at most so many bytes, as long lines are; also as a restart between
 /// any two parts does it.
 fn parts(line: &str, bytes_max: usize) -> [String; 2] {
@@ -449,6 +564,8 @@ fn known_shapes_are_never_cut() {
         "AKIAIOSFODNN7EXAMPLE",
         "ghp_0123456789abcdefghijABCDEFGHIJ012345",
         "xoxb-123456789012-abcdefGHIJ",
+        "sk_live_51H8abcdEFGHijklMNOP",
+        "glpat-abcdefghij0123456789",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_",
     ] {
         for lead in 1..120 {
