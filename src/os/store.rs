@@ -1,6 +1,7 @@
 //! The agent's own directory of state: [`Store`] with system calls.
 //!
-//! Nobody else reads or writes it: directories are 0700, files 0600, a lock keeps a second agent
+//! Nobody else reads or writes it: directories are 0700, files 0600 (made so where they were found
+//! wider), a lock keeps a second agent
 //! out for as long as this one lives, and no link inside it is followed. A save is all or nothing
 //! across a power cut: written beside, synced, renamed over, the folder synced. Every error names
 //! the path it is about.
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 
 use super::beneath::file_type;
 use crate::ports::Store;
-use folder::{Fate, listing, open_file, open_folder, sweep, write_new};
+use folder::{Fate, close_to_others, listing, open_file, open_folder, sweep, write_new};
 
 /// The file whose lock says that this directory is in use.
 const LOCK_NAME: &str = "lock";
@@ -90,6 +91,7 @@ impl OsStore {
             source,
         };
         make_private(path).map_err(unusable)?;
+        let link = std::fs::symlink_metadata(path).map_err(unusable)?;
         let dir = File::open(path).map_err(unusable)?;
         let meta = dir.metadata().map_err(unusable)?;
         if !meta.is_dir() {
@@ -100,14 +102,19 @@ impl OsStore {
                 path: path.to_owned(),
             });
         }
-        let owner = meta.uid();
-        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        // Also of a link in its place: who made it chose the directory.
+        let ours = rustix::process::geteuid().as_raw();
+        if let Some(owner) = [link.uid(), meta.uid()]
+            .into_iter()
+            .find(|owner| *owner != 0 && *owner != ours)
+        {
             return Err(StoreError::Foreign {
                 path: path.to_owned(),
                 owner,
             });
         }
         let dir = OwnedFd::from(dir);
+        close_to_others(&dir, &meta, Mode::RWXU).map_err(unusable)?;
         let lock = lock(&dir, path)?;
         let store = Self {
             path: path.to_owned(),
@@ -124,12 +131,16 @@ impl OsStore {
         &self.path
     }
 
-    /// Removes temporary files, which only an interrupted save leaves.
+    /// Removes temporary files, which only an interrupted save leaves, and closes to others what they
+    /// could open.
     fn sweep(&self) -> io::Result<()> {
         sweep(&self.dir)?;
         for (name, kind) in listing(&self.dir)? {
             if kind == FileType::Directory {
-                sweep(&open_folder(&self.dir, &name)?)?;
+                let folder = open_folder(&self.dir, &name)?;
+                let meta = File::from(folder.try_clone()?).metadata()?;
+                close_to_others(&folder, &meta, Mode::RWXU)?;
+                sweep(&folder)?;
             }
         }
         Ok(())
@@ -537,6 +548,66 @@ mod tests {
         }
         drop(store);
         OsStore::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_was_open_to_others_is_closed() {
+        // Whatever the umask and the modes of what was there before, only the owner gets in: shown
+        // by a store that is made under no umask, opened wide by hand and opened again.
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("state");
+        let umask = rustix::process::umask(Mode::empty());
+        let mut store = OsStore::open(&path).unwrap();
+        for name in ["checkpoints", "rescue/1.gz"] {
+            store.save(name, b"x").unwrap();
+        }
+        store.note("status", b"x").unwrap();
+        store.append("dead-letter/events.ndjson", b"x").unwrap();
+        let _restored = rustix::process::umask(umask);
+        let private = || {
+            let names = [
+                ("", 0o700),
+                ("rescue", 0o700),
+                ("dead-letter", 0o700),
+                ("lock", 0o600),
+                ("checkpoints", 0o600),
+                ("status", 0o600),
+                ("rescue/1.gz", 0o600),
+                ("dead-letter/events.ndjson", 0o600),
+            ];
+            names.map(|(name, mode)| (path.join(name), mode))
+        };
+        let assert_private = || {
+            for (path, mode) in private() {
+                let found = path.metadata().unwrap().permissions().mode() & 0o7777;
+                assert_eq!(found, mode, "{}", path.display());
+            }
+        };
+        assert_private();
+        drop(store);
+        for (path, mode) in private() {
+            let wide = std::fs::Permissions::from_mode(mode | 0o055);
+            std::fs::set_permissions(path, wide).unwrap();
+        }
+        let _store = OsStore::open(&path).unwrap();
+        assert_private();
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_is_no_state_directory() {
+        // Our own link (or root's) may lead to the directory; whoever else made it chose where we
+        // write, and is named. Shown where this test may give a link away, that is, as root.
+        let top = tempfile::tempdir().unwrap();
+        let (real, link) = (top.path().join("real"), top.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        drop(OsStore::open(&link).unwrap());
+        // No user of this number must exist.
+        if std::os::unix::fs::lchown(&link, Some(4_321), None).is_err() {
+            return;
+        }
+        let refused = OsStore::open(&link).unwrap_err();
+        assert!(matches!(refused, StoreError::Foreign { owner: 4_321, .. }));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The files of one folder: no link is followed, nothing but regular files is opened.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -48,6 +49,16 @@ pub(super) fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Resu
     }
 }
 
+/// Takes from others what they may do with a file or folder that is there already, as far as it is ours
+/// to say.
+pub(super) fn close_to_others(what: impl AsFd, meta: &Metadata, mode: Mode) -> io::Result<()> {
+    let is_ours = meta.uid() == rustix::process::geteuid().as_raw();
+    if is_ours && meta.permissions().mode() & 0o7777 & !mode.as_raw_mode() != 0 {
+        rustix::fs::fchmod(what, mode)?;
+    }
+    Ok(())
+}
+
 fn not_a_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
@@ -72,9 +83,16 @@ pub(super) fn listing(dir: &OwnedFd) -> io::Result<Vec<(String, FileType)>> {
 
 pub(super) fn sweep(folder: &OwnedFd) -> io::Result<()> {
     for (name, kind) in listing(folder)? {
-        if kind == FileType::RegularFile && name.starts_with('.') && name.ends_with(".tmp") {
-            rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
+        if kind != FileType::RegularFile {
+            continue;
         }
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
+            continue;
+        }
+        // What cannot be opened is found out by who needs it; the agent must start all the same.
+        let _closed = open_file(folder, &name, OFlags::RDONLY | OFlags::NONBLOCK)
+            .and_then(|file| close_to_others(&file, &file.metadata()?, Mode::RUSR | Mode::WUSR));
     }
     Ok(())
 }
