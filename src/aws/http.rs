@@ -1,7 +1,7 @@
 //! The HTTP client under the SDK: which road a request takes, whom it trusts, how much it reads.
 //!
-//! Plain `http` requests to this machine and to link-local addresses (instance metadata, container
-//! credentials) go straight and know nothing of TLS or proxies: a proxy must never see a
+//! Plain `http` requests to this machine and to the link-local addresses of instance metadata and
+//! container credentials go straight and know nothing of TLS or proxies: a proxy must never see a
 //! metadata token. To anybody else plain `http` is refused, wherever the address came from.
 //! `https` goes through rustls with ring, always verifies (there is no switch), and honours
 //! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. No redirect is followed. The secure road, whose 145 certificates cost memory,
@@ -172,13 +172,27 @@ fn host_of(rest: &str) -> &str {
 /// 169.254.170.2 and .23 (container credentials), `fd00:ec2::254` and `::23` (their IPv6 twins).
 fn is_near(host: &str) -> bool {
     if let Ok(v4) = host.parse::<Ipv4Addr>() {
-        return v4.is_loopback() || v4.is_link_local();
+        return v4.is_loopback() || NEAR_V4.contains(&v4);
     }
     if let Ok(v6) = host.parse::<Ipv6Addr>() {
-        return v6.is_loopback() || v6.segments()[..2] == [0xfd00, 0x0ec2];
+        return v6.is_loopback() || NEAR_V6.contains(&v6);
     }
     host.eq_ignore_ascii_case("localhost")
 }
+
+/// Instance metadata, then container credentials (ECS, EKS). Other link-local addresses may be a
+/// neighbour's.
+const NEAR_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(169, 254, 170, 23),
+];
+
+/// Their twins.
+const NEAR_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23),
+];
 
 pub(crate) fn bounded(response: HttpResponse) -> HttpResponse {
     response.map(|body| SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES_MAX)))
@@ -246,6 +260,8 @@ mod tests {
             "http://169.254.169.254.example.com/",
             "http://169.254.169.254@example.com/",
             "http://[fd00:ec3::254]/",
+            "http://[fd00:ec2::1]/",
+            "http://169.254.1.1/",
             "http://8.8.8.8/127.0.0.1",
         ];
         for uri in far {

@@ -126,6 +126,7 @@ fn deployments_are_counted_once() {
     for name in ["LostBytes", "RefusedEvents"] {
         assert_eq!(sum(&state, name), 0.0, "{name}");
     }
+    assert!(sum(&state, "RedactedSecrets") > 0.0, "the password counts");
     let id = imds.state().instance.id.clone();
     let expected: BTreeSet<(String, String, String)> = [
         "Heartbeat",
@@ -137,6 +138,7 @@ fn deployments_are_counted_once() {
         "BacklogBytes",
         "LostBytes",
         "RefusedEvents",
+        "RedactedSecrets",
     ]
     .into_iter()
     .map(|name| (name, "InstanceId", id.as_str()))

@@ -111,7 +111,7 @@ impl Insight {
         let saved = saved.unwrap_or(Saved {
             since_ms: now.wall_ms,
             boot_id: host.boot_id.clone(),
-            totals: Totals::default(),
+            totals: Totals::none(),
             observer: codedeploy::Saved::default(),
             metrics: metrics::Saved::default(),
             events: events::Saved::default(),
@@ -270,7 +270,7 @@ impl Insight {
         }
     }
 
-    /// Counts what was lost and refused since it was last counted.
+    /// Counts what was lost, refused and taken out since it was last counted.
     fn count_totals(&mut self, counts: &BTreeMap<String, SourceCounts>, now: Now) {
         let totals = Totals::of(counts);
         for (metric, before, after) in [
@@ -283,6 +283,11 @@ impl Insight {
                 BuiltinMetric::RefusedEvents,
                 self.totals.refused_events,
                 totals.refused_events,
+            ),
+            (
+                BuiltinMetric::RedactedSecrets,
+                self.totals.redacted.or(totals.redacted).unwrap_or(0),
+                totals.redacted.unwrap_or(0),
             ),
         ] {
             if after > before {

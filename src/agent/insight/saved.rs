@@ -28,14 +28,23 @@ pub(super) struct Saved {
 pub(super) struct Totals {
     pub(super) lost_bytes: u64,
     pub(super) refused_events: u64,
+    /// `None` in what older versions kept.
+    #[serde(default)]
+    pub(super) redacted: Option<u64>,
 }
 
 impl Totals {
+    /// Nothing was counted yet.
+    pub(super) fn none() -> Self {
+        Self::of(&BTreeMap::new())
+    }
+
     pub(super) fn of(counts: &BTreeMap<String, SourceCounts>) -> Self {
         let sum = |of: fn(&SourceCounts) -> u64| counts.values().map(of).sum();
         Self {
             lost_bytes: sum(|counts| counts.lost.values().sum()),
             refused_events: sum(|counts| counts.refused.total()),
+            redacted: Some(sum(|counts| counts.redacted.values().sum())),
         }
     }
 }

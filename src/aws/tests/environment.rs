@@ -52,6 +52,7 @@ fn ambient_edge(endpoint: &str) -> Edge {
         logs: services.logs,
         metrics: services.metrics,
         events: services.events,
+        alarms: services.alarms,
         feed: services.identity,
         rings,
         next: 0,
@@ -123,6 +124,7 @@ fn metadata_is_only_asked_nearby() {
     }
     for far in [
         "http://10.0.0.1/",
+        "http://169.254.7.7/",
         "http://metadata.example.com",
         "https://169.254.169.254/",
         "http://169.254.169.254@example.com",

@@ -15,7 +15,7 @@ use crate::ports::{
     ServiceError,
 };
 
-fn entry(detail: &str) -> EventEntry {
+pub(super) fn entry(detail: &str) -> EventEntry {
     EventEntry {
         time_ms: 1_795_262_400_250,
         source: "deploywatch",
@@ -42,7 +42,7 @@ impl Edge {
         }
     }
 
-    fn put_events(
+    pub(super) fn put_events(
         &mut self,
         entries: Vec<EventEntry>,
     ) -> Result<Vec<Result<(), ServiceError>>, ServiceError> {

@@ -47,14 +47,14 @@ pub(super) fn metadata(request: &Request) -> Reply {
     }
 }
 
-fn on_instance(metadata: &StandIn) -> Settings {
+pub(super) fn on_instance(metadata: &StandIn) -> Settings {
     let mut settings = settings("http://127.0.0.1:9");
     settings.aws.region = None;
     settings.metadata = Metadata::At(metadata.url.clone());
     settings
 }
 
-fn complete(identity: &Identity) -> bool {
+pub(super) fn complete(identity: &Identity) -> bool {
     identity.complete
 }
 

@@ -39,7 +39,7 @@ fn call_with(data: Vec<Datum>) -> MetricCall {
     }
 }
 
-fn small() -> MetricCall {
+pub(super) fn small() -> MetricCall {
     call_with(vec![datum("Heartbeat", Numbers::One(1.0))])
 }
 
@@ -53,7 +53,7 @@ impl Edge {
         }
     }
 
-    fn put_metrics(&mut self, call: MetricCall) -> Result<(), ServiceError> {
+    pub(super) fn put_metrics(&mut self, call: MetricCall) -> Result<(), ServiceError> {
         let id = CallId(self.next);
         self.next += 1;
         self.metrics.submit(id, call);
@@ -65,11 +65,11 @@ impl Edge {
 }
 
 /// A good answer as the service gives it.
-fn done() -> Reply {
+pub(super) fn done() -> Reply {
     cbor_reply(200, &json!({}))
 }
 
-fn cbor_reply(status: u16, body: &Value) -> Reply {
+pub(super) fn cbor_reply(status: u16, body: &Value) -> Reply {
     let headers = vec![
         ("content-type", "application/cbor".to_owned()),
         ("smithy-protocol", "rpc-v2-cbor".to_owned()),

@@ -21,7 +21,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use super::client::{Ambient, Machine, Metadata, Settings};
-use super::{CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed, start_with};
+use super::{
+    CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge, IdentityFeed, start_with,
+};
 use crate::config::{AwsConfig, Compression, Identity};
 use crate::event::{Batch, FileId, FileOrigin, Offset, Origin, Piece, Slot, Span, Target};
 use crate::ports::{Accepted, CallId, LogAnswer, LogCall, LogService, ServiceError};
@@ -38,6 +40,7 @@ struct Edge {
     logs: CloudWatchLogs,
     metrics: CloudWatchMetrics,
     events: EventBridge,
+    alarms: CloudWatchAlarms,
     feed: IdentityFeed,
     rings: Receiver<()>,
     next: u64,
@@ -56,6 +59,7 @@ impl Edge {
             logs: services.logs,
             metrics: services.metrics,
             events: services.events,
+            alarms: services.alarms,
             feed: services.identity,
             rings,
             next: 0,

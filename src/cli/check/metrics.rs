@@ -150,7 +150,8 @@ as written here:
   BacklogBytes              Bytes    InstanceId
   LostBytes                 Bytes    InstanceId
   RefusedEvents             Count    InstanceId
-These metrics cost at most 3.14 USD a month for each instance (9 series, 43,800 requests) and \
+  RedactedSecrets           Count    InstanceId
+These metrics cost at most 3.44 USD a month for each instance (10 series, 43,800 requests) and \
 2.10 USD once for all instances (7 series); prices of us-east-1, 2026-11, without the free tier.
 ";
         assert_eq!(said(""), expected);

@@ -150,6 +150,8 @@ pub enum BuiltinMetric {
     LostBytes,
     /// Events that CloudWatch Logs refused in the period.
     RefusedEvents,
+    /// Secrets taken out of records in the period; no datum in one without any.
+    RedactedSecrets,
     /// 1 while the actions of this instance's alarms are suspended, else 0; only where there is
     /// an alarm that acts on the instance.
     ActionsSuspended,
@@ -169,7 +171,7 @@ pub enum Statistic {
 
 impl BuiltinMetric {
     /// All of them, in the order they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Heartbeat,
         Self::CodeDeployAgentHealthy,
         Self::DeploymentsSucceeded,
@@ -180,6 +182,7 @@ impl BuiltinMetric {
         Self::BacklogBytes,
         Self::LostBytes,
         Self::RefusedEvents,
+        Self::RedactedSecrets,
         Self::ActionsSuspended,
     ];
 
@@ -197,6 +200,7 @@ impl BuiltinMetric {
             Self::BacklogBytes => "BacklogBytes",
             Self::LostBytes => "LostBytes",
             Self::RefusedEvents => "RefusedEvents",
+            Self::RedactedSecrets => "RedactedSecrets",
             Self::ActionsSuspended => "ActionsSuspended",
         }
     }
@@ -213,7 +217,8 @@ impl BuiltinMetric {
             Self::Heartbeat
             | Self::DeploymentsSucceeded
             | Self::DeploymentsFailed
-            | Self::RefusedEvents => "Count",
+            | Self::RefusedEvents
+            | Self::RedactedSecrets => "Count",
         }
     }
 
@@ -227,7 +232,7 @@ impl BuiltinMetric {
             | Self::BacklogBytes
             | Self::ActionsSuspended
             | Self::Heartbeat => Statistic::Gauge,
-            Self::LifecycleEventSeconds => Statistic::Distribution,
+            Self::LifecycleEventSeconds | Self::RedactedSecrets => Statistic::Distribution,
             Self::DeploymentsSucceeded
             | Self::DeploymentsFailed
             | Self::LostBytes
@@ -248,6 +253,7 @@ impl BuiltinMetric {
             | Self::BacklogBytes
             | Self::LostBytes
             | Self::RefusedEvents
+            | Self::RedactedSecrets
             | Self::ActionsSuspended => false,
         }
     }

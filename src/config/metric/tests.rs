@@ -44,6 +44,7 @@ fn the_default_set_is_the_documented_one() {
             "BacklogBytes{InstanceId} Bytes x1",
             "LostBytes{InstanceId} Bytes x1",
             "RefusedEvents{InstanceId} Count x1",
+            "RedactedSecrets{InstanceId} Count x1",
         ]
     );
     assert!(
@@ -55,11 +56,11 @@ fn the_default_set_is_the_documented_one() {
     let cost = config.monthly_cost();
     assert_eq!(
         (cost.series, cost.shared_series, cost.requests),
-        (9, 7, 43_800)
+        (10, 7, 43_800)
     );
     assert_eq!(
         format!("{:.2} {:.2}", cost.instance_usd(), cost.shared_usd),
-        "3.14 2.10"
+        "3.44 2.10"
     );
 }
 
@@ -138,7 +139,13 @@ fn what_is_off_is_not_published() {
     let names: Vec<String> = without.published().into_iter().map(|p| p.name).collect();
     assert_eq!(
         names,
-        ["Heartbeat", "BacklogBytes", "LostBytes", "RefusedEvents"]
+        [
+            "Heartbeat",
+            "BacklogBytes",
+            "LostBytes",
+            "RefusedEvents",
+            "RedactedSecrets"
+        ]
     );
 }
 
