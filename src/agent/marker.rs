@@ -24,3 +24,27 @@ pub(super) fn origin(loss: &Loss) -> Arc<FileOrigin> {
         path: loss.path.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_forges_a_line() {
+        // A file may be named like a line of the log, or like a command to a terminal; its marker must
+        // be one line that shows the name: shown with both.
+        let loss = Loss {
+            id: 1,
+            source: "app".to_owned(),
+            path: "/x/a\n2026-11-21 ERROR forged\u{1b}[2J\u{202e}.log".into(),
+            family: "/x/a".into(),
+            at_ms: 0,
+            bytes: 7,
+            reason: "gone".to_owned(),
+        };
+        let text = text(&loss);
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!(text.contains("7 bytes") && text.contains("forged") && text.ends_with("gone"));
+        assert!(!text.contains('\u{202e}'), "{text:?}");
+    }
+}

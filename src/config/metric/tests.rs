@@ -74,7 +74,8 @@ fn every_key_arrives() {
         period = "10s"
         dimensions = [["InstanceId", "AutoScalingGroupName"], [], ["tag:Stage", "LifecycleEvent"]]
         disable = ["BacklogBytes", "LostBytes", "RefusedEvents", "Heartbeat",
-                   "CodeDeployAgentHealthy", "LastDeploymentFailed", "DeploymentRunningSeconds"]
+                   "CodeDeployAgentHealthy", "LastDeploymentFailed", "DeploymentRunningSeconds",
+                   "RedactedSecrets"]
         [[metric]]
         name = "Payments"
         source = ["app", "scripts"]
