@@ -7,14 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
-use crate::oblivion::{AllMetrics, BusyBus};
+use crate::oblivion::AllMetrics;
 use deploywatch::agent::{Agent, Edges, Host};
 use deploywatch::config::{Config, Identity};
 use deploywatch::directory::{DirectorySink, LOGS_FILE};
 use deploywatch::event::Now;
 use deploywatch::os::files::OsFiles;
 use deploywatch::os::store::OsStore;
-use deploywatch::ports::{EventService, Hints, Watch};
+use deploywatch::ports::{
+    CallId, ErrorClass, EventAnswer, EventCall, EventService, Hints, ServiceError, Watch,
+};
 use deploywatch::status::Status;
 
 /// Virtual milliseconds that a drain may take.
@@ -30,6 +32,31 @@ impl Watch for Blind {
     fn unwatch(&mut self, _: &Path) {}
     fn take(&mut self) -> Hints {
         Hints::default()
+    }
+}
+
+/// A bus that always says to come back later, so that incidents wait in the state.
+#[derive(Default)]
+struct BusyBus {
+    answers: Vec<CallId>,
+}
+
+impl EventService for BusyBus {
+    fn submit(&mut self, id: CallId, _call: EventCall) {
+        self.answers.push(id);
+    }
+
+    fn answer(&mut self) -> Option<EventAnswer> {
+        let error = ServiceError {
+            class: ErrorClass::RetrySoon,
+            code: "InternalFailure".to_owned(),
+            message: String::new(),
+        };
+        let id = self.answers.pop()?;
+        Some(EventAnswer {
+            id,
+            result: Err(error),
+        })
     }
 }
 
