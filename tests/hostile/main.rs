@@ -9,6 +9,7 @@ mod numbers;
 #[path = "../support/oblivion.rs"]
 mod oblivion;
 mod paths;
+mod profile;
 mod secrets;
 mod state;
 #[path = "../fuzz/targets.rs"]
