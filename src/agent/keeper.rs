@@ -17,7 +17,7 @@ use crate::alarms::state;
 use crate::event::{EpochMs, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
 use crate::ports::Store;
-use crate::ship::checkpoint::{self, Checkpoint, Loaded};
+use crate::ship::checkpoint::{self, Checkpoint, Encoding, Loaded};
 use crate::ship::dead_letter::DeadLetter;
 use crate::ship::ledger::Ledger;
 use crate::ship::rescue::{Damaged, RESCUE_BYTES_MAX, Rescue, Segment, SegmentId};
@@ -85,6 +85,8 @@ pub(super) struct Keeper {
     noted_bytes: u64,
     /// Size of the durable checkpoint.
     saved_bytes: u64,
+    /// Size of the checkpoint made last.
+    encoded_bytes: usize,
     /// The insight's version in the checkpoint made last, and whether that is durable and nobody
     /// was told so yet.
     insight_version: u64,
@@ -121,6 +123,7 @@ impl Keeper {
             unnoted_bytes: 0,
             noted_bytes: 0,
             saved_bytes: 0,
+            encoded_bytes: 0,
             insight_version: 0,
             saved_insight: None,
             new_losses: Vec::new(),
@@ -360,15 +363,20 @@ impl Keeper {
         self.sequence += 1;
         let (heard, version) = insight.saved();
         self.insight_version = version;
-        Checkpoint {
+        let own = Checkpoint {
             sequence: self.sequence,
-            insight: heard,
-            files: tail.records(edges.files, &|id| ledger.settled(id).unwrap_or_default()),
             counts: self.counts.clone(),
             losses: self.losses.iter().cloned().collect(),
             next_loss: self.next_loss,
-        }
-        .encode()
+            ..Checkpoint::default()
+        };
+        let usual_bytes = self.encoded_bytes + self.encoded_bytes / 16;
+        let mut encoding = Encoding::begin(&own, &heard, usual_bytes);
+        let settled = |id| ledger.settled(id).unwrap_or_default();
+        tail.each_record(edges.files, &settled, &mut |record| encoding.file(record));
+        let content = encoding.end();
+        self.encoded_bytes = content.len();
+        content
     }
 }
 

@@ -26,6 +26,8 @@ pub const NAME: &str = "checkpoints";
 pub const NOTED: &str = "checkpoints.recent";
 /// What the first line says it is.
 const KIND: &str = "checkpoint";
+/// Room for the first line.
+const HEADER_BYTES_MAX: usize = 128;
 /// The version written; older ones are read.
 const VERSION: u32 = 2;
 /// Numbers of bytes, events or milliseconds from here on are not believed.
@@ -75,21 +77,70 @@ struct Header {
     bytes: usize,
 }
 
+/// A checkpoint that is being written: all but the files first, then one file after the other, so
+/// that what thousands of them hold is never there twice.
+#[derive(Debug)]
+pub struct Encoding {
+    body: Vec<u8>,
+    files: usize,
+}
+
+impl Encoding {
+    /// Begins with everything but the files of `known`; `insight` stands for what it says of that.
+    /// About `bytes` are expected in all.
+    pub fn begin(known: &Checkpoint, insight: &impl Serialize, bytes: usize) -> Self {
+        let mut encoding = Self {
+            body: Vec::with_capacity(bytes + HEADER_BYTES_MAX),
+            files: 0,
+        };
+        encoding.field("{\n\"sequence\":", &known.sequence);
+        encoding.field(",\n\"next_loss\":", &known.next_loss);
+        encoding.field(",\n\"losses\":", &known.losses);
+        encoding.field(",\n\"counts\":", &known.counts);
+        encoding.field(",\n\"insight\":", insight);
+        encoding.body.extend_from_slice(b",\n\"files\":[");
+        encoding
+    }
+
+    /// Adds a file, on a line of its own.
+    pub fn file(&mut self, file: &FileRecord) {
+        let before = if self.files == 0 { "\n" } else { ",\n" };
+        self.files += 1;
+        self.field(before, file);
+    }
+
+    /// The file's content.
+    #[must_use]
+    pub fn end(mut self) -> Vec<u8> {
+        self.body.extend_from_slice(b"\n]}\n");
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version: VERSION,
+            crc32: sum(VERSION, &self.body),
+            bytes: self.body.len(),
+        };
+        let mut line = Vec::with_capacity(HEADER_BYTES_MAX);
+        write_json(&mut line, &header);
+        line.push(b'\n');
+        self.body.splice(..0, line);
+        self.body
+    }
+
+    fn field(&mut self, key: &str, value: &impl Serialize) {
+        self.body.extend_from_slice(key.as_bytes());
+        write_json(&mut self.body, value);
+    }
+}
+
 impl Checkpoint {
     /// The file's content.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let body = self.body();
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version: VERSION,
-            crc32: sum(VERSION, &body),
-            bytes: body.len(),
-        };
-        let mut content = json(&header);
-        content.push(b'\n');
-        content.extend_from_slice(&body);
-        content
+        let mut encoding = Encoding::begin(self, &self.insight, 256 + self.files.len() * 512);
+        for file in &self.files {
+            encoding.file(file);
+        }
+        encoding.end()
     }
 
     /// Reads a file's content.
@@ -148,32 +199,10 @@ impl Checkpoint {
             .chain(times.map(EpochMs::unsigned_abs));
         numbers.all(|number| number < NUMBER_MAX)
     }
-
-    /// One object, one file a line.
-    fn body(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(256 + self.files.len() * 512);
-        for (key, value) in [
-            ("{\n\"sequence\":", json(&self.sequence)),
-            (",\n\"next_loss\":", json(&self.next_loss)),
-            (",\n\"losses\":", json(&self.losses)),
-            (",\n\"counts\":", json(&self.counts)),
-            (",\n\"insight\":", json(&self.insight)),
-        ] {
-            body.extend_from_slice(key.as_bytes());
-            body.extend_from_slice(&value);
-        }
-        body.extend_from_slice(b",\n\"files\":[");
-        for (nth, file) in self.files.iter().enumerate() {
-            body.extend_from_slice(if nth == 0 { b"\n" } else { b",\n" });
-            body.extend_from_slice(&json(file));
-        }
-        body.extend_from_slice(b"\n]}\n");
-        body
-    }
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain data with text keys is always JSON")
+fn write_json(to: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(to, value).expect("plain data with text keys is always JSON");
 }
 
 fn sum(version: u32, body: &[u8]) -> u32 {
@@ -411,7 +440,9 @@ mod tests {
             crc32: sum(1, body),
             bytes: body.len(),
         };
-        let known = Checkpoint::decode(&[&json(&header)[..], b"\n", body].concat()).unwrap();
+        let known =
+            Checkpoint::decode(&[&serde_json::to_vec(&header).unwrap()[..], b"\n", body].concat())
+                .unwrap();
         let file = &known.files[0];
         assert_eq!(file.heads, [Fingerprint { bytes: 9, hash: 5 }]);
         assert_eq!((file.settled, file.marks.len()), (Offset(9), 0));
@@ -427,7 +458,7 @@ mod tests {
             crc32: sum(VERSION + 1, b"later"),
             bytes: 5,
         };
-        let content = [&json(&header)[..], b"\nlater"].concat();
+        let content = [&serde_json::to_vec(&header).unwrap()[..], b"\nlater"].concat();
         store.save(NAME, &content).unwrap();
         let error = load(&mut store).unwrap_err();
         assert!(matches!(error, LoadError::TooNew { version } if version == VERSION + 1));
@@ -440,8 +471,9 @@ mod tests {
     #[test]
     fn an_older_one_is_read() {
         let now = example();
-        let text = String::from_utf8(now.body()).unwrap();
-        let body = text
+        let text = String::from_utf8(now.encode()).unwrap();
+        let (_, body) = text.split_once('\n').unwrap();
+        let body = body
             .replace("\"insight\":{\"since_ms\":5},\n", "")
             .replace("\"heard\":14,", "");
         assert!(!body.contains("heard") && !body.contains("insight"));
@@ -451,7 +483,12 @@ mod tests {
             crc32: sum(1, body.as_bytes()),
             bytes: body.len(),
         };
-        let content = [&json(&header)[..], b"\n", body.as_bytes()].concat();
+        let content = [
+            &serde_json::to_vec(&header).unwrap()[..],
+            b"\n",
+            body.as_bytes(),
+        ]
+        .concat();
         let mut then = now;
         then.insight = serde_json::Value::Null;
         for file in &mut then.files {

@@ -95,24 +95,30 @@ fn poison(batch: &Batch, nth: usize, error: &str) -> Poison {
 fn tally(batch: &Batch, refused: &[(Range<usize>, Refusal)]) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = Vec::new();
     let mut refused = refused.iter().peekable();
-    for (nth, slot) in batch.slots.iter().enumerate() {
-        while refused.next_if(|(range, _)| range.end <= nth).is_some() {}
-        let piece = &batch.pieces[slot.piece as usize];
+    let mut nth = 0;
+    // Thousands of events in a row come from the same file: its tally is looked for once.
+    for run in batch.slots.chunk_by(|a, b| a.piece == b.piece) {
+        let piece = &batch.pieces[run[0].piece as usize];
         if matches!(piece.origin, Origin::Marker(_)) {
+            nth += run.len();
             continue;
         }
         let tally = tally_of(&mut tallies, &piece.file.source);
-        match refused.peek() {
-            Some((range, refusal)) if range.contains(&nth) => match refusal {
-                Refusal::TooOld => tally.refused.too_old += 1,
-                Refusal::Expired => tally.refused.expired += 1,
-                Refusal::TooNew => tally.refused.too_new += 1,
-                Refusal::Invalid(_) => tally.refused.invalid += 1,
-            },
-            _ => {
-                tally.events += 1;
-                tally.bytes += u64::from(slot.message_bytes);
+        for slot in run {
+            while refused.next_if(|(range, _)| range.end <= nth).is_some() {}
+            match refused.peek() {
+                Some((range, refusal)) if range.contains(&nth) => match refusal {
+                    Refusal::TooOld => tally.refused.too_old += 1,
+                    Refusal::Expired => tally.refused.expired += 1,
+                    Refusal::TooNew => tally.refused.too_new += 1,
+                    Refusal::Invalid(_) => tally.refused.invalid += 1,
+                },
+                _ => {
+                    tally.events += 1;
+                    tally.bytes += u64::from(slot.message_bytes);
+                }
             }
+            nth += 1;
         }
     }
     tallies

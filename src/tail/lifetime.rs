@@ -195,7 +195,7 @@ impl Tail {
             self.by_family.entry(family).or_default().push(file.id);
         }
         self.news.joined.push(file.id);
-        self.files.insert(file.id, file);
+        self.files.insert(file.id, Box::new(file));
     }
 
     /// Takes a file out of the table and says what of it was seen and never read.
@@ -248,7 +248,7 @@ impl Tail {
 
     /// Files that will leave the table by themselves.
     fn passing_files(&self) -> impl Iterator<Item = &File> {
-        self.passing.iter().filter_map(|id| self.files.get(id))
+        self.passing.iter().filter_map(|id| self.file(*id))
     }
 
     /// Brings the scan of a file's source forward.

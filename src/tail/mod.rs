@@ -74,7 +74,8 @@ const DELETED_QUIET_MS: u64 = 60_000;
 #[derive(Debug)]
 pub struct Tail {
     sources: Vec<SourceState>,
-    files: BTreeMap<FileId, File>,
+    /// Boxed, since a tree leaves nearly half of its places empty.
+    files: BTreeMap<FileId, Box<File>>,
     by_key: HashMap<FileKey, FileId>,
     /// Where hints find a file: present path → file.
     by_path: HashMap<PathBuf, FileId>,
@@ -140,7 +141,8 @@ struct SourceState {
 #[derive(Debug)]
 struct Watched {
     gives_hints: bool,
-    sources: BTreeSet<usize>,
+    /// Which sources look into it, by their place in the list; each once.
+    sources: Vec<usize>,
 }
 
 impl Tail {
@@ -210,7 +212,7 @@ impl Tail {
         file.place = Place::Rescued(segment);
         file.after = self.rescued_before(&record.path, record.settled);
         file.gate_bytes = record.size;
-        self.files.insert(id, file);
+        self.files.insert(id, Box::new(file));
         self.passing.insert(id);
         self.news.joined.push(id);
         self.enqueue_first(id);
@@ -233,7 +235,7 @@ impl Tail {
         !self
             .passing
             .iter()
-            .filter_map(|id| self.files.get(id))
+            .filter_map(|id| self.file(*id))
             .any(displaced)
     }
 
@@ -242,7 +244,7 @@ impl Tail {
         let is_held = |f: &&File| f.place == Place::Deleted && f.handle.is_some();
         self.passing
             .iter()
-            .filter_map(|id| self.files.get(id))
+            .filter_map(|id| self.file(*id))
             .filter(is_held)
     }
 
@@ -310,7 +312,7 @@ impl Tail {
     /// One file.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&File> {
-        self.files.get(&id)
+        self.files.get(&id).map(Box::as_ref)
     }
 
     /// Notes how far a file's records were counted.
@@ -322,7 +324,7 @@ impl Tail {
 
     /// All files, in the order in which they were met.
     pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.files.values()
+        self.files.values().map(Box::as_ref)
     }
 
     /// What cannot be read, in words.

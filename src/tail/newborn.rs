@@ -129,7 +129,7 @@ impl Tail {
                 && (!file.is_read() || matches!(file.place, Place::Displaced { .. }))
         };
         let ids = self.by_family.get(family).into_iter().flatten();
-        let files = ids.filter_map(|id| self.files.get(id));
+        let files = ids.filter_map(|id| self.file(*id));
         files.filter(before).map(|f| f.id).collect()
     }
 }

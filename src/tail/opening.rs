@@ -131,7 +131,7 @@ impl Tail {
                 && matches!(file.place, Place::Listed | Place::Rotated)
                 && settled(file.id) >= file.read
         };
-        let idle = self.files.values().filter(is_idle);
+        let idle = self.files().filter(is_idle);
         let mut idle: Vec<(u64, FileId)> = idle.map(|f| (f.grown_mono_ms, f.id)).collect();
         idle.sort_unstable();
         let surplus = self

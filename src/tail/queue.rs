@@ -103,7 +103,7 @@ impl Tail {
     fn waits_for_predecessor(&self, file: &File) -> bool {
         file.after
             .iter()
-            .filter_map(|id| self.files.get(id))
+            .filter_map(|id| self.file(*id))
             .any(|before| {
                 matches!(before.place, Place::Displaced { .. })
                     || (before.read.0 < before.gate_bytes.min(before.size)

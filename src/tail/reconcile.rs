@@ -229,7 +229,7 @@ impl Tail {
         let scans = self.scans;
         let is_missing =
             |file: &&File| file.seen_in_scan != scans && file.source.name == source.name;
-        let ids = self.files.values().filter(is_missing).map(|file| file.id);
+        let ids = self.files().filter(is_missing).map(|file| file.id);
         for id in ids.collect::<Vec<_>>() {
             if self.is_moved(id, walk, look)
                 && let Some(file) = self.files.get(&id)

@@ -11,15 +11,19 @@ use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
 use super::{Tail, discover};
 
 impl Tail {
-    /// What a checkpoint shall keep.
-    pub fn records(
+    /// Hands on what a checkpoint shall keep, file by file.
+    pub fn each_record(
         &mut self,
         files: &mut dyn Files,
         settled: &dyn Fn(FileId) -> Offset,
-    ) -> Vec<FileRecord> {
-        let all = self.files.values_mut();
-        let known = all.filter_map(|file| record(file, settled(file.id), files));
-        known.chain(self.dormant.iter().cloned()).collect()
+        keep: &mut dyn FnMut(&FileRecord),
+    ) {
+        for file in self.files.values_mut() {
+            if let Some(record) = record(file, settled(file.id), files) {
+                keep(&record);
+            }
+        }
+        self.dormant.iter().for_each(keep);
     }
 
     /// Gives files their source's new definition after the list of sources changed; those whose

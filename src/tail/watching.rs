@@ -1,6 +1,5 @@
 //! When to scan again: which directories give hints, and what the last scan saw.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::event::Now;
@@ -52,35 +51,123 @@ impl Tail {
         state.scan_due_ms = (now.mono_ms / period + 1) * period;
     }
 
-    /// Watches the directories a walk went through.
+    /// Watches the directories a walk went through. They come in order, and nearly always they are
+    /// the same as the last time.
     pub(super) fn rewatch(
         &mut self,
         index: usize,
         directories: &[PathBuf],
         watch: &mut dyn Watch,
     ) -> Rewatched {
-        let mut fresh = false;
+        let mut fresh = Vec::new();
+        let mut gone = Vec::new();
         let mut polled = false;
+        let of_source = |entry: &(&PathBuf, &Watched)| entry.1.sources.contains(&index);
+        let mut before = self.watched.iter().filter(of_source).peekable();
         for dir in directories {
+            // As bytes first, which is much quicker than by components.
+            let is_same = |entry: &(&PathBuf, &Watched)| {
+                entry.0.as_os_str() == dir.as_os_str() || entry.0 == dir
+            };
+            let mut same = before.next_if(is_same);
+            while same.is_none()
+                && let Some((known, _)) = before.next_if(|(known, _)| *known < dir)
+            {
+                gone.push(known.clone());
+                same = before.next_if(is_same);
+            }
+            match same {
+                Some((_, watched)) => polled |= !watched.gives_hints,
+                None => fresh.push(dir),
+            }
+        }
+        gone.extend(before.map(|(known, _)| known.clone()));
+        let mut is_fresh = false;
+        for dir in fresh {
             let watched = self.watched.entry(dir.clone()).or_insert_with(|| {
-                fresh = true;
+                is_fresh = true;
                 Watched {
                     gives_hints: watch.watch(dir),
-                    sources: BTreeSet::new(),
+                    sources: Vec::new(),
                 }
             });
-            watched.sources.insert(index);
+            watched.sources.push(index);
             polled |= !watched.gives_hints;
         }
-        self.watched.retain(|dir, watched| {
-            if directories.binary_search(dir).is_err() {
-                watched.sources.remove(&index);
+        for dir in gone {
+            if let Some(watched) = self.watched.get_mut(&dir) {
+                watched.sources.retain(|source| *source != index);
             }
+        }
+        self.let_go_of_the_unwatched(watch);
+        Rewatched {
+            fresh: is_fresh,
+            polled,
+        }
+    }
+
+    /// Ends the watches that no source wants any more.
+    fn let_go_of_the_unwatched(&mut self, watch: &mut dyn Watch) {
+        self.watched.retain(|dir, watched| {
             if watched.sources.is_empty() {
                 watch.unwatch(dir);
             }
             !watched.sources.is_empty()
         });
-        Rewatched { fresh, polled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    use crate::ports::Hints;
+
+    /// Notes what is watched, and refuses nothing.
+    #[derive(Default)]
+    struct Noted(std::collections::BTreeSet<PathBuf>);
+
+    impl Watch for Noted {
+        fn watch(&mut self, dir: &Path) -> bool {
+            assert!(self.0.insert(dir.to_owned()), "{dir:?} is watched already");
+            true
+        }
+
+        fn unwatch(&mut self, dir: &Path) {
+            assert!(self.0.remove(dir), "{dir:?} is not watched");
+        }
+
+        fn take(&mut self) -> Hints {
+            Hints::default()
+        }
+    }
+
+    proptest! {
+        /// What is watched is what the last walk of any source went through, each directory once,
+        /// and only what was not watched before is fresh: two sources walk in turn through any
+        /// directories, and after each walk all watches are compared.
+        #[test]
+        fn exactly_what_was_walked_through_is_watched(
+            walks in proptest::collection::vec(
+                (0..2_usize, proptest::collection::btree_set("/[ab](/[a-c-]{1,2}){0,2}", 0..8)), 1..12))
+        {
+            let mut tail = Tail::new(Vec::new(), None);
+            let mut watch = Noted::default();
+            let mut last = [const { Vec::<PathBuf>::new() }; 2];
+            for (index, directories) in walks {
+                let mut directories: Vec<PathBuf> =
+                    directories.into_iter().map(PathBuf::from).collect();
+                directories.sort();
+                directories.dedup();
+                let is_fresh = directories.iter().any(|dir| !watch.0.contains(dir));
+                let watches = tail.rewatch(index, &directories, &mut watch);
+                prop_assert_eq!(watches.fresh, is_fresh);
+                prop_assert!(!watches.polled);
+                last[index] = directories;
+                prop_assert_eq!(&watch.0, &last.concat().into_iter().collect());
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::codedeploy::layout::Layout;
@@ -349,7 +350,7 @@ impl Insight {
     }
 
     /// What a checkpoint keeps, and the version that [`Self::confirm`] wants.
-    pub(super) fn saved(&mut self) -> (Value, u64) {
+    pub(super) fn saved(&mut self) -> (impl Serialize + use<>, u64) {
         let metrics = self.metrics.saved();
         let version = metrics.version;
         let saved = Saved {
@@ -360,8 +361,7 @@ impl Insight {
             metrics,
             events: self.events.saved(),
         };
-        let value = serde_json::to_value(saved).expect("plain data with text keys is always JSON");
-        (value, version)
+        (saved, version)
     }
 
     /// The checkpoint made last is durable, and this was its version.
