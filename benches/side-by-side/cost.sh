@@ -2,6 +2,7 @@
 # Measures deploywatch beside the floor and writes the table "What it costs" of the README.
 #   cost.sh [--bytes N] [--only-table]     results go to results/cost.txt, the table into README.md
 # Build first: cargo build --release (here), cargo build --profile dist (two levels up).
+# The peers' figures are those of peers/*.md: their ranges over configurations (conf/) and runs.
 set -euo pipefail
 cd "$(dirname "$0")"
 readme=../../README.md
@@ -21,52 +22,86 @@ ours=conf/deploywatch/run.sh
 measure() {
   mkdir -p results
   : >"$results"
-  local files
+  local files format
+  m() { local script=$1; shift; "./measure-$script.sh" --tls --out "$results" "$@"; }
   for files in 1 64; do
-    ./measure-drain.sh --tls --files $files --bytes "$bytes" --name floor-none --out $results -- sh -c "$floor"
-    ./measure-drain.sh --tls --files $files --bytes "$bytes" --name deploywatch-none --out $results -- $ours none
-    ./measure-drain.sh --tls --files $files --bytes "$bytes" --name floor-gzip --out $results -- sh -c "${floor/--url/--gzip 1 --url}"
-    ./measure-drain.sh --tls --files $files --bytes "$bytes" --name deploywatch-gzip --out $results -- $ours gzip
+    m drain --files $files --bytes "$bytes" --name floor-none -- sh -c "$floor"
+    m drain --files $files --bytes "$bytes" --name deploywatch-none -- $ours none
+    m drain --files $files --bytes "$bytes" --name floor-gzip -- sh -c "${floor/--url/--gzip 1 --url}"
+    m drain --files $files --bytes "$bytes" --name deploywatch-gzip -- $ours gzip
   done
-  ./measure-idle.sh --tls --files 1 --name deploywatch --out $results -- $ours
-  ./measure-idle.sh --tls --files 1000 --seconds 60 --name deploywatch --out $results -- $ours
-  ./measure-steady.sh --tls --rate 1000 --name deploywatch --out $results -- $ours
-  ./measure-steady.sh --tls --rate 0.4 --seconds 75 --name deploywatch-quiet --out $results -- $ours
+  for format in agent deployments; do
+    m formats --format $format --bytes $((bytes / 4)) --name floor -- sh -c "$floor"
+    m formats --format $format --bytes $((bytes / 4)) --name deploywatch -- $ours none codedeploy
+  done
+  m share --what redaction --with none --without 'none unredacted' --bytes $((bytes / 4)) --name deploywatch -- $ours
+  m idle --files 1 --name deploywatch -- $ours
+  m idle --files 1000 --seconds 60 --name deploywatch -- $ours
+  m old --deployments 10000 --name deploywatch -- $ours gzip codedeploy
+  m steady --rate 1000 --name deploywatch -- $ours
+  m steady --rate 0.4 --seconds 75 --name deploywatch-quiet -- $ours
+  m fair --bytes $((bytes * 2)) --name deploywatch -- $ours
+  m rotate --mode rename --name deploywatch -- $ours
+  m rotate --mode copytruncate --name deploywatch -- $ours
+  m kill --name deploywatch -- $ours
+  m outage --mode 503 --name deploywatch -- $ours
+  m outage --mode hang --name deploywatch -- $ours
+  # Wants root and cgroups.
+  [ "$(id -u)" != 0 ] || m starved --name deploywatch -- $ours
 }
 
-# A value of the last result of that kind, name and further word.
-line_of() { # what name word
-  grep "^$1 $2 " $results | grep -w -- "$3" | tail -1
+# key what name word: a value of the last result of that kind, name and further word.
+get() {
+  local value
+  value=$(grep "^$2 $3 " $results | grep -w -- "$4" | tail -1 | tr ' ' '\n' | sed -n "s/^$1=//p" | head -1)
+  echo "${value:-not measured}"
 }
-get() { # key what name word
-  line_of "$2" "$3" "$4" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -1
+row() { # what fluent-bit vector floor ours
+  printf '| %s | %s | %s | %s | %s |\n' "$@"
 }
+of() { get "$1" "$2" deploywatch "$3"; }
+lost() { echo "$(of lost "$1" "$2") lost, $(of dup "$1" "$2") twice"; }
 
 table() {
-  echo "| what | the floor | deploywatch |"
-  echo "|---|---|---|"
-  local files kind
-  for kind in none gzip; do
-    for files in 1 64; do
-      echo "| drain a backlog over TLS, $files file(s), ${kind/none/uncompressed}: CPU s per GB |" \
-        "$(get cpu_s_per_gb drain floor-$kind "files=$files") |" \
-        "$(get cpu_s_per_gb drain deploywatch-$kind "files=$files") |"
-    done
-  done
-  for files in 1 64; do
-    echo "| the same, $files file(s), gzip: peak memory, MB |" \
-      "$(get peak_rss_mb drain floor-gzip "files=$files") |" \
-      "$(get peak_rss_mb drain deploywatch-gzip "files=$files") |"
-  done
-  echo "| the same, 1 file: how full a request is, of 1 | $(get batch_fill drain floor-gzip files=1) | $(get batch_fill drain deploywatch-gzip files=1) |"
-  for files in 1 1000; do
-    echo "| idle with $files file(s): memory, MB | - | $(get rss_mb idle deploywatch "files=$files") |"
-    echo "| idle with $files file(s): CPU, wake-ups a second | - |" \
-      "$(get cpu_pct idle deploywatch "files=$files") %, $(get vcsw_per_s idle deploywatch "files=$files") |"
-  done
-  echo "| 1,000 lines a second: CPU | - | $(get cpu_pct steady deploywatch rate=1000) % |"
-  echo "| first line after quiet, write to arrival: median, p99 | - |" \
-    "$(get p50_ms steady deploywatch-quiet rate=0.4) ms, $(get p99_ms steady deploywatch-quiet rate=0.4) ms |"
+  echo "| what | Fluent Bit 5.1.1 | Vector 0.56 | the floor | deploywatch |"
+  echo "|---|---|---|---|---|"
+  row 'drain a backlog, TLS, uncompressed, 1 file: CPU s per GB' 5.6-8.4 61-64 \
+    "$(get cpu_s_per_gb drain floor-none files=1)" "$(get cpu_s_per_gb drain deploywatch-none files=1)"
+  row 'the same, 64 files' 6.8-9.2 92-98 \
+    "$(get cpu_s_per_gb drain floor-none files=64)" "$(get cpu_s_per_gb drain deploywatch-none files=64)"
+  row 'the same, gzip, 1 file' - - \
+    "$(get cpu_s_per_gb drain floor-gzip files=1)" "$(get cpu_s_per_gb drain deploywatch-gzip files=1)"
+  row 'the same, gzip, 64 files' - - \
+    "$(get cpu_s_per_gb drain floor-gzip files=64)" "$(get cpu_s_per_gb drain deploywatch-gzip files=64)"
+  row "the CodeDeploy agent's log, uncompressed" - - \
+    "$(get cpu_s_per_gb formats floor format=agent)" "$(of cpu_s_per_gb formats format=agent)"
+  row 'its deployments log, uncompressed' - - \
+    "$(get cpu_s_per_gb formats floor format=deployments)" "$(of cpu_s_per_gb formats format=deployments)"
+  row 'redaction, of the CPU of a drain' - - - "$(of share_pct share what=redaction) %"
+  row 'peak memory in a drain, 1 file, MB' 180-238 106-110 \
+    "$(get peak_rss_mb drain floor-none files=1)" "$(get peak_rss_mb drain deploywatch-none files=1)"
+  row 'the same, 64 files' 261-1,410 1,081-1,174 \
+    "$(get peak_rss_mb drain floor-none files=64)" "$(get peak_rss_mb drain deploywatch-none files=64)"
+  row 'how full a request is in a drain, of 1' 0.6-0.76 0.39-1.0 \
+    "$(get batch_fill drain floor-none files=1)" "$(get batch_fill drain deploywatch-none files=1)"
+  row 'idle memory, 1 file, MB' 12.6 49 - "$(of rss_mb idle files=1)"
+  row 'the same, 1,000 files' 41 87 - "$(of rss_mb idle files=1000)"
+  row 'idle, 1,000 files: CPU, wake-ups a second' '0.28 %, 6' '2.2 %, 4,755' - \
+    "$(of cpu_pct idle files=1000) %, $(of vcsw_per_s idle files=1000)"
+  row 'idle, 10,000 old deployments: memory, start to first line' - - - \
+    "$(of rss_mb old deployments=10000) MB, $(of first_line_ms old deployments=10000) ms"
+  row '1,000 lines a second: CPU' '3.3-5.5 %' '5.2 %' - "$(of cpu_pct steady rate=1000) %"
+  row 'first line after quiet, write to arrival: median, p99' 'about 1 s' 'about 1 s' - \
+    "$(get p50_ms steady deploywatch-quiet rate=0.4) ms, $(get p99_ms steady deploywatch-quiet rate=0.4) ms"
+  row "a young file's line beside a backlog of $((bytes * 2 / 1000000000)) GB: median, p99" - - - \
+    "$(of p50_ms fair deploywatch) ms, $(of p99_ms fair deploywatch) ms"
+  row '10 renames under load, of 105,000 lines' '0 to 95,000 lost' '0 lost' - "$(lost rotate mode=rename)"
+  row '10 copy-truncates under load' '417-1,133 lost' '77-89 lost' - "$(lost rotate mode=copytruncate)"
+  row 'kill -9 in mid-drain' '0-899,230 lost, 26,690-1.1 M twice' '0 lost, 142,381 twice' - "$(lost kill deploywatch)"
+  row '60 s of 503' '0-51,001 lost' '0 lost' - "$(lost outage mode=503)"
+  row '60 s without an answer' - - - "$(lost outage mode=hang)"
+  row '5 % of a core and 32 MB: a backlog of 64 MB' - - - \
+    "$(lost starved deploywatch), $(of caught_up_s starved deploywatch) s"
 }
 
 [ -n "$only_table" ] || measure

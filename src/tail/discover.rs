@@ -8,6 +8,7 @@
 //! Applications can write to what is walked, so one walk has limits in entries, directories, files
 //! and words. Where it meets one it says so, and concludes nothing about what it did not see.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,10 +82,16 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
         .start();
     }
     // A file that links lead to by several ways is one file: the shortest way is its name.
-    let rank = |found: &Found| (found.meta.key, found.path.iter().count());
-    walk.found
-        .sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.path.cmp(&b.path)));
-    walk.found.dedup_by(|a, b| a.meta.key == b.meta.key);
+    let mut keys = HashSet::with_capacity(walk.found.len());
+    if !walk.found.iter().all(|found| keys.insert(found.meta.key)) {
+        let length = |found: &Found| found.path.iter().count();
+        walk.found.sort_by(|a, b| {
+            let by_length = || length(a).cmp(&length(b)).then_with(|| a.path.cmp(&b.path));
+            a.meta.key.cmp(&b.meta.key).then_with(by_length)
+        });
+        walk.found.dedup_by(|a, b| a.meta.key == b.meta.key);
+    }
+    // The walk came by nearly in this order, which makes sorting cheap.
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
     walk.directories.sort();
     walk.directories.dedup();
@@ -218,7 +225,7 @@ impl Walker<'_> {
             let path = dir.join(name);
             self.walk.entries += 1;
             match self.files.stat(&self.pattern.root, &path) {
-                Ok(meta) => self.enter(path, meta.kind, rest, depth),
+                Ok(meta) => self.enter(path, meta, rest, depth),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => self.unseen(&path, &error),
             }
@@ -259,9 +266,9 @@ impl Walker<'_> {
     }
 
     /// The entry of a name without wildcards, before `rest`.
-    fn enter(&mut self, path: PathBuf, kind: Kind, rest: &[Component], depth: usize) {
-        match (kind, rest.is_empty()) {
-            (Kind::File, true) => self.add(path),
+    fn enter(&mut self, path: PathBuf, meta: Meta, rest: &[Component], depth: usize) {
+        match (meta.kind, rest.is_empty()) {
+            (Kind::File, true) if self.has_room_for(&path) => self.keep(path, meta),
             (Kind::Directory, false) => {
                 self.walk.entered += 1;
                 self.descend(&path, rest, depth + 1);
@@ -285,21 +292,32 @@ impl Walker<'_> {
         }
     }
 
+    /// Whether a file of that name is wanted, and not one too many.
+    fn has_room_for(&mut self, path: &Path) -> bool {
+        if self.walk.is_cut || excluded(self.source, path) || is_compressed(path) {
+            return false;
+        }
+        let has_room = self.walk.found.len() < FILES_MAX;
+        if !has_room {
+            self.cut(FILES_MAX, "files");
+        }
+        has_room
+    }
+
+    fn keep(&mut self, path: PathBuf, meta: Meta) {
+        self.walk.found.push(Found {
+            root: self.pattern.root.clone(),
+            path,
+            meta,
+        });
+    }
+
     fn add(&mut self, path: PathBuf) {
-        if self.walk.is_cut || excluded(self.source, &path) || is_compressed(&path) {
+        if !self.has_room_for(&path) {
             return;
         }
-        if self.walk.found.len() >= FILES_MAX {
-            return self.cut(FILES_MAX, "files");
-        }
         match self.files.stat(&self.pattern.root, &path) {
-            Ok(meta) if meta.kind == Kind::File => {
-                self.walk.found.push(Found {
-                    root: self.pattern.root.clone(),
-                    path,
-                    meta,
-                });
-            }
+            Ok(meta) if meta.kind == Kind::File => self.keep(path, meta),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.unseen(&path, &error),
