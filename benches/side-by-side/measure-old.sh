@@ -21,6 +21,7 @@ while read -r dir; do printf %s "$text" >"$dir/scripts.log"; done <"$WORK/dirs"
 start_sink
 start_agent
 [ "$opt_deployments" = 0 ] || wait_events $((opt_deployments * opt_lines)) 60 "$opt_timeout_s"
+shipped=${GOT:-0}
 sleep 3
 snap p0
 stop_agent
@@ -39,7 +40,7 @@ snap p2
 agent_alive || { echo "agent ended early:"; tail -5 "$WORK/agent.log"; } >&2
 dt=$(calc "($p2_t - $p1_t) / 1e9" 3)
 state=$(du -sb "$STATE/state" 2>/dev/null | cut -f1 || echo 0)
-report "old $NAME tls=$TLS deployments=$opt_deployments shipped=$GOT first_line_ms=$(calc "($first - $T_START) / 1e6" 0)" \
+report "old $NAME tls=$TLS deployments=$opt_deployments shipped=$shipped first_line_ms=$(calc "($first - $T_START) / 1e6" 0)" \
   "rss_mb=$(calc "$p2_rss_kb / 1024" 1) peak_rss_mb=$(calc "$p2_peak_kb / 1024" 1)" \
   "peak_first_run_mb=$(calc "$p0_peak_kb / 1024" 1)" \
   "cpu_pct=$(calc "($p2_oncpu_s - $p1_oncpu_s) / $dt * 100" 3) vcsw_per_s=$(calc "($p2_vcsw - $p1_vcsw) / $dt" 1)" \

@@ -49,15 +49,22 @@ start_agent
 . "$WORK/totals2"
 live=$lines
 wait_events $((backlog + live)) "$opt_stall_s" "$opt_timeout_s"
+rc=$WAIT_RC
 wait_events 1000000000000 5 30 # late duplicates
 snap p1
 stats
 agent_alive || { echo "agent ended early:"; tail -5 "$WORK/agent.log"; } >&2
-MANIFEST=$WORK/m1 && verify && lost1=$v_lost dup1=$v_duplicated
-MANIFEST=$WORK/m2 && verify && lost2=$v_lost dup2=$v_duplicated
+# Both kinds number their lines alike; only live ones carry a time.
+all=$KEEP
+KEEP=$WORK/keep1 MANIFEST=$WORK/m1
+grep -av ' ts=[0-9]*$' "$all" >"$KEEP" || true
+verify && lost1=$v_lost dup1=$v_duplicated
+KEEP=$WORK/keep2 MANIFEST=$WORK/m2
+grep -a ' ts=[0-9]*$' "$all" >"$KEEP" || true
+verify && lost2=$v_lost dup2=$v_duplicated
 throttled=$(awk '$1 == "throttled_usec" { print $2 / 1e6 } $1 == "throttled_time" { print $2 / 1e9 }' "${cgroups[0]}/cpu.stat")
 report "starved $NAME tls=$TLS cgroup=$kind cpu_pct=$opt_cpu_pct memory_mb=$opt_memory_mb bytes=$opt_bytes" \
   "backlog_lines=$backlog live_lines=$live arrived=$s_events lost=$((lost1 + lost2)) dup=$((dup1 + dup2))" \
   "caught_up_s=$(calc "($s_last_arrival_ns - $T_START) / 1e9" 1) cpu_s=$p1_cpu_s throttled_s=$throttled" \
-  "peak_rss_mb=$(calc "$p1_peak_kb / 1024" 1) rc=$WAIT_RC"
+  "peak_rss_mb=$(calc "$p1_peak_kb / 1024" 1) rc=$rc"
 stop_agent
