@@ -2,7 +2,7 @@
 //!
 //! One walk lists directories component by component, so that a pattern like
 //! `<root>/*/d-*/logs/scripts.log` touches only directories that can lead to a match. It returns
-//! what it found and which directories it looked into: those are the ones worth watching. The
+//! what it found and which directories it looked into, for those may be worth watching. The
 //! walk is the truth; a hint only says when to walk.
 //!
 //! Applications can write to what is walked, so one walk has limits in entries, directories, files
@@ -22,7 +22,7 @@ use super::rotation;
 /// Directory entries one walk of a source looks at before it gives up and says so.
 pub(crate) const ENTRIES_MAX: usize = 1_000_000;
 
-/// Directories one walk of a source looks into: each of them is watched.
+/// Directories one walk of a source looks into; most of them are watched.
 pub(crate) const DIRECTORIES_MAX: usize = 20_000;
 
 /// Files of a source: each takes about a kilobyte for as long as it is there.

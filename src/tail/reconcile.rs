@@ -25,6 +25,7 @@ use super::adopt::Unknown;
 use super::discover::{self, Found, Walk};
 use super::file::{File, Place};
 use super::siblings::rotated_names;
+use super::watching::worth_watching;
 use super::{Look, Tail};
 
 /// Families in which something moved: root, live path, and when the moved content was last
@@ -59,7 +60,7 @@ impl Tail {
         self.scans += 1;
         let source = Arc::clone(&self.sources[index].source);
         let mut walk = discover::walk(look.files, &source);
-        let watches = self.rewatch(index, &walk.directories, watch);
+        let watches = self.rewatch(index, &worth_watching(&walk), watch);
         let mut unknown = Vec::new();
         let mut moving = std::mem::take(&mut self.sources[index].moving);
         for found in std::mem::take(&mut walk.found) {

@@ -1,6 +1,8 @@
 //! When to scan again: which directories give hints, and what the last scan saw.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use crate::event::Now;
 use crate::ports::Watch;
@@ -12,6 +14,13 @@ use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_M
 /// changes: 30 s for each thousand. Looking costs a few microseconds for each, so that however many
 /// there are it stays below 0.03 % of a processor.
 const SCAN_WATCHED_MS_PER_ENTRY: u64 = 30;
+
+/// Directories watched for one source. Each costs memory here and in the kernel, which also limits
+/// their number, and of ten thousand old deployments nobody will write to one again.
+const WATCHED_MAX: usize = 1_000;
+
+/// How many of them may hold no file yet.
+const WATCHED_EMPTY_MAX: usize = WATCHED_MAX / 2;
 
 /// What watching a walk's directories brought.
 #[derive(Clone, Copy, Debug)]
@@ -117,13 +126,43 @@ impl Tail {
     }
 }
 
+/// The directories of a walk that are worth watching, in order: all, or, of very many, those in
+/// which a file may yet appear and those on the way to the files written last. What happens in the
+/// others the next scan finds.
+pub(super) fn worth_watching(walk: &Walk) -> Cow<'_, [PathBuf]> {
+    if walk.directories.len() <= WATCHED_MAX {
+        return Cow::Borrowed(&walk.directories);
+    }
+    let mut found: Vec<_> = walk.found.iter().collect();
+    let inhabited: HashSet<&Path> = found
+        .iter()
+        .flat_map(|found| found.path.ancestors().skip(1))
+        .collect();
+    let empty = walk.directories.iter().map(PathBuf::as_path);
+    let empty = empty.filter(|dir| !inhabited.contains(dir));
+    let mut worth: BTreeSet<&Path> = empty.take(WATCHED_EMPTY_MAX).collect();
+    found.sort_by_key(|found| std::cmp::Reverse((found.meta.modified_ms, &found.path)));
+    for found in found {
+        let way = found.path.ancestors().skip(1);
+        let way = way.take_while(|dir| dir.starts_with(&found.root));
+        worth.extend(way);
+        if worth.len() >= WATCHED_MAX {
+            break;
+        }
+    }
+    let directories = walk.directories.iter();
+    let worth = directories.filter(|dir| worth.contains(dir.as_path()));
+    Cow::Owned(worth.cloned().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::path::Path;
 
-    use crate::ports::Hints;
+    use super::super::discover::Found;
+    use crate::event::FileKey;
+    use crate::ports::{Hints, Kind, Meta};
 
     /// Notes what is watched, and refuses nothing.
     #[derive(Default)]
@@ -142,6 +181,54 @@ mod tests {
         fn take(&mut self) -> Hints {
             Hints::default()
         }
+    }
+
+    /// A walk through so many deployments, the n-th written at n, and one that has no log yet.
+    fn walk_of(deployments: i64) -> Walk {
+        let mut walk = Walk::default();
+        let on_the_way = ["/r", "/r/g", "/r/g/new"].map(PathBuf::from);
+        walk.directories.extend(on_the_way);
+        for nth in 0..deployments {
+            let deployment = PathBuf::from(format!("/r/g/d-{:05}", nth * 7919 % deployments));
+            let logs = deployment.join("logs");
+            let meta = Meta {
+                key: FileKey {
+                    device: 1,
+                    inode: nth.unsigned_abs(),
+                },
+                kind: Kind::File,
+                size: 1,
+                modified_ms: nth,
+                links: 1,
+            };
+            walk.found.push(Found {
+                root: "/r".into(),
+                path: logs.join("scripts.log"),
+                meta,
+            });
+            walk.directories.extend([deployment, logs]);
+        }
+        walk.directories.sort();
+        walk
+    }
+
+    /// Of few directories all are watched; of very many a bounded number: the ones that lead to the
+    /// last written, and those without a file. Shown by the newest, the oldest and a new one.
+    #[test]
+    fn of_very_many_directories_the_latest_are_watched() {
+        let few = walk_of(100);
+        assert_eq!(worth_watching(&few).len(), few.directories.len());
+        let many = walk_of(10_000);
+        let watched = worth_watching(&many);
+        assert!((WATCHED_MAX..WATCHED_MAX + 4).contains(&watched.len()));
+        assert!(watched.is_sorted());
+        let is_watched = |dir: &Path| watched.iter().any(|watched| watched == dir);
+        for dir in ["/r", "/r/g", "/r/g/new"] {
+            assert!(is_watched(Path::new(dir)), "{dir}");
+        }
+        let logs_of = |nth: usize| many.found[nth].path.parent().unwrap();
+        assert!(is_watched(logs_of(9_999)) && is_watched(logs_of(9_999).parent().unwrap()));
+        assert!(!is_watched(logs_of(0)));
     }
 
     proptest! {
