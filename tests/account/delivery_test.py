@@ -10,7 +10,7 @@ import unittest
 
 import boto3
 import moto
-from patterns_test import ACTION, DEPLOYMENT, INSTANCE, codedeploy, codepipeline, expected, own
+from samples import ACTION, DEPLOYMENT, INSTANCE, codedeploy, codepipeline, expected, own
 from template import EVERYTHING, Stack
 
 os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", AWS_DEFAULT_REGION="eu-west-1")
