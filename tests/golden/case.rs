@@ -164,10 +164,23 @@ impl Case {
         inputs
     }
 
-    /// Compares everything, or writes it down as what is expected from now on.
-    /// Compares data points with those expected, or writes them; no file: none are expected.
-    pub(crate) fn compare_or_update_points(&self, actual: &str) -> Result<(), String> {
-        let path = self.folder.join("points.txt");
+    /// What the stand-in for the CodeDeploy service was told, where it was kept.
+    pub(crate) fn service_side(&self) -> Option<serde_json::Value> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let folders = self.spec.files.iter();
+        let folders = folders.filter_map(|file| Path::new(&file.from).parent());
+        let names = [
+            "service-side-history.json",
+            "service-side-ground-truth.json.gz",
+        ];
+        let mut paths = folders.flat_map(|folder| names.map(|name| corpus.join(folder).join(name)));
+        let path = paths.find(|path| path.exists())?;
+        Some(serde_json::from_slice(&unpacked(&path)).unwrap())
+    }
+
+    /// Compares what else came of it with a file, or writes that; no file: nothing is expected.
+    pub(crate) fn compare_or_update_part(&self, name: &str, actual: &str) -> Result<(), String> {
+        let path = self.folder.join(name);
         if std::env::var_os("GOLDEN_UPDATE").is_some() {
             if !actual.is_empty() {
                 std::fs::write(path, actual).unwrap();
@@ -177,6 +190,7 @@ impl Case {
         compare(&std::fs::read_to_string(path).unwrap_or_default(), actual)
     }
 
+    /// Compares everything, or writes it down as what is expected from now on.
     pub(crate) fn compare_or_update(&self, arrived: &[Arrived]) -> Result<(), String> {
         let actual: String = arrived.iter().map(Arrived::line).collect();
         if std::env::var_os("GOLDEN_UPDATE").is_some() {

@@ -20,7 +20,8 @@ use jiff::tz::TimeZone;
 
 use crate::case::{Case, Input};
 use crate::counted::Counted;
-use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::nobody::{NoAlarms, NoProcesses};
+use crate::told::Told;
 
 /// The name of the instance in every stream.
 pub(crate) const INSTANCE: &str = "i-0golden0golden00";
@@ -90,6 +91,7 @@ pub(crate) struct Machine {
     growing: Vec<(PathBuf, VecDeque<Vec<u8>>)>,
     pub(crate) service: Service,
     pub(crate) metrics: Counted,
+    pub(crate) events: Told,
 }
 
 /// One life of the agent.
@@ -111,10 +113,15 @@ impl Machine {
         )
     }
 
-    /// The same, on a machine where the agent was installed long before anything was written.
+    /// The same, on a machine where the agent was installed long before anything was written, and
+    /// tells of incidents.
     pub(crate) fn installed_before(case: &Case, pace: Pace) -> Self {
         let nothing = Vec::new();
-        let config = &|dir: &Path| case.config(dir);
+        let config = &|dir: &Path| {
+            let mut config = case.config(dir);
+            config.events.enabled = true;
+            config
+        };
         let mut machine = Self::with(config, nothing, case.zone(), case.wall_ms(), pace);
         machine.wall_ms -= INSTALLED_BEFORE_MS;
         machine.drain();
@@ -157,6 +164,7 @@ impl Machine {
             growing: Vec::new(),
             service: Service::default(),
             metrics: Counted::default(),
+            events: Told::default(),
             dir,
         };
         for input in inputs {
@@ -292,7 +300,7 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
-            events: &mut NoEvents,
+            events: &mut self.events,
             processes: &mut NoProcesses,
         };
         let mut agent = Agent::start(self.config.clone(), host, 7, &mut edges, now).unwrap();
@@ -300,6 +308,8 @@ impl Machine {
             Identity {
                 instance_id: Some(INSTANCE.to_owned()),
                 hostname: Some("golden".to_owned()),
+                region: Some("eu-west-1".to_owned()),
+                account_id: Some("111122223333".to_owned()),
                 complete: true,
                 ..Identity::default()
             },
@@ -332,7 +342,7 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
-            events: &mut NoEvents,
+            events: &mut self.events,
             processes: &mut NoProcesses,
         };
         life.agent.step(&mut edges, now)
@@ -347,13 +357,14 @@ impl Machine {
             logs: &mut self.service,
             metrics: &mut self.metrics,
             alarms: &mut NoAlarms,
-            events: &mut NoEvents,
+            events: &mut self.events,
             processes: &mut NoProcesses,
         };
         life.agent.finish(&mut edges, now);
         // What was still in flight never gets there.
         self.service.calls.clear();
         self.metrics.forget();
+        self.events.forget();
         self.mono_ms += 100;
     }
 }

@@ -19,11 +19,14 @@ mod machine;
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod oracle;
+mod told;
+mod truth;
 
 use std::cell::Cell;
 
 use case::Case;
 use machine::{Arrived, Machine, Pace};
+use told::Told;
 
 /// Runs every case and tells of all that fail.
 fn every_case(check: impl Fn(&Case) -> Result<(), String>) {
@@ -61,26 +64,58 @@ fn each_case_gives_exactly_the_expected_events() {
 }
 
 #[test]
-fn each_case_gives_exactly_the_expected_data_points() {
-    // What the deployments in a case come to as metrics must be what its file says, whether the
-    // logs are read whole, as they grow, or by an agent that is ended and started all the time:
-    // the numbers are added up by series and period, so one that is counted twice or never shows.
+fn each_case_gives_exactly_the_expected_data_points_and_incidents() {
+    // What the deployments in a case come to as metrics and as events to EventBridge must be what
+    // its files say, whether the logs are read whole, as they grow, or by an agent that is ended and
+    // started all the time: the numbers are added up by series and period, so one that is counted
+    // twice or never shows; of the events each id must come once, or again in the same words. And
+    // independent of what is written there: the failures are those that the CodeDeploy service was
+    // told of, and every detail keeps to the published schema.
+    let (schema, seen) = (schema(), Cell::new(0));
     every_case(|case| {
         let mut expected = None;
         for pace in [
             Pace::Whole,
+            Pace::Stuttering,
             Pace::Growing { restarts: 0 },
             Pace::Growing { restarts: 25 },
-            Pace::Stuttering,
         ] {
             let mut machine = Machine::installed_before(case, pace);
             machine.run_and_publish(pace);
-            let points = machine.metrics.points();
-            let first = expected.get_or_insert_with(|| points.clone());
-            case::compare(first, &points).map_err(|why| format!("{pace:?}: {why}"))?;
+            let (points, told) = (machine.metrics.points(), machine.events);
+            let (first_points, first) =
+                expected.get_or_insert_with(|| (points.clone(), told.clone()));
+            let texts = |told: &Told| match pace {
+                Pace::Growing { .. } => told.lines_without_output(),
+                Pace::Whole | Pace::Stuttering => told.lines(),
+            };
+            case::compare(first_points, &points)
+                .and_then(|()| case::compare(&texts(first), &texts(&told)))
+                .map_err(|why| format!("{pace:?}: {why}"))?;
         }
-        case.compare_or_update_points(&expected.unwrap_or_default())
+        let (points, told) = expected.unwrap_or_default();
+        let details = told.details();
+        for detail in &details {
+            schema
+                .validate(detail)
+                .map_err(|error| format!("{error} in {detail}"))?;
+        }
+        seen.set(seen.get() + truth::check(case, &details)?);
+        case.compare_or_update_part("points.txt", &points)?;
+        case.compare_or_update_part("incidents.txt", &told.lines())
     });
+    let seen = seen.get();
+    assert!(seen >= 29, "the corpus has shrunk to {seen} failures");
+}
+
+/// The published schema of an event's detail.
+fn schema() -> jsonschema::Validator {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/packaging/event-detail.schema.json"
+    );
+    let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    jsonschema::draft202012::new(&schema).unwrap()
 }
 
 #[test]
