@@ -31,6 +31,8 @@ use world::store::Durability;
 
 /// Seeds that are run when nobody asks for others: about half a minute on one slow core.
 const DEFAULT_SEEDS: u64 = 200;
+/// Seeds with deployments that fail.
+const TELLING_SEEDS: u64 = 40;
 /// How often each defect is looked for.
 const GENTLE_SEEDS: u64 = 40;
 
@@ -161,6 +163,18 @@ fn every_line_counts_once() {
     let total = many::<Agent>(Seeds::chosen(DEFAULT_SEEDS), Plan::counting);
     assert!(
         total.counted > 1_000.0 || std::env::var_os("SIM_SEED").is_some(),
+        "{total:?}"
+    );
+}
+
+/// Each failed deployment is told to EventBridge under exactly one id, through kills, stops, outages,
+/// lost answers and partial failures, and old ones never are: shown by what arrived there against
+/// what the log service was told.
+#[test]
+fn every_incident_is_told_once() {
+    let total = many::<Agent>(Seeds::chosen(TELLING_SEEDS), Plan::telling);
+    assert!(
+        total.incidents > 500 || std::env::var_os("SIM_SEED").is_some(),
         "{total:?}"
     );
 }

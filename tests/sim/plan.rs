@@ -71,6 +71,8 @@ pub(crate) struct Habits {
     pub(crate) delete: u32,
     pub(crate) new_deployment: u32,
     pub(crate) chmod: u32,
+    /// Commands of the CodeDeploy service that fail.
+    pub(crate) hooks: u32,
     pub(crate) half: f64,
     pub(crate) broken: f64,
     pub(crate) giant: f64,
@@ -106,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) app_pattern: AppPattern,
     pub(crate) app_shares_stream: bool,
     pub(crate) windows: Vec<Window>,
+    /// What goes wrong with EventBridge, which has its own troubles.
+    pub(crate) bus_windows: Vec<Window>,
     pub(crate) blows: Blows,
     pub(crate) habits: Habits,
     /// Whether the application's lines are counted by a metric, and how exactly.
@@ -150,6 +154,7 @@ impl Plan {
             },
             app_shares_stream: rng.bool(),
             windows: windows(&mut rng, span_ms),
+            bus_windows: Vec::new(),
             blows: blows(&mut rng, span_ms),
             habits: habits(&mut rng, span_ms),
             counting: Counting::Legally,
@@ -182,6 +187,23 @@ impl Plan {
         plan.windows.retain(|window| !below(window));
         plan.counting = Counting::Exactly;
         plan
+    }
+
+    /// The same writers and blows, with deployments that fail, and an EventBridge with troubles of its
+    /// own: each failure is to be told there once.
+    pub(crate) fn telling(seed: u64) -> Self {
+        let mut plan = Self::counting(seed);
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x7e11);
+        plan.habits.codedeploy = true;
+        plan.habits.hooks = 12;
+        plan.counting = Counting::Legally;
+        plan.bus_windows = windows(&mut rng, plan.span_ms);
+        plan
+    }
+
+    /// Whether incidents are told to EventBridge.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.habits.hooks > 0
     }
 
     /// A machine without troubles but outages, kills and renames: what a naive reader survives.
@@ -243,35 +265,24 @@ impl Plan {
 
     /// The service's mood at a moment; none of the troubles once the span is over.
     pub(crate) fn mood(&self, ms: u64) -> Mood {
-        let mut mood = Mood::default();
-        for trouble in self.troubles(ms) {
-            match trouble {
-                Trouble::Throttled(share) => mood.throttle = *share,
-                Trouble::Errors(share) => mood.error = *share,
-                Trouble::Timeouts(share) => mood.timeout = *share,
-                Trouble::LostAnswers(share) => mood.lost_answer = *share,
-                Trouble::Slow(ms) => mood.slow_ms = *ms,
-                Trouble::Down => mood.down = true,
-                Trouble::Expired => mood.expired = true,
-                Trouble::Denied(group) => mood.denied = Some((*group).to_owned()),
-                Trouble::DiskFull | Trouble::FileErrors(_) => {}
-            }
-        }
-        mood
+        mood(self.troubles(ms))
+    }
+
+    /// EventBridge's, likewise.
+    pub(crate) fn bus_mood(&self, ms: u64) -> Mood {
+        mood(at(&self.bus_windows, ms))
     }
 
     /// What goes wrong at a moment.
     pub(crate) fn troubles(&self, ms: u64) -> impl Iterator<Item = &Trouble> {
-        self.windows
-            .iter()
-            .filter(move |window| window.from_ms <= ms && ms < window.to_ms)
-            .map(|window| &window.trouble)
+        at(&self.windows, ms)
     }
 
     /// When the next trouble begins or ends.
     pub(crate) fn next_change_ms(&self, ms: u64) -> Option<u64> {
         self.windows
             .iter()
+            .chain(&self.bus_windows)
             .flat_map(|window| [window.from_ms, window.to_ms])
             .filter(|at| *at > ms)
             .min()
@@ -302,8 +313,38 @@ impl Plan {
              [[metric]]\nname = \"{LINES}\"\nsource = \"app\"\npattern = \".\"\n"
         )
         .expect("a string takes all");
+        if self.is_telling() {
+            text.push_str("\n[events]\nenabled = true\n");
+        }
         text
     }
+}
+
+/// The mood that troubles make.
+fn mood<'a>(troubles: impl Iterator<Item = &'a Trouble>) -> Mood {
+    let mut mood = Mood::default();
+    for trouble in troubles {
+        match trouble {
+            Trouble::Throttled(share) => mood.throttle = *share,
+            Trouble::Errors(share) => mood.error = *share,
+            Trouble::Timeouts(share) => mood.timeout = *share,
+            Trouble::LostAnswers(share) => mood.lost_answer = *share,
+            Trouble::Slow(ms) => mood.slow_ms = *ms,
+            Trouble::Down => mood.down = true,
+            Trouble::Expired => mood.expired = true,
+            Trouble::Denied(group) => mood.denied = Some((*group).to_owned()),
+            Trouble::DiskFull | Trouble::FileErrors(_) => {}
+        }
+    }
+    mood
+}
+
+/// What goes wrong at a moment.
+fn at(windows: &[Window], ms: u64) -> impl Iterator<Item = &Trouble> {
+    let now = windows
+        .iter()
+        .filter(move |window| window.from_ms <= ms && ms < window.to_ms);
+    now.map(|window| &window.trouble)
 }
 
 /// The rules of [`Plan::told`].
@@ -437,6 +478,7 @@ fn habits(rng: &mut fastrand::Rng, span_ms: u64) -> Habits {
         delete,
         new_deployment,
         chmod,
+        hooks: 0,
         half,
         broken,
         giant,

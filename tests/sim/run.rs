@@ -11,6 +11,7 @@ use deploywatch::config::Identity;
 
 use crate::oracle::counts::Counts;
 use crate::oracle::duty::Ending;
+use crate::oracle::incidents::Incidents;
 use crate::oracle::{Breach, Oracle};
 use crate::plan::{APP_DIR, Counting, Plan, Trouble};
 use crate::subject::{Edges, Gauge, Record, Subject, Wake};
@@ -48,6 +49,7 @@ pub(crate) struct Summary {
     pub(crate) steps: u64,
     pub(crate) processes: u64,
     pub(crate) counted: f64,
+    pub(crate) incidents: usize,
     pub(crate) digest: u64,
 }
 
@@ -61,6 +63,7 @@ impl Summary {
         self.steps += other.steps;
         self.processes += other.processes;
         self.counted += other.counted;
+        self.incidents += other.incidents;
         self.digest ^= other.digest;
     }
 }
@@ -97,6 +100,7 @@ struct Run<S> {
     world: World,
     oracle: Oracle,
     counts: Counts,
+    incidents: Incidents,
     workload: Workload,
     rng: fastrand::Rng,
     agent: Option<S>,
@@ -141,6 +145,7 @@ impl<S: Subject> Run<S> {
             world,
             oracle,
             counts: Counts::default(),
+            incidents: Incidents::default(),
             workload,
             rng,
             agent: None,
@@ -171,6 +176,7 @@ impl<S: Subject> Run<S> {
         self.check_idle()?;
         self.check_counts()?;
         self.check_metrics()?;
+        self.check_incidents()?;
         self.check_restart()
     }
 
@@ -183,6 +189,8 @@ impl<S: Subject> Run<S> {
             self.trouble(now);
             if now >= self.act_ms {
                 self.act_ms = now + self.workload.act(&mut self.world, &mut self.oracle);
+                self.incidents
+                    .happened(std::mem::take(&mut self.workload.failed));
                 for did in std::mem::take(&mut self.workload.did) {
                     self.say(|_| did);
                 }
@@ -229,6 +237,7 @@ impl<S: Subject> Run<S> {
         next = next.min(self.learn_ms.unwrap_or(u64::MAX));
         next = next.min(self.world.service.next_ms().unwrap_or(u64::MAX));
         next = next.min(self.world.metrics.next_ms().unwrap_or(u64::MAX));
+        next = next.min(self.world.events.next_ms().unwrap_or(u64::MAX));
         next = match self.wake {
             Wake::Now => now,
             Wake::At(mono_ms) => next.min(self.world.clock.at_mono(mono_ms)),
@@ -245,6 +254,7 @@ impl<S: Subject> Run<S> {
         self.world.watch.is_ready()
             || self.world.service.next_ms().is_some_and(|ms| ms <= now)
             || self.world.metrics.next_ms().is_some_and(|ms| ms <= now)
+            || self.world.events.next_ms().is_some_and(|ms| ms <= now)
             || match self.wake {
                 Wake::Now => true,
                 Wake::At(mono_ms) => self.world.clock.at_mono(mono_ms) <= now,
@@ -259,6 +269,7 @@ impl<S: Subject> Run<S> {
     fn trouble(&mut self, now: u64) {
         self.world.service.mood = self.plan.mood(now);
         self.world.metrics.mood = self.plan.mood(now);
+        self.world.events.mood = self.plan.bus_mood(now);
         self.world.store.full = false;
         self.world.files.error_rate = 0.0;
         for trouble in self.plan.troubles(now) {
@@ -276,6 +287,7 @@ impl<S: Subject> Run<S> {
     fn calm_down(&mut self) {
         self.world.service.mood = self.plan.mood(self.plan.span_ms);
         self.world.metrics.mood = self.plan.mood(self.plan.span_ms);
+        self.world.events.mood = self.plan.bus_mood(self.plan.span_ms);
         self.world.store.full = false;
         self.world.files.error_rate = 0.0;
         self.world.fuse.reset();
@@ -364,6 +376,7 @@ impl<S: Subject> Run<S> {
         self.note_service()?;
         let broken = self.world.files.violations.pop();
         let broken = broken.or(self.world.metrics.violations.pop());
+        let broken = broken.or(self.world.events.violations.pop());
         if let Some(broken) = broken.or(self.world.service.violations.pop()) {
             return Err(Breach(broken));
         }
@@ -441,6 +454,9 @@ impl<S: Subject> Run<S> {
         }
         let app = |arrival: &&Arrival| self.world.service.targets[arrival.target].group == "/app";
         self.counts.arrived(arrivals.iter().filter(app));
+        self.incidents.arrived(arrivals.iter());
+        let takes = std::mem::take(&mut self.world.events.takes);
+        self.incidents.took(takes, self.world.clock.ms)?;
         let metrics = &mut self.world.metrics;
         let answered = std::mem::take(&mut metrics.answered);
         self.counts
@@ -517,6 +533,7 @@ impl<S: Subject> Run<S> {
         self.note_service()?;
         self.note_files();
         self.counts.process_ended();
+        self.incidents.process_ended(self.world.clock.ms);
         self.oracle.process_ended(ending, &self.records)?;
         self.world.process_ends();
         self.note_files();
@@ -603,6 +620,21 @@ impl<S: Subject> Run<S> {
         }
     }
 
+    /// Every incident was told once.
+    fn check_incidents(&mut self) -> Result<(), Breach> {
+        if !self.plan.is_telling() {
+            return match self.world.events.calls {
+                0 => Ok(()),
+                calls => Err(Breach(format!("events are off, and yet {calls} calls"))),
+            };
+        }
+        let instance = identity().instance_id.unwrap_or_default();
+        match S::since_ms(&self.world.store) {
+            Some(since_ms) => self.incidents.check(&instance, since_ms),
+            None => Ok(()),
+        }
+    }
+
     /// After an orderly stop nothing arrives twice, and nothing is left to send.
     fn check_restart(&mut self) -> Result<(), Breach> {
         self.stop()?;
@@ -658,6 +690,7 @@ impl<S: Subject> Run<S> {
             steps: self.steps,
             processes: self.processes,
             counted: self.counts.total(),
+            incidents: self.incidents.count(),
             digest: self.world.service.digest ^ self.world.store.version.rotate_left(17),
         }
     }

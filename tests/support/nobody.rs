@@ -1,10 +1,10 @@
-//! Edges at which there is nobody: no process, no alarm, no event. For tests and measurements that
+//! Edges at which there is nobody: no process, no alarm. For tests and measurements that
 //! are about something else.
 
 use std::io;
 
 use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use deploywatch::ports::{CallId, EventAnswer, EventCall, EventService, Process, Processes};
+use deploywatch::ports::{CallId, Process, Processes};
 
 /// No process can be seen.
 pub(crate) struct NoProcesses;
@@ -24,19 +24,6 @@ impl AlarmService for NoAlarms {
     }
 
     fn answer(&mut self) -> Option<AlarmAnswer> {
-        None
-    }
-}
-
-/// Events are off, so nobody sends any.
-pub(crate) struct NoEvents;
-
-impl EventService for NoEvents {
-    fn submit(&mut self, _id: CallId, call: EventCall) {
-        panic!("events are off, and yet {call:?}");
-    }
-
-    fn answer(&mut self) -> Option<EventAnswer> {
         None
     }
 }

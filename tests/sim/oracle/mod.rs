@@ -7,6 +7,7 @@
 mod arrive;
 pub(crate) mod counts;
 pub(crate) mod duty;
+pub(crate) mod incidents;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

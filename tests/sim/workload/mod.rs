@@ -3,6 +3,7 @@
 //!
 //! Rotations are cut into single file operations with writes and agent steps between them.
 
+mod hooks;
 mod log;
 mod roll;
 
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use crate::oracle::Oracle;
 use crate::plan::{APP_DIR, CODEDEPLOY_YML, Habits, LOG_DIR, Plan, ROOT_DIR};
 use crate::world::World;
-use log::{Log, Style};
+pub(crate) use hooks::Failure;
+use log::{Log, Style, date};
 
 /// The revisions a CodeDeploy agent keeps.
 const REVISIONS_MAX: usize = 5;
@@ -41,6 +43,11 @@ pub(crate) struct Workload {
     deployment_count: u32,
     roll_count: u32,
     ops: VecDeque<Op>,
+    hook_count: u32,
+    /// Lifecycle events that are under way, and will fail.
+    hooks: VecDeque<Failure>,
+    /// Those that did since somebody looked.
+    pub(crate) failed: Vec<Failure>,
     /// What was done, for the trace.
     pub(crate) did: Vec<String>,
 }
@@ -55,6 +62,9 @@ impl Workload {
             deployment_count: 0,
             roll_count: 0,
             ops: VecDeque::new(),
+            hook_count: 0,
+            hooks: VecDeque::new(),
+            failed: Vec::new(),
             did: Vec::new(),
         };
         let yml =
@@ -108,6 +118,7 @@ impl Workload {
                 Self::deploy,
             ),
             (habits.chmod, Self::chmod),
+            (habits.hooks, Self::hook),
             (4, |_, world, _| world.files.sync()),
         ];
         let total: u32 = choices.iter().map(|(weight, _)| weight).sum();

@@ -15,6 +15,8 @@ use super::service::Mood;
 #[derive(Clone, Debug)]
 pub(crate) struct Take {
     pub(crate) entry: EventEntry,
+    /// The agent will be told that it failed, so it sends the same again.
+    pub(crate) in_doubt: bool,
     /// The true date.
     pub(crate) true_ms: EpochMs,
 }
@@ -99,6 +101,7 @@ impl MemEvents {
         if self.chance(self.mood.timeout) {
             return (30_000, Err(error(ErrorClass::RetrySoon, "Timeout")));
         }
+        let in_doubt = self.chance(self.mood.lost_answer);
         let mut results = Vec::new();
         for entry in call.entries {
             if self.chance(self.mood.throttle) {
@@ -106,12 +109,15 @@ impl MemEvents {
             } else if self.chance(self.mood.error) {
                 results.push(Err(error(ErrorClass::RetrySoon, "InternalFailure")));
             } else {
-                let true_ms = self.true_ms;
-                self.takes.push(Take { entry, true_ms });
+                self.takes.push(Take {
+                    entry,
+                    in_doubt,
+                    true_ms: self.true_ms,
+                });
                 results.push(Ok(()));
             }
         }
-        if self.chance(self.mood.lost_answer) {
+        if in_doubt {
             self.doubts += 1;
             return (30_000, Err(error(ErrorClass::RetrySoon, "Timeout")));
         }

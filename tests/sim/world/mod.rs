@@ -10,8 +10,9 @@ pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
 
-use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::nobody::{NoAlarms, NoProcesses};
 use clock::Clock;
+use events::MemEvents;
 use files::MemFiles;
 use fuse::Fuse;
 use metrics::MemMetrics;
@@ -29,7 +30,7 @@ pub(crate) struct World {
     pub(crate) service: MemService,
     pub(crate) metrics: MemMetrics,
     pub(crate) alarms: NoAlarms,
-    pub(crate) events: NoEvents,
+    pub(crate) events: MemEvents,
     pub(crate) processes: NoProcesses,
 }
 
@@ -44,7 +45,7 @@ impl World {
             service: MemService::new(seed ^ 0x5e21, fuse.clone()),
             metrics: MemMetrics::new(seed ^ 0x3e7c, fuse.clone()),
             alarms: NoAlarms,
-            events: NoEvents,
+            events: MemEvents::new(seed ^ 0xb005, fuse.clone()),
             processes: NoProcesses,
             fuse,
         };
@@ -60,6 +61,8 @@ impl World {
         self.service.true_ms = self.clock.true_ms();
         self.metrics.ms = self.clock.ms;
         self.metrics.true_ms = self.clock.true_ms();
+        self.events.ms = self.clock.ms;
+        self.events.true_ms = self.clock.true_ms();
     }
 
     /// Lets the watch hear of what happened to the files.
@@ -74,6 +77,7 @@ impl World {
         self.files.exit();
         self.service.forget();
         self.metrics.forget();
+        self.events.forget();
         self.watch.forget();
         self.fuse.reset();
     }

@@ -1,0 +1,95 @@
+//! Deployments that fail, as the CodeDeploy agent 1.x reports them in its log.
+
+use super::{Workload, date};
+use crate::oracle::Oracle;
+use crate::plan::LOG_DIR;
+use crate::world::World;
+
+/// A lifecycle event that failed, and when, by the record that tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) deployment: String,
+    pub(crate) event: &'static str,
+    /// The command's name in the log.
+    pub(crate) identifier: String,
+    /// The date of the record: whole seconds.
+    pub(crate) at_ms: i64,
+}
+
+const EVENTS: [&str; 4] = [
+    "ApplicationStop",
+    "BeforeInstall",
+    "AfterInstall",
+    "ValidateService",
+];
+
+impl Workload {
+    /// A command is acknowledged, or one that was is reported as failed.
+    pub(super) fn hook(&mut self, world: &mut World, oracle: &mut Oracle) {
+        let seconds_ms = world.clock.now().wall_ms / 1_000 * 1_000;
+        if self.hooks.is_empty() || self.rng.bool() {
+            self.hook_count += 1;
+            let deployment = format!("d-HOOK{:05}", self.hook_count);
+            let event = EVENTS[self.rng.usize(0..EVENTS.len())];
+            let command = format!(
+                "[\"com.amazon.apollo.deploycontrol.domain.HostCommandIdentifier\",{{\"deploymentId\":\
+                 \"CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:111122223333:deployment/{deployment}\",\
+                 \"commandName\":\"{event}\",\"commandPosition\":1,\"commandAttempt\":1}}]"
+            );
+            let identifier = base64(command.as_bytes());
+            let call = format!(
+                "put_host_command_acknowledgement(diagnostics:{{format:\"JSON\",payload:\
+                 \"{{\\\"IsCommandNoop\\\":false}}\"}},host_command_identifier:\"{identifier}\")"
+            );
+            self.report(&call, seconds_ms, world, oracle);
+            self.hooks.push_back(Failure {
+                deployment,
+                event,
+                identifier,
+                at_ms: 0,
+            });
+        } else if let Some(mut failure) = self.hooks.pop_front() {
+            let call = format!(
+                "put_host_command_complete(command_status:\"Failed\",diagnostics:{{format:\"JSON\",\
+                 payload:\"{{\\\"error_code\\\":4,\\\"script_name\\\":\\\"s/x.sh\\\",\\\"message\\\":\
+                 \\\"Script at specified location: s/x.sh failed with exit code 3\\\",\\\"log\\\":\
+                 \\\"no such table\\\"}}\"}},host_command_identifier:\"{}\")",
+                failure.identifier
+            );
+            self.report(&call, seconds_ms, world, oracle);
+            failure.at_ms = seconds_ms;
+            self.failed.push(failure);
+        }
+    }
+
+    fn report(&mut self, call: &str, seconds_ms: i64, world: &mut World, oracle: &mut Oracle) {
+        let record = format!(
+            "{} INFO  [codedeploy-agent(4711)]: [Aws::CodeDeployCommand::Client 200 0.051951 0 \
+             retries] {call}",
+            date("%Y-%m-%dT%H:%M:%S", seconds_ms)
+        );
+        oracle.lines.allow(&record);
+        let path = format!("{LOG_DIR}/codedeploy-agent.log");
+        world
+            .files
+            .append(path.as_ref(), format!("{record}\n").as_bytes());
+    }
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let sextet = bits >> (18 - 6 * place) & 63;
+            text.push(match place <= chunk.len() {
+                true => char::from(LETTERS[sextet as usize]),
+                false => '=',
+            });
+        }
+    }
+    text
+}
