@@ -8,8 +8,9 @@
 //! Where Python or its packages cannot be had, the tests say SKIPPED and pass, unless `CI=true` or
 //! `DEPLOYWATCH_ACCOUNT=required`: then they fail.
 //!
-//! Not shown here, since nothing on this machine can: that CloudFormation makes the stack, that
-//! e-mail arrives, that Lambda runs the function, that CloudTrail delivers into the bucket.
+//! `localstack/run` shows more, in an emulator that is too heavy for `cargo test`: that the stack is
+//! made, that events come out of its targets, that alarms go off. Shown nowhere, since only AWS can:
+//! that e-mail arrives, that Lambda runs the function, that CloudTrail delivers into the bucket.
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 

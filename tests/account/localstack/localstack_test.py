@@ -72,6 +72,13 @@ def setUpModule():
     until(it_answers, SECONDS)
 
 
+class Lint(unittest.TestCase):
+    def test_cfn_lint_finds_nothing_without_a_network(self):
+        """The template keeps to CloudFormation's schemas, and to see that takes no network."""
+        done = subprocess.run(["cfn-lint", PATH], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+
+
 class Patterns(Expectations, unittest.TestCase):
     """The template's patterns by TestEventPattern: each event matches exactly the rules it should."""
 
