@@ -8,6 +8,7 @@ mod alarm_loop;
 mod alarm_model;
 mod events;
 mod metrics;
+mod news;
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod oracle;

@@ -197,7 +197,9 @@ impl Plan {
         plan.habits.codedeploy = true;
         plan.habits.hooks = 12;
         plan.counting = Counting::Legally;
-        plan.bus_windows = windows(&mut rng, plan.span_ms);
+        while plan.bus_windows.len() < 4 {
+            plan.bus_windows.extend(windows(&mut rng, plan.span_ms));
+        }
         plan
     }
 

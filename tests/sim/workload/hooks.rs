@@ -26,54 +26,70 @@ const EVENTS: [&str; 4] = [
 impl Workload {
     /// A command is acknowledged, or one that was is reported as failed.
     pub(super) fn hook(&mut self, world: &mut World, oracle: &mut Oracle) {
-        let seconds_ms = world.clock.now().wall_ms / 1_000 * 1_000;
-        if self.hooks.is_empty() || self.rng.bool() {
+        let now_ms = world.clock.now().wall_ms;
+        let record = if self.hooks.is_empty() || self.rng.bool() {
             self.hook_count += 1;
             let deployment = format!("d-HOOK{:05}", self.hook_count);
             let event = EVENTS[self.rng.usize(0..EVENTS.len())];
-            let command = format!(
-                "[\"com.amazon.apollo.deploycontrol.domain.HostCommandIdentifier\",{{\"deploymentId\":\
-                 \"CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:111122223333:deployment/{deployment}\",\
-                 \"commandName\":\"{event}\",\"commandPosition\":1,\"commandAttempt\":1}}]"
-            );
-            let identifier = base64(command.as_bytes());
-            let call = format!(
-                "put_host_command_acknowledgement(diagnostics:{{format:\"JSON\",payload:\
-                 \"{{\\\"IsCommandNoop\\\":false}}\"}},host_command_identifier:\"{identifier}\")"
-            );
-            self.report(&call, seconds_ms, world, oracle);
-            self.hooks.push_back(Failure {
+            let failure = Failure {
+                identifier: identifier(&deployment, event),
                 deployment,
                 event,
-                identifier,
                 at_ms: 0,
-            });
+            };
+            let record = record(now_ms, &acknowledged(&failure.identifier));
+            self.hooks.push_back(failure);
+            record
         } else if let Some(mut failure) = self.hooks.pop_front() {
-            let call = format!(
-                "put_host_command_complete(command_status:\"Failed\",diagnostics:{{format:\"JSON\",\
-                 payload:\"{{\\\"error_code\\\":4,\\\"script_name\\\":\\\"s/x.sh\\\",\\\"message\\\":\
-                 \\\"Script at specified location: s/x.sh failed with exit code 3\\\",\\\"log\\\":\
-                 \\\"no such table\\\"}}\"}},host_command_identifier:\"{}\")",
-                failure.identifier
-            );
-            self.report(&call, seconds_ms, world, oracle);
-            failure.at_ms = seconds_ms;
+            failure.at_ms = now_ms / 1_000 * 1_000;
+            let record = record(now_ms, &failed(&failure.identifier));
             self.failed.push(failure);
-        }
-    }
-
-    fn report(&mut self, call: &str, seconds_ms: i64, world: &mut World, oracle: &mut Oracle) {
-        let record = format!(
-            "{} INFO  [codedeploy-agent(4711)]: [Aws::CodeDeployCommand::Client 200 0.051951 0 \
-             retries] {call}",
-            date("%Y-%m-%dT%H:%M:%S", seconds_ms)
-        );
+            record
+        } else {
+            return;
+        };
         oracle.lines.allow(&record);
         let path = format!("{LOG_DIR}/codedeploy-agent.log");
-        world
-            .files
-            .append(path.as_ref(), format!("{record}\n").as_bytes());
+        let line = format!("{record}\n");
+        world.files.append(path.as_ref(), line.as_bytes());
     }
+}
+
+/// A call of the service, as the CodeDeploy agent logs it, without the line's end.
+pub(crate) fn record(now_ms: i64, call: &str) -> String {
+    format!(
+        "{} INFO  [codedeploy-agent(4711)]: [Aws::CodeDeployCommand::Client 200 0.051951 0 retries] \
+         {call}",
+        date("%Y-%m-%dT%H:%M:%S", now_ms)
+    )
+}
+
+/// The name of a command: of a lifecycle event of a deployment.
+pub(crate) fn identifier(deployment: &str, event: &str) -> String {
+    let command = format!(
+        "[\"com.amazon.apollo.deploycontrol.domain.HostCommandIdentifier\",{{\"deploymentId\":\
+         \"CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:111122223333:deployment/{deployment}\",\
+         \"commandName\":\"{event}\",\"commandPosition\":1,\"commandAttempt\":1}}]"
+    );
+    base64(command.as_bytes())
+}
+
+/// The call that takes a command on.
+pub(crate) fn acknowledged(identifier: &str) -> String {
+    format!(
+        "put_host_command_acknowledgement(diagnostics:{{format:\"JSON\",payload:\
+         \"{{\\\"IsCommandNoop\\\":false}}\"}},host_command_identifier:\"{identifier}\")"
+    )
+}
+
+/// The call that reports its failure.
+pub(crate) fn failed(identifier: &str) -> String {
+    format!(
+        "put_host_command_complete(command_status:\"Failed\",diagnostics:{{format:\"JSON\",payload:\
+         \"{{\\\"error_code\\\":4,\\\"script_name\\\":\\\"s/x.sh\\\",\\\"message\\\":\\\"Script at \
+         specified location: s/x.sh failed with exit code 3\\\",\\\"log\\\":\\\"no such table\\\"}}\"}},\
+         host_command_identifier:\"{identifier}\")"
+    )
 }
 
 /// Base64 with padding (RFC 4648, section 4).

@@ -3,7 +3,7 @@
 //!
 //! Rotations are cut into single file operations with writes and agent steps between them.
 
-mod hooks;
+pub(crate) mod hooks;
 mod log;
 mod roll;
 

@@ -1,0 +1,246 @@
+//! What takes minutes of silence or several reboots is told to EventBridge by the whole agent: a
+//! hanging deployment, the CodeDeploy agent's health, the loop breaker. A scene on a machine whose
+//! services do as they are told; nothing is really rebooted.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use deploywatch::agent::{Agent, Edges, Host, Next};
+use deploywatch::config::{Config, Identity};
+use deploywatch::ports::CallId;
+use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmReply, AlarmService};
+use jiff::tz::TimeZone;
+
+use crate::plan::{CODEDEPLOY_YML, LOG_DIR, ROOT_DIR};
+use crate::workload::hooks;
+use crate::world::World;
+use crate::world::watch::Hearing;
+
+const MINUTE_MS: u64 = 60_000;
+/// How often a living CodeDeploy agent's question is answered.
+const POLL_MS: u64 = 30_000;
+const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// Whether the CodeDeploy agent does its work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Polls {
+    Answered,
+    Silent,
+}
+
+/// The machine, and the agent on it.
+struct Scene {
+    world: World,
+    alarms: Obedient,
+    config: Config,
+    agent: Agent,
+    boots: u32,
+    /// Ids of events without the instance, in the order in which they came.
+    told: Vec<String>,
+}
+
+impl Scene {
+    fn new(settings: &str) -> Self {
+        let mut world = World::new(7, Hearing::Perfect);
+        let yml = format!("---\n:log_dir: '{LOG_DIR}/'\n:root_dir: '{ROOT_DIR}'\n");
+        world
+            .files
+            .append(Path::new(CODEDEPLOY_YML), yml.as_bytes());
+        let text = format!(
+            "[codedeploy]\nconfig_file = \"{CODEDEPLOY_YML}\"\n[events]\nenabled = true\n{settings}"
+        );
+        let (config, _) = Config::parse(&[(PathBuf::from("scene.toml"), text)]).unwrap();
+        let mut alarms = Obedient::default();
+        let agent = started(&mut world, &mut alarms, &config, 0);
+        Self {
+            world,
+            alarms,
+            config,
+            agent,
+            boots: 0,
+            told: Vec::new(),
+        }
+    }
+
+    /// The process ends without a word, and another begins.
+    fn kill(&mut self) {
+        self.world.process_ends();
+        self.alarms.answers.clear();
+        self.agent = started(&mut self.world, &mut self.alarms, &self.config, self.boots);
+    }
+
+    /// The machine boots.
+    fn boot(&mut self) {
+        self.boots += 1;
+        self.world.clock.reboot();
+        self.kill();
+    }
+
+    /// The CodeDeploy agent logs a call.
+    fn call(&mut self, call: &str) {
+        let record = hooks::record(self.world.clock.now().wall_ms, call);
+        let path = format!("{LOG_DIR}/codedeploy-agent.log");
+        let line = format!("{record}\n");
+        self.world.files.append(path.as_ref(), line.as_bytes());
+        self.world.pass_hints();
+    }
+
+    /// So many minutes pass.
+    fn live(&mut self, minutes: u64, polls: Polls) {
+        let until_ms = self.world.clock.ms + minutes * MINUTE_MS;
+        let mut poll_ms = self.world.clock.ms;
+        while self.world.clock.ms < until_ms {
+            if polls == Polls::Answered && self.world.clock.ms >= poll_ms {
+                poll_ms += POLL_MS;
+                self.call("poll_host_command(host_identifier:\"arn:aws:ec2:eu-west-1:111122223333:instance/i-0\")");
+            }
+            let now = self.world.clock.now();
+            let next = self
+                .agent
+                .step(&mut edges(&mut self.world, &mut self.alarms), now);
+            for take in self.world.events.takes.drain(..) {
+                let detail: serde_json::Value = serde_json::from_str(&take.entry.detail).unwrap();
+                let id = detail["id"].as_str().unwrap();
+                let id = id.strip_prefix(INSTANCE).unwrap();
+                self.told.push(id.trim_start_matches('/').to_owned());
+            }
+            let after_ms = self.world.clock.ms + 1;
+            let due_ms = match next {
+                Next::Now => after_ms,
+                Next::At(mono_ms) => self.world.clock.at_mono(mono_ms),
+            };
+            let answers = [
+                self.world.service.next_ms(),
+                self.world.metrics.next_ms(),
+                self.world.events.next_ms(),
+            ];
+            let next_ms = answers.into_iter().flatten().fold(due_ms, u64::min);
+            let next_ms = match polls {
+                Polls::Answered => next_ms.min(poll_ms),
+                Polls::Silent => next_ms,
+            };
+            self.world
+                .advance_to(next_ms.clamp(after_ms, until_ms.max(after_ms)));
+        }
+    }
+
+    /// What was told since the last time; what is told by a time without that time.
+    fn told(&mut self) -> Vec<String> {
+        let told = self.told.drain(..).map(|id| match id.split_once('/') {
+            Some((kind, rest)) if rest.bytes().all(|byte| byte.is_ascii_digit()) => kind.to_owned(),
+            _ => id,
+        });
+        told.collect()
+    }
+}
+
+fn started(world: &mut World, alarms: &mut Obedient, config: &Config, boots: u32) -> Agent {
+    let now = world.clock.now();
+    let up_ms = i64::try_from(now.mono_ms).unwrap();
+    let host = Host {
+        zone: TimeZone::UTC,
+        boot_ms: Some(now.wall_ms - up_ms),
+        boot_id: Some(format!("boot-{boots}")),
+    };
+    let mut agent = Agent::start(config.clone(), host, 7, &mut edges(world, alarms), now).unwrap();
+    let identity = Identity {
+        instance_id: Some(INSTANCE.to_owned()),
+        region: Some("eu-west-1".to_owned()),
+        account_id: Some("111122223333".to_owned()),
+        complete: true,
+        ..Identity::default()
+    };
+    agent.learn(identity, now);
+    agent
+}
+
+fn edges<'a>(world: &'a mut World, alarms: &'a mut Obedient) -> Edges<'a> {
+    Edges {
+        files: &mut world.files,
+        store: &mut world.store,
+        watch: &mut world.watch,
+        logs: &mut world.service,
+        metrics: &mut world.metrics,
+        alarms,
+        events: &mut world.events,
+        processes: &mut world.processes,
+    }
+}
+
+/// Alarms that are there when they are put, and switched when they are.
+#[derive(Default)]
+struct Obedient {
+    answers: VecDeque<AlarmAnswer>,
+}
+
+impl AlarmService for Obedient {
+    fn submit(&mut self, id: CallId, call: AlarmCall) {
+        let result = Ok(match call {
+            AlarmCall::Describe { .. } => AlarmReply::Alarms(Vec::new()),
+            AlarmCall::History { .. } => AlarmReply::History(Vec::new()),
+            _ => AlarmReply::Done,
+        });
+        self.answers.push_back(AlarmAnswer { id, result });
+    }
+
+    fn answer(&mut self) -> Option<AlarmAnswer> {
+        self.answers.pop_front()
+    }
+}
+
+/// A deployment that hangs, its failure, and a CodeDeploy agent that falls silent and comes back are
+/// told, each once, and not again by the next process: shown by all that is told.
+#[test]
+fn hanging_and_health_are_told() {
+    let mut scene = Scene::new("");
+    scene.live(10, Polls::Answered);
+    let command = hooks::identifier("d-HANG00001", "AfterInstall");
+    scene.call(&hooks::acknowledged(&command));
+    scene.live(5, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+    scene.live(20, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        ["deployment_hanging/d-HANG00001/AfterInstall"]
+    );
+    scene.call(&hooks::failed(&command));
+    scene.live(5, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        [
+            "lifecycle_event_failed/d-HANG00001/AfterInstall",
+            "deployment_failed/d-HANG00001"
+        ]
+    );
+    scene.live(10, Polls::Silent);
+    assert_eq!(scene.told(), ["codedeploy_agent_unhealthy"]);
+    scene.live(5, Polls::Answered);
+    assert_eq!(scene.told(), ["codedeploy_agent_healthy"]);
+    scene.kill();
+    scene.live(20, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+}
+
+/// A machine that is rebooted again and again by its alarm is told of once when the loop breaker
+/// acts, and once when it gives the actions free again: shown by reboots that the test makes.
+#[test]
+fn the_loop_breaker_is_told() {
+    let mut scene = Scene::new("[[alarm]]\npreset = \"reboot-when-codedeploy-agent-dead\"\n");
+    scene.live(5, Polls::Answered);
+    let actions = |scene: &mut Scene| -> Vec<String> {
+        let told = scene.told().into_iter();
+        told.filter(|id| id.starts_with("actions_")).collect()
+    };
+    for _ in 0..3 {
+        scene.live(16, Polls::Silent);
+        scene.boot();
+        assert_eq!(actions(&mut scene), [""; 0]);
+    }
+    scene.live(16, Polls::Silent);
+    scene.boot();
+    scene.live(16, Polls::Silent);
+    assert_eq!(actions(&mut scene), ["actions_suspended"]);
+    scene.kill();
+    scene.live(180, Polls::Answered);
+    assert_eq!(actions(&mut scene), ["actions_resumed"]);
+}
