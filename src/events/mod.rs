@@ -15,6 +15,8 @@
 //! - **Old news is never sent**: nothing that is [`Age::Old`], nothing found before this boot,
 //!   nothing that waited longer than [`WAIT_MS_MAX`]. An event may start something at its
 //!   receiver, and a reboot may have been just that.
+//! - **Well again, not well**: that the CodeDeploy agent does its work is told only after it was told
+//!   that it does not; else each new instance would tell it.
 //! - **Bounded**: [`WAITING_MAX`] incidents and [`WAITING_BYTES_MAX`]; beyond that the oldest goes.
 //! - Whatever is not sent is counted by its reason ([`EventCounts`]).
 
@@ -76,6 +78,20 @@ pub struct Saved {
     /// Keys of what was sent, the oldest first.
     sent: VecDeque<String>,
     counts: EventCounts,
+    /// Absent in states of older versions.
+    #[serde(default)]
+    codedeploy_agent: Patient,
+}
+
+/// What was told of the CodeDeploy agent last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Patient {
+    /// That it is well, or nothing.
+    #[default]
+    Well,
+    /// That it is not.
+    Sick,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +111,7 @@ pub struct Events {
     waiting_bytes: usize,
     sent: VecDeque<String>,
     counts: EventCounts,
+    codedeploy_agent: Patient,
     in_flight: Option<CallId>,
     next_call: u64,
     next_number: u64,
@@ -149,6 +166,7 @@ impl Events {
             waiting_bytes: 0,
             sent: VecDeque::new(),
             counts: EventCounts::default(),
+            codedeploy_agent: Patient::default(),
             in_flight: None,
             next_call: 0,
             next_number: 0,
@@ -168,6 +186,7 @@ impl Events {
     fn restore(&mut self, saved: Saved) {
         self.counts = saved.counts;
         self.sent = saved.sent;
+        self.codedeploy_agent = saved.codedeploy_agent;
         if saved.boot_id != self.boot_id {
             self.counts.before_boot += saved.waiting.len() as u64;
             self.dirty = Dirty::Yes;
@@ -190,7 +209,7 @@ impl Events {
 
     /// Takes an incident in. Old news, repeats and kinds nobody wants go no further.
     pub fn report(&mut self, incident: Incident, age: Age, now: Now) {
-        if !self.config.sends(incident.kind) {
+        if !self.is_a_turn(incident.kind) || !self.config.sends(incident.kind) {
             return;
         }
         let incident = incident.bounded();
@@ -207,6 +226,19 @@ impl Events {
         };
         *counted += 1;
         self.dirty = Dirty::Yes;
+    }
+
+    /// Whether an incident of this kind changes anything: only who was sick gets well.
+    fn is_a_turn(&mut self, kind: EventKind) -> bool {
+        let patient = &mut self.codedeploy_agent;
+        match kind {
+            EventKind::CodeDeployAgentUnhealthy => *patient = Patient::Sick,
+            EventKind::CodeDeployAgentHealthy => {
+                return std::mem::replace(patient, Patient::Well) == Patient::Sick;
+            }
+            _ => {}
+        }
+        true
     }
 
     fn push(&mut self, incident: Incident, reported_mono_ms: u64, place: Place) {
@@ -256,6 +288,7 @@ impl Events {
             waiting: waiting.collect(),
             sent: self.sent.clone(),
             counts: self.counts,
+            codedeploy_agent: self.codedeploy_agent,
         }
     }
 

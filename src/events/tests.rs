@@ -459,6 +459,29 @@ fn old_news_is_never_sent() {
     assert_eq!(service.accepted.len(), 1);
 }
 
+/// That the CodeDeploy agent is well is told only after it was told that it is not, also when the
+/// one was told before a boot and the other after: shown by what waits.
+#[test]
+fn only_who_was_sick_gets_well() {
+    let sick = EventKind::CodeDeployAgentUnhealthy;
+    let well = EventKind::CodeDeployAgentHealthy;
+    let mut events = started(None, "boot-1");
+    let mut at_ms = 0;
+    let mut report = |events: &mut Events, kind| {
+        at_ms += 1_000;
+        let before = events.status().waiting;
+        events.report(Incident::new(kind, at_ms), Age::News, at(0));
+        events.status().waiting - before
+    };
+    assert_eq!(report(&mut events, well), 0);
+    assert_eq!(report(&mut events, sick), 1);
+    let mut events = started(Some(events.saved()), "boot-2");
+    assert_eq!(report(&mut events, well), 1);
+    assert_eq!(report(&mut events, well), 0);
+    assert_eq!(report(&mut events, sick), 1);
+    assert_eq!(report(&mut events, well), 1);
+}
+
 /// While it is not known where this is, an event waits, but not for long once the instance is
 /// known: shown by what is sent when.
 #[test]

@@ -19,6 +19,8 @@ use crate::world::watch::Hearing;
 const MINUTE_MS: u64 = 60_000;
 /// How often a living CodeDeploy agent's question is answered.
 const POLL_MS: u64 = 30_000;
+/// Where a CodeDeploy agent that runs says its process.
+const PID_FILE: &str = "/opt/codedeploy-agent/state/.pid/codedeploy-agent.pid";
 const INSTANCE: &str = "i-0123456789abcdef0";
 
 /// Whether the CodeDeploy agent does its work.
@@ -46,6 +48,7 @@ impl Scene {
         world
             .files
             .append(Path::new(CODEDEPLOY_YML), yml.as_bytes());
+        world.files.append(Path::new(PID_FILE), b"4711\n");
         let text = format!(
             "[codedeploy]\nconfig_file = \"{CODEDEPLOY_YML}\"\n[events]\nenabled = true\n{settings}"
         );
