@@ -198,6 +198,9 @@ fn hanging_and_health_are_told() {
     let mut scene = Scene::new("");
     scene.live(10, Polls::Answered);
     let command = hooks::identifier("d-HANG00001", "AfterInstall");
+    // There while a command is carried out.
+    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-HANG00001"));
+    scene.world.files.append(&tracking, b"1");
     scene.call(&hooks::acknowledged(&command));
     scene.live(5, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
@@ -206,6 +209,7 @@ fn hanging_and_health_are_told() {
         scene.told(),
         ["deployment_hanging/d-HANG00001/AfterInstall"]
     );
+    scene.world.files.unlink(&tracking);
     scene.call(&hooks::failed(&command));
     scene.live(5, Polls::Answered);
     assert_eq!(
