@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::muted::NoEvents;
+use crate::nobody::{NoAlarms, NoProcesses};
 use crate::oblivion::AllMetrics;
 use deploywatch::agent::{Agent, Edges, Host, Next};
 use deploywatch::config::{Config, Identity};

@@ -16,6 +16,8 @@
 mod baseline;
 mod callgrind;
 mod drain;
+#[path = "../../tests/support/muted.rs"]
+mod muted;
 #[path = "../../tests/support/nobody.rs"]
 mod nobody;
 #[path = "../../tests/support/oblivion.rs"]

@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::nobody::{NoAlarms, NoEvents, NoProcesses};
+use crate::muted::NoEvents;
+use crate::nobody::{NoAlarms, NoProcesses};
 use crate::oblivion::AllMetrics;
 use deploywatch::agent::{Agent, Edges, Host};
 use deploywatch::config::{Config, Identity};

@@ -3,6 +3,8 @@
 mod growth;
 mod kept;
 mod machine;
+#[path = "../support/muted.rs"]
+mod muted;
 #[path = "../support/nobody.rs"]
 mod nobody;
 mod numbers;

@@ -2,6 +2,8 @@
 //! hanging deployment, the CodeDeploy agent's health, the loop breaker. A scene on a machine whose
 //! services do as they are told; nothing is really rebooted.
 
+#![cfg(test)]
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
