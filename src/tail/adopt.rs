@@ -55,13 +55,16 @@ impl Tail {
         let mut problems = Vec::new();
         let mut newborns = Vec::new();
         for unknown in unknown {
-            let path = unknown.found.path.clone();
+            let (path, meta) = (unknown.found.path.clone(), unknown.found.meta);
             let family = rotation::family_of(&path);
             let is_live = fresh.contains(&family) || self.by_path.contains_key(&family);
             let family = if is_live { family } else { path.clone() };
             match self.place(index, unknown, family, look) {
                 Ok(newborn) => newborns.extend(newborn),
-                Err(error) => problems.push(format!("{}: {error}", path.display())),
+                Err(error) => {
+                    self.glimpse(index, &meta);
+                    problems.push(format!("{}: {error}", path.display()));
+                }
             }
         }
         problems.extend(put_aside_copies(&mut newborns, look));

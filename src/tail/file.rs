@@ -43,6 +43,8 @@ pub struct File {
     pub(crate) heard: Offset,
     /// Largest size seen.
     pub(crate) size: u64,
+    /// Whether only a checkpoint says so: a power cut may have taken some of it.
+    pub(crate) size_is_recalled: bool,
     pub(crate) modified_ms: i64,
     /// When it last grew, on the monotonic clock: quiet is measured from here.
     pub(crate) grown_mono_ms: u64,
@@ -108,20 +110,25 @@ impl File {
         word.to_owned()
     }
 
+    /// Whether its inode holds another content, and a copy is looked for.
+    pub(crate) fn is_displaced(&self) -> bool {
+        matches!(self.place, Place::Displaced { .. })
+    }
+
     /// Takes over what a scan saw.
     pub(crate) fn saw(&mut self, path: &std::path::Path, meta: &Meta) {
         if self.path != path {
             self.path = path.to_path_buf();
         }
         self.size = meta.size.max(self.read.0);
+        self.size_is_recalled = false;
         self.modified_ms = meta.modified_ms;
         self.unreadable = None;
     }
 
     /// Whether there is anything by which it could be known again.
     pub(crate) fn is_comparable(&self) -> bool {
-        let is_displaced = matches!(self.place, Place::Displaced { .. });
-        !self.heads.is_empty() || (is_displaced && self.size > 0)
+        !self.heads.is_empty() || (self.is_displaced() && self.size > 0)
     }
 
     /// Whether so little is known of it that many files begin alike: its size must fit, too.

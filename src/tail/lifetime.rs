@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{FileId, Now, Offset};
-use crate::ports::Files;
+use crate::ports::{Files, Kind, Meta};
 
 use super::file::{File, Place};
 use super::rotation;
@@ -16,6 +16,9 @@ const DISPLACED_LOOK_MS: u64 = 50;
 
 /// Inodes that contents were displaced from and that nobody has, as far as they are remembered.
 const VACATED_MAX: usize = 10_000;
+
+/// Inodes that were seen and not looked into, as far as they are remembered.
+const GLIMPSED_MAX: usize = 1_000;
 
 /// Bytes that were on disk and vanished unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,8 +163,16 @@ impl Tail {
             return;
         };
         match files.stat(&file.root, &file.path) {
-            Ok(meta) if Some(meta.key) == file.key && meta.size >= file.size => {
+            Ok(meta) if Some(meta.key) != file.key => {
+                let name = &file.source.name;
+                if let Some(index) = self.sources.iter().position(|s| s.source.name == *name) {
+                    self.glimpse(index, &meta);
+                }
+                self.scan_soon(id);
+            }
+            Ok(meta) if meta.size >= file.size => {
                 file.size = meta.size;
+                file.size_is_recalled = false;
                 if file.is_slight() {
                     // Whether it was cut meanwhile, its siblings tell: that takes a scan.
                     self.scan_soon(id);
@@ -171,6 +182,28 @@ impl Tail {
                 self.requeue(id);
             }
             _ => self.scan_soon(id),
+        }
+    }
+
+    /// Remembers the size of an inode of a source that is not looked into now: if it is smaller when
+    /// its time comes, bytes that were seen are gone.
+    pub(super) fn glimpse(&mut self, index: usize, meta: &Meta) {
+        let is_known = self.by_key.contains_key(&meta.key) || self.copies.contains_key(&meta.key);
+        let (size, in_scan) = (meta.size, self.scans);
+        let glimpsed = &mut self.sources[index].glimpsed;
+        if meta.kind == Kind::File && !is_known && glimpsed.len() < GLIMPSED_MAX {
+            let seen = glimpsed.entry(meta.key).or_insert((size, in_scan));
+            *seen = (size.max(seen.0), in_scan);
+        }
+    }
+
+    /// Says what was seen of a new file's inode and is gone now.
+    pub(super) fn miss_glimpsed(&mut self, index: usize, file: &File) {
+        let glimpsed = &self.sources[index].glimpsed;
+        let seen = file.key.and_then(|key| glimpsed.get(&key));
+        if let Some((bytes, _)) = seen.filter(|(bytes, _)| *bytes > file.size) {
+            let reason = "destroyed by a truncation before it was read";
+            self.news.lost.push(Lost::of(file, *bytes, reason));
         }
     }
 

@@ -136,6 +136,8 @@ struct SourceState {
     problems: Vec<String>,
     /// Families that moved and could not be looked at.
     moving: reconcile::Moving,
+    /// Inodes that no scan has taken in yet: the size they were seen with, and in which scan.
+    glimpsed: HashMap<FileKey, (u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,7 @@ impl Tail {
                 gap_ms: SCAN_GAP_MS,
                 problems: Vec::new(),
                 moving: reconcile::Moving::new(),
+                glimpsed: HashMap::new(),
             });
         }
         for watched in self.watched.values_mut() {
@@ -364,6 +367,7 @@ impl Tail {
             read: Offset(0),
             heard: Offset(0),
             size: 0,
+            size_is_recalled: false,
             modified_ms: 0,
             grown_mono_ms: 0,
             place: Place::Listed,

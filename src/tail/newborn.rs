@@ -55,7 +55,7 @@ impl Tail {
             match newborn.rank {
                 Rank::Own => self.join_new(index, newborn, look),
                 Rank::CopyOf(nth) => copies.push((newborn.unknown.found.meta.key, keys[nth])),
-                Rank::Unclear => {}
+                Rank::Unclear => self.glimpse(index, &newborn.unknown.found.meta),
             }
         }
         for (copy, original) in copies {
@@ -89,6 +89,7 @@ impl Tail {
         }
         tracing::debug!(path = %file.path.display(), from = from.0, "file found");
         self.precede_unread_live(&file);
+        self.miss_glimpsed(index, &file);
         self.join(file);
         // Opened at once, so that its head is known before it can be rotated.
         self.ensure_open(id, look.files, look.now);

@@ -94,7 +94,8 @@ impl Tail {
         file.handle = Some(handle);
         file.unreadable = None;
         file.size = meta.size.max(file.read.0);
-        prepare(file, files, handle)?;
+        file.size_is_recalled = false;
+        prepare(file, files, handle, meta.size)?;
         Ok(true)
     }
 
@@ -169,7 +170,10 @@ fn is_ours(
 }
 
 /// Learns of an opened file what must be known before it can move.
-fn prepare(file: &mut File, files: &mut dyn Files, handle: Handle) -> io::Result<()> {
+fn prepare(file: &mut File, files: &mut dyn Files, handle: Handle, size: u64) -> io::Result<()> {
+    // A power cut may have left less than a checkpoint knows of, and something else may have been
+    // written there since.
+    file.heads.retain(|head| u64::from(head.bytes) <= size);
     fingerprint::learn(file, files)?;
     if file.anchor.len() == 0 {
         file.anchor = fingerprint::anchor_at(files, handle, file.read, ANCHOR_BYTES_MAX)?;

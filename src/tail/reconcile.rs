@@ -90,6 +90,10 @@ impl Tail {
             }
         }
         walk.problems.extend(self.adopt_all(index, unknown, look));
+        let scans = self.scans;
+        let glimpsed = &mut self.sources[index].glimpsed;
+        // Those of earlier scans have been taken in by this one.
+        glimpsed.retain(|_, (_, in_scan)| *in_scan == scans);
         self.scanned(index, &walk, watches, look.now);
     }
 
@@ -110,8 +114,12 @@ impl Tail {
         let was_open = file.handle.is_some();
         let was_slight = file.is_slight();
         let was_restored = file.unverified.is_some();
-        // After a restart it may have lost its end to a power cut, not what was read of it.
-        let least = if was_restored { file.read.0 } else { file.size };
+        let least = if file.size_is_recalled {
+            // It may have lost its end to a power cut, not what was read of it.
+            file.read.0
+        } else {
+            file.size
+        };
         let mut is_cut = found.meta.size < least;
         let has_grown = found.meta.size > file.size;
         let has_changed =
@@ -161,6 +169,7 @@ impl Tail {
         };
         file.grown_mono_ms = grown_mono_ms.unwrap_or(file.grown_mono_ms);
         file.size = found.meta.size.max(file.read.0);
+        file.size_is_recalled = false;
         file.modified_ms = found.meta.modified_ms;
         let wants_turn = !file.is_read() || file.unreadable.is_some();
         self.by_path.insert(found.path.clone(), id);
@@ -262,6 +271,9 @@ impl Tail {
         if is_hidden || self.is_where_it_was(id, look.files, look.now) {
             return false;
         }
+        if self.files.get(&id).is_some_and(File::is_displaced) {
+            return true;
+        }
         match self.moved_aside(id, look.files, look.now) {
             // Where it is cannot be told now; the next scan asks again.
             Err(_) => return false,
@@ -296,23 +308,32 @@ impl Tail {
 
     /// A file outside the patterns that is still under the name we know.
     fn is_where_it_was(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> bool {
+        let Some(file) = self.files.get(&id) else {
+            return false;
+        };
+        let meta = match files.stat(&file.root, &file.path) {
+            Ok(meta) if Some(meta.key) == file.key => meta,
+            Err(error) => return error.kind() != io::ErrorKind::NotFound,
+            Ok(_) => return false,
+        };
+        let has_changed = (file.size, file.modified_ms) != (meta.size, meta.modified_ms);
+        let is_closed = file.handle.is_none();
+        // Inode and name may both have been given to another content while it was closed.
+        if is_closed && has_changed && matches!(self.open(id, files, now), Ok(false)) {
+            return false;
+        }
         let Some(file) = self.files.get_mut(&id) else {
             return false;
         };
-        match files.stat(&file.root, &file.path) {
-            Ok(meta) if Some(meta.key) == file.key => {
-                if meta.size > file.size {
-                    file.grown_mono_ms = now.mono_ms;
-                }
-                if meta.size > file.read.0 {
-                    file.size = meta.size;
-                    self.requeue(id);
-                }
-                true
-            }
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-            Ok(_) => false,
+        if meta.size > file.size {
+            file.grown_mono_ms = now.mono_ms;
         }
+        file.modified_ms = meta.modified_ms;
+        if meta.size > file.read.0 {
+            file.size = meta.size;
+            self.requeue(id);
+        }
+        true
     }
 
     /// No name leads to the file any more; its bytes live as long as we hold it.

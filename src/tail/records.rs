@@ -79,6 +79,7 @@ impl Tail {
                 print: record.tail,
             });
             file.size = record.size;
+            file.size_is_recalled = true;
             file.modified_ms = record.modified_ms;
             file.gate_bytes = record.size;
             self.join(file);

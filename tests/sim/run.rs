@@ -185,8 +185,8 @@ impl<S: Subject> Run<S> {
         let next = self.next_ms().min(until_ms);
         self.advance_to(next);
         let now = self.world.clock.ms;
+        self.trouble(now);
         if now < self.plan.span_ms {
-            self.trouble(now);
             if now >= self.act_ms {
                 self.act_ms = now + self.workload.act(&mut self.world, &mut self.oracle);
                 self.incidents
@@ -266,6 +266,7 @@ impl<S: Subject> Run<S> {
         self.oracle.advance_to(self.world.clock.ms);
     }
 
+    /// Lets the plan's troubles of this moment begin and those of before end.
     fn trouble(&mut self, now: u64) {
         self.world.service.mood = self.plan.mood(now);
         self.world.metrics.mood = self.plan.mood(now);
@@ -285,11 +286,7 @@ impl<S: Subject> Run<S> {
     }
 
     fn calm_down(&mut self) {
-        self.world.service.mood = self.plan.mood(self.plan.span_ms);
-        self.world.metrics.mood = self.plan.mood(self.plan.span_ms);
-        self.world.events.mood = self.plan.bus_mood(self.plan.span_ms);
-        self.world.store.full = false;
-        self.world.files.error_rate = 0.0;
+        self.trouble(self.plan.span_ms);
         self.world.fuse.reset();
         self.workload.finish(&mut self.world, &mut self.oracle);
         self.note_files();

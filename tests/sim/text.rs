@@ -182,11 +182,10 @@ impl Lines {
             return Ok(());
         }
         // A torn line may end within a letter.
-        let cut = text
-            .chars()
-            .all(|letter| letter == char::REPLACEMENT_CHARACTER);
-        if cut && runs.last().is_some_and(|run| self.torn.contains(&run.line)) {
-            return Ok(());
+        if let Some(rest) = text.strip_prefix(char::REPLACEMENT_CHARACTER)
+            && runs.last().is_some_and(|run| self.ends_within_letter(*run))
+        {
+            return self.explain_loose(rest, &[], runs);
         }
         let bare = text.trim_end_matches('\r');
         let before = runs.len();
@@ -211,6 +210,12 @@ impl Lines {
             return Ok(());
         }
         self.explain_shreds(bare, runs)
+    }
+
+    /// Whether a run of a torn line may have lost the rest of a letter of several bytes.
+    fn ends_within_letter(&self, run: Run) -> bool {
+        let next = self.get(run.line).text.as_bytes().get(run.to as usize);
+        self.torn.contains(&run.line) && next.is_some_and(|byte| !byte.is_ascii())
     }
 
     /// Several power cuts leave several heads of torn lines glued together, each cut anywhere.

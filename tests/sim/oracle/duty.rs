@@ -163,6 +163,11 @@ impl Oracle {
         let life = self.life(id);
         let (key, path) = (life.key, life.path.clone());
         let (known, readable) = (life.known, life.readable);
+        // A record from before this content speaks of the one before.
+        let inherited = match life.recorded {
+            true => keep,
+            false => keep.min(life.inherited),
+        };
         let mut heads = life.heads.clone();
         let mut kept: Vec<Place> = Vec::new();
         let mut torn = Vec::new();
@@ -187,7 +192,7 @@ impl Oracle {
         let life = self.life(next);
         life.places = kept;
         life.heads = heads;
-        life.inherited = keep;
+        life.inherited = inherited;
         life.length = keep;
         (life.known, life.readable) = (known, readable);
         self.offer(next);

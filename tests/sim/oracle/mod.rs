@@ -114,7 +114,7 @@ struct Life {
     /// Whether a checkpoint was written since the agent looked at this content. What an older one
     /// says beyond `inherited` speaks of what stood here before.
     recorded: bool,
-    /// So much a power cut left of the content before.
+    /// So much power cuts left of the content that was recorded before.
     inherited: u64,
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct Oracle {
     pub(crate) lines: Lines,
     expect: Expect,
     told: Box<dyn Fn(&Path) -> Told>,
-    lives: HashMap<LifeId, Life>,
+    lives: BTreeMap<LifeId, Life>,
     by_key: HashMap<FileKey, Vec<LifeId>>,
     fame: Vec<Fame>,
     /// Ends of pieces per target, which the next piece may continue.
@@ -187,7 +187,7 @@ impl Oracle {
             lines: Lines::default(),
             expect,
             told,
-            lives: HashMap::new(),
+            lives: BTreeMap::new(),
             by_key: HashMap::new(),
             fame: Vec::new(),
             open: HashMap::new(),
@@ -290,9 +290,7 @@ impl Oracle {
     /// Nothing may be missing any more. Says what is.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        let mut lives: Vec<_> = self.lives.iter().collect();
-        lives.sort_by_key(|(id, _)| **id);
-        for (id, life) in lives {
+        for (id, life) in &self.lives {
             for place in &life.places {
                 if !self.is_settled(place) && self.is_owed(life, place) {
                     let line = self.lines.get(place.line);
