@@ -37,10 +37,6 @@ const TELLING_SEEDS: u64 = 24;
 /// How often each defect is looked for.
 const GENTLE_SEEDS: u64 = 40;
 
-/// Of a thousand seeds, so many may still make the agent break a promise. A ratchet: it may only
-/// shrink.
-const FAILURES_PER_MILLE_MAX: usize = 10;
-
 /// Seeds that once showed a defect, with what was wrong then.
 const MENDED: &[(u64, &str)] = &[
     (
@@ -105,6 +101,14 @@ const MENDED: &[(u64, &str)] = &[
         885,
         "an empty file whose inode was reused gave its family to another",
     ),
+    (
+        910,
+        "a torn letter before the head of another torn line was not recognised",
+    ),
+    (
+        1127,
+        "a record was taken for one of what came two power cuts later",
+    ),
     (1129, "one known byte was taken for evidence"),
     (1331, "an unreadable new file was never followed"),
     (
@@ -120,12 +124,32 @@ const MENDED: &[(u64, &str)] = &[
         "after a power cut a shorter copy was believed to be what was settled",
     ),
     (
+        3100,
+        "bytes of a file that was seen only under another's name vanished uncounted",
+    ),
+    (
+        3389,
+        "a content that had inode and name of a closed one was read again from its beginning",
+    ),
+    (
+        3461,
+        "a file that may not be read was cut after a restart, uncounted",
+    ),
+    (
         3515,
         "a piece was expected in a checkpoint when another of its line was answered",
     ),
     (
+        3657,
+        "after a power cut a shorter head kept a file's own copy from being known",
+    ),
+    (
         3908,
         "a short file cut and written again between two looks hid its copies",
+    ),
+    (
+        3926,
+        "the disk stayed full for a stop that outlived the trouble",
     ),
     (
         4014,
@@ -133,28 +157,12 @@ const MENDED: &[(u64, &str)] = &[
     ),
 ];
 
-/// Mixtures of all troubles make the agent break a promise no more often than is known: shown on as
-/// many seeds as there is time for, each failure named. `SIM_SEEDS`, `SIM_START` and `SIM_SEED`
-/// choose others; one seed alone must pass.
+/// No mixture of troubles makes the agent break a promise: shown on as many seeds as there is time
+/// for. `SIM_SEEDS`, `SIM_START` and `SIM_SEED` choose others.
 #[test]
 fn thousands_of_seeds() {
-    let chosen = Seeds::chosen(DEFAULT_SEEDS);
-    if std::env::var_os("SIM_SEED").is_some() {
-        println!("{:?}", many::<Agent>(chosen, Plan::new));
-        return;
-    }
-    let mut kinds = kinds::<Agent>(chosen, Plan::new);
-    let fine = kinds.remove("fine").map_or(0, |seeds| seeds.len());
-    let failed: usize = kinds.values().map(Vec::len).sum();
-    for (kind, seeds) in &kinds {
-        println!("known: {kind}: seeds {seeds:?}");
-    }
-    println!("{fine} seeds fine, {failed} not");
-    assert!(
-        failed * 1_000 <= FAILURES_PER_MILLE_MAX * (fine + failed),
-        "{failed} of {} seeds failed: {kinds:?}\nlook at one: SIM_SEED=… cargo test --test sim",
-        fine + failed
-    );
+    let total = many::<Agent>(Seeds::chosen(DEFAULT_SEEDS), Plan::new);
+    println!("{total:?}");
 }
 
 /// Every line counts once in a metric, through kills, restarts and outages: shown on seeds that

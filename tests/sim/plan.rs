@@ -255,7 +255,7 @@ impl Plan {
             saved_ms: if self.habits.poison > 0.0 {
                 u64::MAX
             } else {
-                20_000
+                4_000
             },
             clock: if self.blows.clock_jump > 0.0 {
                 Clockwork::Jumping

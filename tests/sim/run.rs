@@ -34,6 +34,8 @@ const IDLE_WAKES_PER_SECOND_MAX: u64 = 2;
 const POLLING_WAKES_PER_SECOND_MAX: u64 = 5;
 /// How long the idle agent is watched.
 const IDLE_MS: u64 = 60_000;
+/// All batches together never take more memory.
+const BATCH_BYTES_MAX: u64 = 8 << 20;
 /// The agent never has more files open.
 const OPEN_FILES_MAX: usize = 1_024;
 /// Group deletions, clock jumps and the like are drawn this often.
@@ -382,13 +384,13 @@ impl<S: Subject> Run<S> {
             return self.kill();
         }
         let gauge = self.gauge();
-        if gauge.batch_bytes.0 > gauge.batch_bytes.1 {
+        if gauge.batch_bytes.0 > gauge.batch_bytes.1.min(BATCH_BYTES_MAX) {
             return Err(Breach(format!(
                 "batches over their limit: {:?}",
                 gauge.batch_bytes
             )));
         }
-        if self.world.service.held_bytes() as u64 > gauge.batch_bytes.1 {
+        if self.world.service.held_bytes() as u64 > BATCH_BYTES_MAX {
             return Err(Breach("batches in flight over their limit".to_owned()));
         }
         if self.world.files.open_count() > OPEN_FILES_MAX {
@@ -592,10 +594,19 @@ impl<S: Subject> Run<S> {
     /// What could not be kept is said.
     fn check_counts(&mut self) -> Result<(), Breach> {
         let gauge = self.gauge();
-        if gauge.lost == 0
-            && let Some(place) = self.oracle.countable_loss()
-        {
-            return Err(Breach(format!("bytes were lost and not counted: {place}")));
+        let (lost, example) = self.oracle.countable_loss();
+        if gauge.lost < lost {
+            return Err(Breach(format!(
+                "bytes were lost and not counted: {lost}, of which {} are counted: {example}",
+                gauge.lost
+            )));
+        }
+        let told = self.oracle.told_lost();
+        if told < gauge.lost {
+            return Err(Breach(format!(
+                "losses without a marker: {} bytes are counted, markers tell of {told}",
+                gauge.lost
+            )));
         }
         if self.processes == 1 && gauge.refused < self.oracle.refused {
             return Err(Breach(format!(

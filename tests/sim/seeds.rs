@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -99,22 +100,40 @@ pub(crate) fn many<S: Subject>(seeds: Seeds, plan: fn(u64) -> Plan) -> Summary {
 /// Runs seeds, whatever comes, and says at once what each failure was; for each kind of end the
 /// seeds that came to it.
 pub(crate) fn kinds<S: Subject>(seeds: Seeds, plan: fn(u64) -> Plan) -> BTreeMap<String, Vec<u64>> {
-    let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for seed in seeds.start..seeds.start + seeds.count {
-        let result = panic::catch_unwind(|| run::<S>(plan(seed), seeds.voice));
-        let what = match result {
-            Ok(Ok(_)) => "fine".to_owned(),
-            Ok(Err(what)) => {
-                let said = what
-                    .lines()
-                    .take_while(|line| !line.starts_with("what happened"));
-                println!("seed {seed}: {}", said.collect::<Vec<_>>().join("\n    "));
-                kind(&what)
+    let next = AtomicU64::new(seeds.start);
+    let end = seeds.start + seeds.count;
+    let kinds: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::default();
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
             }
-            Err(_) => "panic".to_owned(),
-        };
-        kinds.entry(what).or_default().push(seed);
-    }
+            let result = panic::catch_unwind(|| one::<S>(seed, seeds.voice, plan));
+            let what = match result {
+                Ok(Ok(_)) => "fine".to_owned(),
+                Ok(Err(what)) => {
+                    let said = what
+                        .lines()
+                        .take_while(|line| !line.starts_with("what happened"));
+                    println!("seed {seed}: {}", said.collect::<Vec<_>>().join("\n    "));
+                    kind(&what)
+                }
+                Err(_) => "panic".to_owned(),
+            };
+            let mut kinds = kinds.lock().expect("nobody panics while holding it");
+            kinds.entry(what).or_default().push(seed);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let mut kinds = kinds
+        .into_inner()
+        .expect("nobody panicked while holding it");
+    kinds.values_mut().for_each(|seeds| seeds.sort_unstable());
     kinds
 }
 

@@ -4,7 +4,7 @@
 //! `f3#17@120;` says: stream 3, line 17, and that this very byte is byte 120 of the line's text.
 //! So any piece that holds a unit can be compared with what was written, byte for byte.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Index of a line in [`Lines`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,8 +67,9 @@ pub(crate) struct Lines {
     streams: Vec<Vec<LineId>>,
     /// Text without units that may arrive, such as a logger's header.
     free: HashSet<String>,
-    /// Lines of which less than the whole stands (or stood) at some place in some file.
-    torn: Vec<LineId>,
+    /// Lines of which less than the whole stands (or stood) at some place in some file, and where in
+    /// their text pieces may begin.
+    torn: BTreeMap<LineId, BTreeSet<usize>>,
 }
 
 impl Lines {
@@ -89,9 +90,15 @@ impl Lines {
         self.free.insert(text.to_owned());
     }
 
-    pub(crate) fn tear(&mut self, line: LineId) {
-        if !self.torn.contains(&line) {
-            self.torn.push(line);
+    /// A line stands somewhere in pieces, one of which may begin at `at`.
+    pub(crate) fn tear(&mut self, line: LineId, at: usize) {
+        self.torn.entry(line).or_default().insert(at);
+    }
+
+    /// A piece of a line was read up to `at`: of a torn one, the next may begin there.
+    pub(crate) fn read_until(&mut self, line: LineId, at: usize) {
+        if let Some(begins) = self.torn.get_mut(&line) {
+            begins.insert(at);
         }
     }
 
@@ -196,14 +203,18 @@ impl Lines {
                 runs.push(Run::vague(*line, from, from + bare.len()));
             }
         }
-        for line in &self.torn {
-            let whole = &self.get(*line).text;
-            if whole.starts_with(bare) {
-                runs.push(Run::vague(*line, 0, bare.len()));
-            }
-            // A piece between the end of what was read before and where it was torn.
-            if let Some(at) = whole.rfind(bare).filter(|at| *at > 0) {
-                runs.push(Run::vague(*line, at, at + bare.len()));
+        let (piece, cut) = match bare.strip_suffix(char::REPLACEMENT_CHARACTER) {
+            Some(piece) => (piece, true),
+            None => (bare, false),
+        };
+        for (line, begins) in &self.torn {
+            let whole = self.get(*line).text.as_bytes();
+            for at in begins.iter().chain([&0]).filter(|at| **at < whole.len()) {
+                let rest = whole[*at..].strip_prefix(piece.as_bytes());
+                let fits = |rest: &[u8]| !cut || rest.first().is_some_and(|byte| !byte.is_ascii());
+                if rest.is_some_and(fits) {
+                    runs.push(Run::vague(*line, *at, at + piece.len()));
+                }
             }
         }
         if runs.len() > before {
@@ -215,7 +226,7 @@ impl Lines {
     /// Whether a run of a torn line may have lost the rest of a letter of several bytes.
     fn ends_within_letter(&self, run: Run) -> bool {
         let next = self.get(run.line).text.as_bytes().get(run.to as usize);
-        self.torn.contains(&run.line) && next.is_some_and(|byte| !byte.is_ascii())
+        self.torn.contains_key(&run.line) && next.is_some_and(|byte| !byte.is_ascii())
     }
 
     /// Several power cuts leave several heads of torn lines glued together, each cut anywhere.
@@ -229,7 +240,7 @@ impl Lines {
             }
             let fit =
                 |line: &LineId| common_start(&bytes[start..], self.get(*line).text.as_bytes());
-            if let Some(line) = self.torn.iter().max_by_key(|line| fit(line)) {
+            if let Some(line) = self.torn.keys().max_by_key(|line| fit(line)) {
                 for length in 1..=fit(line) {
                     last[start + length].get_or_insert((*line, start));
                 }

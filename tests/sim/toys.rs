@@ -103,7 +103,7 @@ impl<const DEFECT: u8> Subject for Toy<DEFECT> {
 
     fn gauge(&self, _now: Now) -> Gauge {
         Gauge {
-            batch_bytes: (0, 1 << 30),
+            batch_bytes: (0, 0),
             ..Gauge::default()
         }
     }

@@ -8,6 +8,8 @@ use crate::world::service::{Arrival, Taking};
 
 /// How far ahead of the machine's date a line's date is believed at most.
 const FUTURE_MAX_MS: i64 = 2 * 3_600_000;
+/// So many NULs in a row are what a power cut leaves, not text.
+const NULS: &str = "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// How many unfinished pieces per target are remembered.
 const OPEN_MAX: usize = 64;
 
@@ -16,8 +18,9 @@ impl Oracle {
     pub(crate) fn arrived(&mut self, arrivals: Vec<Arrival>) -> Result<(), Breach> {
         for arrival in arrivals {
             self.arrived += 1;
-            if !arrival.marker {
-                self.take(&arrival)?;
+            match arrival.marker {
+                Some(number) => self.take_marker(number, &arrival)?,
+                None => self.take(&arrival)?,
             }
         }
         Ok(())
@@ -33,11 +36,30 @@ impl Oracle {
         }
     }
 
+    /// A marker says how many bytes were lost, of which file and why. A killed process may have
+    /// forgotten that it sent one, or given its number to another loss; each counts once.
+    fn take_marker(&mut self, number: u64, arrival: &Arrival) -> Result<(), Breach> {
+        let told = arrival.message.strip_prefix("deploywatch: ");
+        let (bytes, rest) = told.and_then(|told| told.split_once(" bytes of /")).unzip();
+        let bytes = bytes.and_then(|bytes| bytes.parse::<u64>().ok());
+        match (bytes, rest) {
+            (Some(bytes), Some(rest)) if rest.contains(" were lost: ") => {
+                self.told_lost
+                    .insert((number, arrival.message.clone()), bytes);
+                Ok(())
+            }
+            _ => Err(Breach(format!("a strange marker: {:?}", arrival.message))),
+        }
+    }
+
     fn take(&mut self, arrival: &Arrival) -> Result<(), Breach> {
         let target = arrival.target;
         let mut newly_refused = false;
         for (row, text) in arrival.message.split('\n').enumerate() {
             let bare;
+            if text.contains(NULS) {
+                return Err(Breach(format!("a run of NULs: {:?}", clip(text))));
+            }
             let text = if text.contains('\0') {
                 bare = text.replace('\0', "");
                 bare.as_str()
@@ -70,6 +92,9 @@ impl Oracle {
     fn take_run(&mut self, arrival: &Arrival, run: Run) -> Result<bool, Breach> {
         let text_bytes = self.lines.get(run.line).text.len();
         self.remember_end(arrival.target, run, text_bytes);
+        if run.proof == Proof::Certain {
+            self.lines.read_until(run.line, run.to as usize);
+        }
         let fame = &mut self.fame[run.line.0 as usize];
         if arrival.taking == Taking::Refused {
             fame.refused = true;

@@ -30,7 +30,7 @@ pub(crate) struct Counts {
 impl Counts {
     /// Events of the application reached the log service.
     pub(crate) fn arrived<'a>(&mut self, arrivals: impl Iterator<Item = &'a Arrival>) {
-        for arrival in arrivals.filter(|arrival| !arrival.marker) {
+        for arrival in arrivals.filter(|arrival| arrival.marker.is_none()) {
             let event = (arrival.target, arrival.message.clone());
             self.events.entry(event).or_insert(arrival.time_ms);
         }

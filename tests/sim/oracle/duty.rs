@@ -176,7 +176,7 @@ impl Oracle {
                 kept.push(*place);
                 continue;
             }
-            torn.push(place.line);
+            torn.push((place.line, place.from as usize));
             if place.start < keep {
                 heads.push((keep, place.line));
             }
@@ -185,8 +185,8 @@ impl Oracle {
         let places = life.places.iter().map(|place| place.line);
         let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.1)).collect();
         self.gone(id, |_| false);
-        for line in torn {
-            self.lines.tear(line);
+        for (line, from) in torn {
+            self.lines.tear(line, from);
         }
         self.born(next, key, path);
         let life = self.life(next);

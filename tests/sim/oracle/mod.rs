@@ -169,6 +169,8 @@ pub(crate) struct Oracle {
     last_save_ms: u64,
     /// Content was destroyed which the agent had seen and could see destroyed.
     loss_to_count: Vec<(LifeId, u64)>,
+    /// Markers that arrived, and the lost bytes they told of.
+    told_lost: BTreeMap<(u64, String), u64>,
     /// Events the service refused.
     pub(crate) refused: u64,
     /// Events that arrived, duplicates included.
@@ -197,6 +199,7 @@ impl Oracle {
             saves_fail_until_ms: 0,
             last_save_ms: 0,
             loss_to_count: Vec::new(),
+            told_lost: BTreeMap::new(),
             refused: 0,
             arrived: 0,
             duplicates: 0,
@@ -237,7 +240,8 @@ impl Oracle {
         });
         fame.allowed = fame.allowed.max(1);
         if from != 0 || (to as usize) < self.lines.get(line).text.len() {
-            self.lines.tear(line);
+            self.lines.tear(line, from as usize);
+            self.lines.tear(line, to as usize);
         }
         let now_ms = self.now_ms;
         let life = self.life(life);
@@ -317,23 +321,34 @@ impl Oracle {
         lost.map(|place| place.line).collect::<BTreeSet<_>>().len()
     }
 
-    /// Content that was destroyed and that the agent must have counted as lost by now.
-    pub(crate) fn countable_loss(&self) -> Option<String> {
-        self.loss_to_count.iter().find_map(|(id, shown)| {
+    /// Bytes that were destroyed and that the agent must have counted as lost by now, and an
+    /// example. What several contents held was lost once.
+    pub(crate) fn countable_loss(&self) -> (u64, String) {
+        let mut lost = BTreeMap::new();
+        let mut example = String::new();
+        for (id, shown) in &self.loss_to_count {
             let life = &self.lives[id];
-            let mut seen = life.places.iter().take_while(|place| place.end <= *shown);
-            let place = seen.find(|place| !self.is_settled(place))?;
-            let line = self.lines.get(place.line);
-            Some(format!(
-                "stream {} line {} at {}..{} of {} (life {})",
-                line.stream,
-                line.number,
-                place.start,
-                place.end,
-                life.path.display(),
-                id.0
-            ))
-        })
+            let seen = life.places.iter().filter(|place| place.end <= *shown);
+            for place in seen.filter(|place| !self.is_settled(place)) {
+                lost.insert((place.line, place.from), place.end - place.start);
+                let line = self.lines.get(place.line);
+                example = format!(
+                    "stream {} line {} at {}..{} of {} (life {})",
+                    line.stream,
+                    line.number,
+                    place.start,
+                    place.end,
+                    life.path.display(),
+                    id.0
+                );
+            }
+        }
+        (lost.values().sum(), example)
+    }
+
+    /// Lost bytes that markers told of.
+    pub(crate) fn told_lost(&self) -> u64 {
+        self.told_lost.values().sum()
     }
 
     /// The persisted checkpoint never passes a byte the service has not answered for.

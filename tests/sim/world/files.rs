@@ -616,7 +616,11 @@ impl Files for MemFiles {
                 self.inodes[at].handles += 1;
                 Ok((Handle(self.next_handle), self.show(at)))
             }
-            Some(_) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            Some(_) => {
+                let what = format!("opened what is no file: {}", path.display());
+                self.violations.push(what);
+                Err(io::Error::from(io::ErrorKind::InvalidInput))
+            }
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         }
     }

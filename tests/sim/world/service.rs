@@ -72,8 +72,8 @@ pub(crate) struct Arrival {
     pub(crate) time_ms: EpochMs,
     pub(crate) message: String,
     pub(crate) taking: Taking,
-    /// A loss marker, whose text is the agent's own.
-    pub(crate) marker: bool,
+    /// The number of a loss marker, whose text is the agent's own.
+    pub(crate) marker: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -265,7 +265,10 @@ impl MemService {
             time_ms: batch.slots.get(slot).map_or(0, |slot| slot.time_ms),
             message: text.to_owned(),
             taking,
-            marker: matches!(origin, Some(Origin::Marker(_))),
+            marker: match origin {
+                Some(Origin::Marker(number)) => Some(number),
+                _ => None,
+            },
         });
     }
 
