@@ -94,8 +94,13 @@ impl Agent {
         for lost in news.lost {
             self.keeper.lose(&lost, now);
         }
+        for (id, what) in news.orphaned {
+            self.orphan(id, what);
+        }
         for id in news.left {
-            self.ledger.forget(id);
+            if !self.orphans.contains_key(&id) {
+                self.ledger.forget(id);
+            }
             self.lanes.remove(&id);
             self.nameless.remove(&id);
             self.keeper.touch(now);

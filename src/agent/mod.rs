@@ -18,6 +18,7 @@ mod keeper;
 mod lane;
 mod marker;
 mod names;
+mod orphans;
 mod patient;
 mod report;
 mod rescue;
@@ -108,6 +109,7 @@ pub struct Agent {
     blocked: Vec<FileId>,
     /// Files whose target's name is not known yet.
     nameless: BTreeSet<FileId>,
+    orphans: orphans::Orphans,
     buffer: ReadBuffer,
     discovery: Discovery,
     discovery_due_ms: u64,
@@ -164,6 +166,7 @@ impl Agent {
             lanes: BTreeMap::new(),
             blocked: Vec::new(),
             nameless: BTreeSet::new(),
+            orphans: orphans::Orphans::new(),
             buffer: ReadBuffer::default(),
             discovery,
             discovery_due_ms: 0,
@@ -271,6 +274,7 @@ impl Agent {
             self.settle(edges, now);
             self.tail.notice_deleted(edges.files, now);
             self.rescue_deleted(edges, now);
+            self.lose_undelivered(now);
             // What is told of now is in the checkpoint, and leaves after the next start.
             self.report_losses(now);
             let mut known = Known {
@@ -288,21 +292,25 @@ impl Agent {
             self.keeper.count_settled(&settled.tallies);
             for ack in settled.acks {
                 match self.ledger.settle(ack) {
-                    Noted::File(_) => self.keeper.touch(now),
+                    Noted::File(id) => {
+                        self.keeper.touch(now);
+                        self.release_orphan(id);
+                    }
                     Noted::Marker(id) => self.keeper.marker_delivered(id, now),
                 }
             }
         }
-        self.take_back();
+        self.take_back(now);
         self.keeper
             .bury(edges.store, &self.shipper.take_rejected(), now);
     }
 
     /// Takes back bytes that were batched and gave up their room: they are read again.
-    fn take_back(&mut self) {
+    fn take_back(&mut self, now: Now) {
         for origin in self.shipper.take_returned() {
             match origin {
                 Origin::File(span) => {
+                    self.lose_returned(span, now);
                     self.ledger.rewind(span.file, span.start);
                     self.tail.rewind(span.file, span.start);
                     if let Some(lane) = self.lanes.get_mut(&span.file) {

@@ -26,6 +26,8 @@ struct Account {
     read: u64,
     /// Done with, but behind something that is not: start to end, apart from each other.
     islands: BTreeMap<u64, u64>,
+    /// Read, on their way, and nowhere on disk any more: start to end, apart from each other.
+    severed: Vec<(u64, u64)>,
 }
 
 /// What an acknowledgement was for.
@@ -50,6 +52,7 @@ impl Ledger {
             settled: at.0,
             read: at.0,
             islands: BTreeMap::new(),
+            severed: Vec::new(),
         };
         self.files.insert(file, account);
     }
@@ -79,6 +82,7 @@ impl Ledger {
             Origin::File(span) => span,
         };
         if let Some(account) = self.files.get_mut(&span.file) {
+            account.take_severed(span.start.0, span.end.0);
             account.settle(span.start.0, span.end.0.min(account.read));
         }
         Noted::File(span.file)
@@ -93,12 +97,33 @@ impl Ledger {
     }
 
     /// Forgets all there was behind `at`: the content ends there now. What is on its way of what
-    /// comes before stays so.
+    /// comes before stays so; what is on its way of what came behind is severed.
     pub fn cut(&mut self, file: FileId, at: Offset) {
         if let Some(account) = self.files.get_mut(&file) {
+            account.sever(at.0);
             account.rewind(at.0);
             account.settled = account.settled.min(at.0);
         }
+    }
+
+    /// Bytes of a file that are on their way and cannot be read again.
+    #[must_use]
+    pub fn severed(&self, file: FileId) -> u64 {
+        self.files.get(&file).map_or(0, Account::severed_bytes)
+    }
+
+    /// The same of every file that has some.
+    #[must_use]
+    pub fn all_severed(&self) -> BTreeMap<FileId, u64> {
+        let all = self.files.iter();
+        let all = all.map(|(id, account)| (*id, account.severed_bytes()));
+        all.filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
+    /// Gives up bytes that will not be sent: how many of them cannot be read again.
+    pub fn abandon(&mut self, span: Span) -> u64 {
+        let account = self.files.get_mut(&span.file);
+        account.map_or(0, |account| account.take_severed(span.start.0, span.end.0))
     }
 
     /// The end of the settled prefix: what a checkpoint may say.
@@ -145,6 +170,40 @@ impl Account {
         } else {
             self.islands.insert(start, end);
         }
+    }
+
+    fn severed_bytes(&self) -> u64 {
+        self.severed.iter().map(|(start, end)| end - start).sum()
+    }
+
+    /// What is read and not settled from `at` on can only arrive now, or be lost.
+    fn sever(&mut self, at: u64) {
+        let mut from = at.max(self.settled);
+        for (&start, &end) in &self.islands {
+            if start > from {
+                self.severed.push((from, start));
+            }
+            from = from.max(end);
+        }
+        if from < self.read {
+            self.severed.push((from, self.read));
+        }
+    }
+
+    /// Takes out what lies within a span: how many bytes.
+    fn take_severed(&mut self, start: u64, end: u64) -> u64 {
+        let mut taken = 0;
+        for (from, to) in std::mem::take(&mut self.severed) {
+            let (first, last) = (from.max(start), to.min(end));
+            if first >= last {
+                self.severed.push((from, to));
+                continue;
+            }
+            taken += last - first;
+            let rest = [(from, first), (last, to)];
+            self.severed.extend(rest.into_iter().filter(|(a, b)| a < b));
+        }
+        taken
     }
 
     fn rewind(&mut self, to: u64) {

@@ -36,7 +36,7 @@ pub struct Lost {
 }
 
 impl Lost {
-    pub(super) fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
+    pub(crate) fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
         Self {
             source: Arc::clone(&file.source.name),
             path: file.path.clone(),
@@ -247,6 +247,9 @@ impl Tail {
         let bytes = file.size.saturating_sub(file.read.0);
         if bytes > 0 {
             self.news.lost.push(Lost::of(&file, bytes, reason));
+        }
+        if file.is_displaced() {
+            self.news.orphaned.push((id, Lost::of(&file, 0, reason)));
         }
         self.news.left.push(id);
     }

@@ -111,6 +111,8 @@ pub struct News {
     pub reset: Vec<(FileId, Offset)>,
     /// Contents that have left; nothing of them can be read any more.
     pub left: Vec<FileId>,
+    /// Of those, the ones that are nowhere on disk: what of them is on its way cannot be read again.
+    pub orphaned: Vec<(FileId, Lost)>,
     /// Bytes that were seen and are gone.
     pub lost: Vec<Lost>,
     /// Rescue segments that are no longer needed.
