@@ -26,7 +26,8 @@ impl Agent {
     /// Bytes of a file have their answer: nobody needs to wait for an orphan of which there are no
     /// others.
     pub(super) fn release_orphan(&mut self, id: FileId) {
-        if self.ledger.severed(id) == 0 && self.orphans.remove(&id).is_some() {
+        if self.orphans.contains_key(&id) && self.ledger.severed(id) == 0 {
+            self.orphans.remove(&id);
             self.ledger.forget(id);
         }
     }

@@ -334,6 +334,28 @@ mod tests {
         assert_eq!((ledger.settled(FILE), ledger.unsettled()), (None, 0));
     }
 
+    /// What is cut off while it is on its way is severed until its answer comes or it is given up,
+    /// also where settled bytes lie between: shown by cutting behind the fourth byte.
+    #[test]
+    fn what_cannot_be_read_again_is_severed() {
+        let mut ledger = Ledger::new();
+        ledger.open(FILE, Offset(0));
+        ledger.enter(span(0, 20));
+        let _: Noted = ledger.settle(ack(Origin::File(span(8, 12))));
+        ledger.cut(FILE, Offset(4));
+        assert_eq!(ledger.severed(FILE), 12, "4..8 and 12..20");
+        assert_eq!(
+            (ledger.read(FILE), ledger.unsettled()),
+            (Some(Offset(4)), 4)
+        );
+        let _: Noted = ledger.settle(ack(Origin::File(span(0, 6))));
+        assert_eq!(ledger.settled(FILE), Some(Offset(4)));
+        assert_eq!(ledger.abandon(span(12, 15)), 3);
+        assert_eq!(ledger.all_severed(), BTreeMap::from([(FILE, 7)]));
+        let _: Noted = ledger.settle(ack(Origin::File(span(6, 20))));
+        assert_eq!(ledger.all_severed(), BTreeMap::new());
+    }
+
     /// A gap is a bug of the caller and is found at once.
     #[test]
     #[should_panic(expected = "in the order of the file")]

@@ -59,6 +59,10 @@ const MENDED: &[(u64, &str)] = &[
         "an inode that another source had lost hid the file that has it now",
     ),
     (231, "an old shorter copy was mistaken for the content"),
+    (
+        238,
+        "what was on its way of a truncated file vanished with an orderly stop, uncounted",
+    ),
     (267, "a line glued to a torn header was expected in order"),
     (
         307,
