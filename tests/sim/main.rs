@@ -37,6 +37,9 @@ const TELLING_SEEDS: u64 = 24;
 /// How often each defect is looked for.
 const GENTLE_SEEDS: u64 = 40;
 
+/// How many times a flood is played: each is 20 MB.
+const FLOODED_SEEDS: u64 = 2;
+
 /// Seeds that once showed a defect, with what was wrong then.
 const MENDED: &[(u64, &str)] = &[
     (
@@ -190,6 +193,14 @@ fn every_incident_is_told_once() {
         total.incidents > 100 || std::env::var_os("SIM_SEED").is_some(),
         "{total:?}"
     );
+}
+
+/// Memory stays under its limit where more is written in an outage than fits, and all of it arrives
+/// afterwards: shown on long lines to three streams.
+#[test]
+fn a_flood_in_an_outage_takes_no_more_memory() {
+    let total = many::<Agent>(Seeds::first(FLOODED_SEEDS), Plan::flooding);
+    assert!(total.arrived > 30, "{total:?}");
 }
 
 /// What was mended stays mended: each seed that once showed a defect is played again.

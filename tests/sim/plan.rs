@@ -208,6 +208,29 @@ impl Plan {
         self.habits.hooks > 0
     }
 
+    /// More long lines than fit into memory while the service is away.
+    pub(crate) fn flooding(seed: u64) -> Self {
+        let mut plan = Self::gentle(seed);
+        plan.span_ms = MINUTE_MS;
+        plan.windows = vec![Window {
+            from_ms: 0,
+            to_ms: MINUTE_MS,
+            trouble: Trouble::Down,
+        }];
+        plan.blows = Blows {
+            down_ms_max: 500,
+            ..Blows::default()
+        };
+        plan.habits = Habits {
+            app_files: 3,
+            giant: 0.6,
+            gap_ms_max: 2_000,
+            burst_lines_max: 3,
+            ..Habits::default()
+        };
+        plan
+    }
+
     /// A machine without troubles but outages, kills and renames: what a naive reader survives.
     pub(crate) fn gentle(seed: u64) -> Self {
         let mut plan = Self::new(seed);
