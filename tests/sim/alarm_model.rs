@@ -19,8 +19,8 @@
 
 use std::collections::BTreeMap;
 
-use deploywatch::ports::Numbers;
 use deploywatch::ports::alarm::{AlarmSpec, AlarmState, MissingData};
+use deploywatch::ports::{Datum, Numbers};
 
 /// How many datapoints more than N are fetched.
 const RANGE_EXTRA: u32 = 2;
@@ -42,10 +42,15 @@ pub(crate) struct AlarmModel {
 impl AlarmModel {
     /// Made now; it begins without data.
     pub(crate) fn put(spec: AlarmSpec, now_ms: i64) -> Self {
+        Self::put_again(spec, AlarmState::InsufficientData, now_ms)
+    }
+
+    /// Overwritten now: PutMetricAlarm leaves an alarm where it stands.
+    pub(crate) fn put_again(spec: AlarmSpec, state: AlarmState, now_ms: i64) -> Self {
         let warm_ms = i64::from(spec.warm_up_minutes.unwrap_or(0)) * 60_000;
         Self {
             spec,
-            state: AlarmState::InsufficientData,
+            state,
             actions_enabled: true,
             called: Vec::new(),
             periods: BTreeMap::new(),
@@ -62,6 +67,20 @@ impl AlarmModel {
             Some(there) => join(&summary(&there), &summary(numbers)),
         };
         self.periods.insert(begin, sum);
+    }
+
+    /// What it consists of.
+    pub(crate) fn spec(&self) -> &AlarmSpec {
+        &self.spec
+    }
+
+    /// Whether it watches a metric under exactly these dimensions.
+    pub(crate) fn watches(&self, namespace: &str, datum: &Datum) -> bool {
+        let mut dimensions = datum.dimensions.clone();
+        dimensions.sort();
+        self.spec.namespace == namespace
+            && self.spec.metric == datum.name
+            && self.spec.dimensions == dimensions
     }
 
     /// How often it is evaluated, in ms.

@@ -4,8 +4,14 @@
 //! `cargo test --test sim` runs a few hundred seeds. `SIM_SEEDS=100000 SIM_START=5000` runs others,
 //! `SIM_SEED=123` plays one seed and prints what happens. The same seed does the same thing.
 
+mod alarm_codedeploy;
 mod alarm_loop;
+mod alarm_machine;
 mod alarm_model;
+mod alarm_oracle;
+mod alarm_plan;
+mod alarm_seeds;
+mod alarm_service;
 mod events;
 mod metrics;
 mod news;

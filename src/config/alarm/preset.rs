@@ -23,6 +23,9 @@ pub struct Preset {
     pub(super) threshold: f64,
     pub(super) evaluation_periods: u32,
     pub(super) missing_data: MissingData,
+    /// Minutes in which a new alarm calls nothing. Where missing data breach, an alarm would else
+    /// call before the first datum can be there.
+    pub(super) warm_up_minutes: Option<u32>,
     /// What it does to the instance; `None`: the user says whom it tells.
     pub(super) action: Option<Ec2Action>,
 }
@@ -41,6 +44,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 10,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Reboot),
     },
     Preset {
@@ -53,6 +57,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 3600.0,
         evaluation_periods: 3,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Reboot),
     },
     Preset {
@@ -65,6 +70,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 3600.0,
         evaluation_periods: 3,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Stop),
     },
     Preset {
@@ -77,6 +83,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 5,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Terminate),
     },
     Preset {
@@ -89,6 +96,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 3,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Reboot),
     },
     Preset {
@@ -101,6 +109,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 2,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: Some(Ec2Action::Recover),
     },
     Preset {
@@ -113,6 +122,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 1,
         missing_data: MissingData::NotBreaching,
+        warm_up_minutes: None,
         action: None,
     },
     Preset {
@@ -125,6 +135,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1800.0,
         evaluation_periods: 2,
         missing_data: MissingData::NotBreaching,
+        warm_up_minutes: None,
         action: None,
     },
     Preset {
@@ -137,6 +148,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 5,
         missing_data: MissingData::Ignore,
+        warm_up_minutes: None,
         action: None,
     },
     Preset {
@@ -149,6 +161,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 1.0,
         evaluation_periods: 10,
         missing_data: MissingData::Breaching,
+        warm_up_minutes: Some(10),
         action: None,
     },
     Preset {
@@ -161,6 +174,7 @@ pub const PRESETS: [Preset; 11] = [
         threshold: 0.0,
         evaluation_periods: 1,
         missing_data: MissingData::NotBreaching,
+        warm_up_minutes: None,
         action: None,
     },
 ];

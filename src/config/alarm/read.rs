@@ -235,7 +235,9 @@ impl Written {
                 .missing_data
                 .or(preset.map(|preset| preset.missing_data))
                 .unwrap_or_else(|| default_treatment(&actions)),
-            warm_up_minutes: self.warm_up_minutes,
+            warm_up_minutes: self
+                .warm_up_minutes
+                .or(preset.and_then(|preset| preset.warm_up_minutes)),
             actions,
             ok_actions: self.ok_actions.unwrap_or_default(),
             insufficient_data_actions: self.insufficient_data_actions.unwrap_or_default(),

@@ -18,6 +18,7 @@ const TOO_OLD_MS: EpochMs = 14 * 24 * 3_600_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Take {
     pub(crate) call: CallId,
+    pub(crate) namespace: String,
     pub(crate) data: Vec<Datum>,
     /// The agent will be told that it failed, so it sends the same again.
     pub(crate) in_doubt: bool,
@@ -106,6 +107,7 @@ impl MemMetrics {
         let in_doubt = self.chance(self.mood.lost_answer);
         self.takes.push(Take {
             call: id,
+            namespace: call.namespace.to_string(),
             data: call.data.to_vec(),
             in_doubt,
             true_ms: self.true_ms,

@@ -1,0 +1,330 @@
+//! CloudWatch's alarms in memory: the calls the real stage makes, the modelled evaluation
+//! (`alarm_model.rs`) of whatever alarms those calls put, and a list of what the alarms called.
+//! Simulated: nobody carries anything out here; `alarm_machine.rs` has the simulated executor.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deploywatch::event::EpochMs;
+use deploywatch::ports::alarm::{
+    ActionTaken, AlarmAnswer, AlarmCall, AlarmReply, AlarmService, AlarmSpec, ServiceAlarm,
+};
+use deploywatch::ports::{CallId, Datum, ErrorClass, ServiceError};
+
+use super::alarm_model::AlarmModel;
+use super::world::fuse::{Fuse, Pulse};
+use super::world::service::Mood;
+
+/// Data are kept for alarms that are put later: so far back as any of them looks.
+const KEPT_MS: EpochMs = 3 * 3_600_000;
+
+/// An alarm called one of its actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Called {
+    /// The true date.
+    pub(crate) at_ms: EpochMs,
+    pub(crate) alarm: String,
+    pub(crate) arn: String,
+}
+
+/// One alarm as the service keeps it.
+struct Kept {
+    model: AlarmModel,
+    tags: BTreeMap<String, String>,
+    /// When it is evaluated next, by the true date.
+    next_ms: EpochMs,
+    told: usize,
+}
+
+/// [`AlarmService`] in memory.
+pub(crate) struct MemAlarms {
+    fuse: Fuse,
+    rng: fastrand::Rng,
+    pub(crate) mood: Mood,
+    /// IAM actions that the role lacks.
+    pub(crate) denied: BTreeSet<&'static str>,
+    /// The simulation's time.
+    pub(crate) ms: u64,
+    /// The true date.
+    pub(crate) true_ms: EpochMs,
+    pending: Vec<(u64, AlarmAnswer)>,
+    alarms: BTreeMap<String, Kept>,
+    /// Data that can be seen.
+    data: Vec<(String, Datum)>,
+    /// Data that were taken and cannot be seen before that date.
+    late: Vec<(EpochMs, String, Datum)>,
+    history: Vec<ActionTaken>,
+    /// What was called since somebody looked.
+    pub(crate) called: Vec<Called>,
+    /// PutMetricAlarm calls so far.
+    pub(crate) puts: u64,
+    /// Broken rules.
+    pub(crate) violations: Vec<String>,
+}
+
+impl MemAlarms {
+    pub(crate) fn new(seed: u64, fuse: Fuse) -> Self {
+        Self {
+            fuse,
+            rng: fastrand::Rng::with_seed(seed),
+            mood: Mood::default(),
+            denied: BTreeSet::new(),
+            ms: 0,
+            true_ms: 0,
+            pending: Vec::new(),
+            alarms: BTreeMap::new(),
+            data: Vec::new(),
+            late: Vec::new(),
+            history: Vec::new(),
+            called: Vec::new(),
+            puts: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// When an answer is there, or an alarm is evaluated, in the simulation's time.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        let answer = self.pending.iter().map(|(ready_ms, _)| *ready_ms).min();
+        let evaluation = self.alarms.values().map(|kept| kept.next_ms).min();
+        let evaluation = evaluation.map(|next_ms| {
+            let left_ms = u64::try_from(next_ms - self.true_ms).unwrap_or(0);
+            self.ms + left_ms
+        });
+        [answer, evaluation].into_iter().flatten().min()
+    }
+
+    /// Whether an answer waits for the agent.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.pending
+            .iter()
+            .any(|(ready_ms, _)| *ready_ms <= self.ms)
+    }
+
+    /// The process is gone: nobody waits for the answers.
+    pub(crate) fn forget(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The alarm of that name, below any prefix.
+    pub(crate) fn alarm(&self, short: &str) -> Option<&AlarmModel> {
+        let mut alarms = self.alarms.iter();
+        let found = alarms.find(|(name, _)| name.rsplit('/').next() == Some(short));
+        found.map(|(_, kept)| &kept.model)
+    }
+
+    /// Takes a datum that can be seen from that true date on.
+    pub(crate) fn publish(&mut self, namespace: &str, datum: Datum, visible_ms: EpochMs) {
+        self.late.push((visible_ms, namespace.to_owned(), datum));
+    }
+
+    /// Lets time pass at the service: data come to light, alarms are evaluated.
+    pub(crate) fn pass(&mut self) {
+        let now_ms = self.true_ms;
+        let (seen, late): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
+            .into_iter()
+            .partition(|(visible_ms, ..)| *visible_ms <= now_ms);
+        self.late = late;
+        for (_, namespace, datum) in seen {
+            for kept in self.alarms.values_mut() {
+                if kept.model.watches(&namespace, &datum) {
+                    kept.model.publish(datum.time_ms, &datum.numbers);
+                }
+            }
+            self.data.push((namespace, datum));
+        }
+        if self.data.len() > 4_096 {
+            self.data
+                .retain(|(_, datum)| datum.time_ms > now_ms - KEPT_MS);
+        }
+        for (name, kept) in &mut self.alarms {
+            if kept.next_ms > now_ms {
+                continue;
+            }
+            kept.next_ms = now_ms + kept.model.beat_ms();
+            kept.model.evaluate(now_ms);
+            for (at_ms, arn) in &kept.model.called[kept.told..] {
+                self.called.push(Called {
+                    at_ms: *at_ms,
+                    alarm: name.clone(),
+                    arn: arn.clone(),
+                });
+                self.history.push(ActionTaken {
+                    alarm: name.clone(),
+                    at_ms: *at_ms,
+                    summary: format!("Successfully executed action {arn}"),
+                });
+            }
+            kept.told = kept.model.called.len();
+        }
+    }
+
+    /// Does what a call asks for, as for a caller whom nothing stands in the way of.
+    pub(crate) fn obey(&mut self, call: AlarmCall) -> Result<AlarmReply, ServiceError> {
+        match call {
+            AlarmCall::Describe { prefix } => {
+                let all = self.alarms.iter();
+                let ours = all.filter(|(name, _)| name.starts_with(&prefix));
+                return Ok(AlarmReply::Alarms(
+                    ours.map(|(name, kept)| described(name, kept)).collect(),
+                ));
+            }
+            AlarmCall::Tags { arn } => {
+                let kept = self.alarms.iter().find(|(name, _)| arn_of(name) == arn);
+                return match kept {
+                    Some((_, kept)) => Ok(AlarmReply::Tags(kept.tags.clone())),
+                    None => Err(missing()),
+                };
+            }
+            AlarmCall::Put {
+                spec,
+                actions_enabled,
+                tags,
+            } => self.put(*spec, actions_enabled, tags),
+            AlarmCall::Tag { arn, tags } => {
+                let mut all = self.alarms.iter_mut();
+                let (_, kept) = all
+                    .find(|(name, _)| arn_of(name) == arn)
+                    .ok_or_else(missing)?;
+                kept.tags.extend(tags);
+            }
+            AlarmCall::Delete { names } => {
+                self.alarms.retain(|name, _| !names.contains(name));
+            }
+            AlarmCall::DisableActions { names } => self.enable(&names, false)?,
+            AlarmCall::EnableActions { names } => self.enable(&names, true)?,
+            AlarmCall::SetState { name, .. } => {
+                self.violations.push(format!("nobody asked to set {name}"));
+            }
+            AlarmCall::History { name, since_ms } => {
+                let all = self.history.iter().rev();
+                let its = all.filter(|action| action.alarm == name && action.at_ms >= since_ms);
+                return Ok(AlarmReply::History(its.cloned().collect()));
+            }
+        }
+        Ok(AlarmReply::Done)
+    }
+
+    fn put(&mut self, spec: AlarmSpec, actions_enabled: bool, tags: BTreeMap<String, String>) {
+        self.puts += 1;
+        let name = spec.name.clone();
+        let there = self.alarms.remove(&name);
+        let mut model = match &there {
+            Some(kept) => AlarmModel::put_again(spec, kept.model.state, self.true_ms),
+            None => AlarmModel::put(spec, self.true_ms),
+        };
+        model.actions_enabled = actions_enabled;
+        for (namespace, datum) in &self.data {
+            if model.watches(namespace, datum) {
+                model.publish(datum.time_ms, &datum.numbers);
+            }
+        }
+        // A new alarm is evaluated at once, and from then on at its own moment of the minute.
+        let next_ms = match &there {
+            Some(kept) => kept.next_ms,
+            None => self.true_ms + self.rng.i64(0..5_000),
+        };
+        let tags = there.map_or(tags, |kept| kept.tags);
+        let kept = Kept {
+            model,
+            tags,
+            next_ms,
+            told: 0,
+        };
+        self.alarms.insert(name, kept);
+    }
+
+    fn enable(&mut self, names: &[String], enabled: bool) -> Result<(), ServiceError> {
+        if names.iter().any(|name| !self.alarms.contains_key(name)) {
+            return Err(missing());
+        }
+        for name in names {
+            if let Some(kept) = self.alarms.get_mut(name) {
+                kept.model.actions_enabled = enabled;
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a call, and after how long.
+    fn judge(&mut self, call: AlarmCall) -> (u64, Result<AlarmReply, ServiceError>) {
+        let delay = self.rng.u64(5..=self.mood.slow_ms.max(200));
+        let failed = |delay, class, code| (delay, Err(error(class, code)));
+        if self.mood.down || self.chance(self.mood.error) {
+            return failed(delay, ErrorClass::RetrySoon, "InternalFailure");
+        }
+        if self.chance(self.mood.throttle) {
+            return failed(delay, ErrorClass::Throttled, "Throttling");
+        }
+        if self.mood.expired {
+            return failed(delay, ErrorClass::RetrySlowly, "ExpiredToken");
+        }
+        if self.chance(self.mood.timeout) {
+            return failed(30_000, ErrorClass::RetrySoon, "Timeout");
+        }
+        if self.denied.contains(call.permission()) {
+            return failed(delay, ErrorClass::RetrySlowly, "AccessDenied");
+        }
+        let reply = self.obey(call);
+        match self.chance(self.mood.lost_answer) {
+            true => failed(30_000, ErrorClass::RetrySoon, "Timeout"),
+            false => (delay, reply),
+        }
+    }
+
+    fn chance(&mut self, share: f64) -> bool {
+        share > 0.0 && self.rng.f64() < share
+    }
+}
+
+impl AlarmService for MemAlarms {
+    fn submit(&mut self, id: CallId, call: AlarmCall) {
+        match self.fuse.pulse() {
+            Pulse::Dead => return,
+            Pulse::Dying if self.rng.bool() => return,
+            _ => {}
+        }
+        if !self.pending.is_empty() {
+            self.violations
+                .push(format!("alarm call {} overtakes another", id.0));
+        }
+        let (delay, result) = self.judge(call);
+        let ready_ms = self.ms + delay.max(1);
+        self.pending.push((ready_ms, AlarmAnswer { id, result }));
+    }
+
+    fn answer(&mut self) -> Option<AlarmAnswer> {
+        if self.fuse.pulse() != Pulse::Alive {
+            return None;
+        }
+        let mut pending = self.pending.iter();
+        let ready = pending.position(|(ready_ms, _)| *ready_ms <= self.ms)?;
+        Some(self.pending.remove(ready).1)
+    }
+}
+
+fn described(name: &str, kept: &Kept) -> ServiceAlarm {
+    ServiceAlarm {
+        spec: kept.model.spec().clone(),
+        arn: arn_of(name),
+        other_kind: None,
+        actions_enabled: kept.model.actions_enabled,
+        state: kept.model.state,
+        state_reason: String::new(),
+        state_since_ms: None,
+    }
+}
+
+fn arn_of(name: &str) -> String {
+    format!("arn:aws:cloudwatch:eu-west-1:111122223333:alarm:{name}")
+}
+
+fn missing() -> ServiceError {
+    error(ErrorClass::MissingTarget, "ResourceNotFound")
+}
+
+fn error(class: ErrorClass, code: &str) -> ServiceError {
+    ServiceError {
+        class,
+        code: code.to_owned(),
+        message: "simulated".to_owned(),
+    }
+}
