@@ -118,6 +118,8 @@ pub(super) struct Health {
     pub(super) process: MainProcess,
     pub(super) presence: Presence,
     is_behind: bool,
+    /// The run before ours, perhaps in another boot, left it as not well.
+    was_unwell: bool,
 }
 
 /// Whether there is an agent at all.
@@ -144,8 +146,10 @@ pub(super) struct SavedHealth {
 
 impl Health {
     pub(super) fn new(memory: SavedHealth, boot_ms: Option<EpochMs>) -> Self {
+        let was_unwell = memory.told.as_ref().and_then(Verdict::is_healthy) == Some(false);
         Self {
             memory,
+            was_unwell,
             boot_ms: boot_ms.unwrap_or(EpochMs::MIN),
             began: None,
             answered: None,
@@ -280,7 +284,7 @@ impl Health {
         }
         let verdict = match self.memory.generation {
             Some(Generation::First) => self.first(began, now),
-            Some(Generation::Second) => self.second(now),
+            Some(Generation::Second) => self.second(began, now),
             None => None,
         };
         verdict.unwrap_or_else(|| match &self.memory.told {
@@ -310,7 +314,7 @@ impl Health {
         Some(Verdict::Unhealthy(reason))
     }
 
-    fn second(&self, now: Now) -> Option<Verdict> {
+    fn second(&self, began: i64, now: Now) -> Option<Verdict> {
         let age = |since: i64| mono(now).saturating_sub(since);
         let trouble = self.trouble.as_ref();
         if let Some((first, count)) = self.starts
@@ -340,6 +344,11 @@ impl Health {
             .answered
             .is_some_and(|answered| age(answered) < SILENCE_MS);
         match self.process {
+            // Its errors come again only some time after a start; until then, that there are none
+            // proves nothing.
+            _ if self.was_unwell && !answers && age(began) < SILENCE_MS => Some(Verdict::Waiting(
+                "it is too early to say whether it is well again".to_owned(),
+            )),
             MainProcess::Alive if self.starts.is_none() => Some(Verdict::Healthy(
                 "its worker runs, and logs no errors".to_owned(),
             )),
@@ -355,7 +364,8 @@ impl Health {
             MainProcess::Unknown | MainProcess::Alive => None,
         };
         let is_first = self.memory.generation == Some(Generation::First);
-        let silent_since = self.answered.max(self.began).filter(|_| is_first);
+        let is_watched = is_first || self.was_unwell;
+        let silent_since = self.answered.max(self.began).filter(|_| is_watched);
         let trouble = self.trouble.as_ref();
         let dues = [
             process,

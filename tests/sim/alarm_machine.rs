@@ -146,7 +146,7 @@ pub(crate) struct Machine {
     minute_ms: u64,
     check_fails: bool,
     is_frozen: bool,
-    /// When what is broken mends itself, or what works breaks.
+    /// When what is broken mends itself, or what works breaks: in the minute after that.
     turn_ms: Option<u64>,
     last_failed: bool,
     losing: Option<u64>,
@@ -312,7 +312,6 @@ impl Machine {
             return next.max(now);
         }
         next = next.min(self.outside.codedeploy.next_ms().unwrap_or(u64::MAX));
-        next = next.min(self.turn_ms.unwrap_or(u64::MAX));
         if self.agent.is_none() {
             return next.min(self.start_ms).max(now);
         }
@@ -463,6 +462,7 @@ impl Machine {
         }
     }
 
+    /// What is broken will be well with the next boot.
     fn mend(&mut self) {
         self.check_fails = false;
         self.is_frozen = false;
@@ -571,7 +571,8 @@ impl Machine {
         self.turn_ms = None;
         if self.is_broken() {
             self.say("it mends itself".to_owned());
-            self.mend();
+            self.check_fails = false;
+            self.is_frozen = false;
             self.on_stage(|codedeploy, stage| codedeploy.mend(stage));
         } else {
             self.incident(now);
@@ -945,6 +946,7 @@ impl Machine {
         Scene {
             condition,
             is_publishing: is_calm,
+            is_silent: !is_up || !runs || mood.down,
             is_calm: is_calm || unseen && is_up,
             is_enabled: alarm.is_some_and(|alarm| alarm.actions_enabled),
             is_up,

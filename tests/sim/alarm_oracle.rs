@@ -39,6 +39,8 @@ pub(crate) struct Scene {
     pub(crate) is_calm: bool,
     /// Our agent runs, its services answer, the date is right.
     pub(crate) is_publishing: bool,
+    /// Nothing of our agent's can arrive.
+    pub(crate) is_silent: bool,
     /// The alarm is there, and its actions are called.
     pub(crate) is_enabled: bool,
     /// The machine is up.
@@ -95,7 +97,6 @@ struct Sample {
     /// When the CodeDeploy agent last worked, and since when it does without a break.
     worked_ms: Option<u64>,
     works_since: Option<u64>,
-    changed_ms: u64,
     ms: u64,
 }
 
@@ -115,6 +116,7 @@ pub(crate) struct Oracle {
     /// Since when nothing stands in the way of data, and of actions.
     calm_since: Option<u64>,
     publishing_since: Option<u64>,
+    silent_since: Option<u64>,
     enabled_since: Option<u64>,
     /// Since when the subject is as it is.
     since: u64,
@@ -134,12 +136,14 @@ pub(crate) struct Oracle {
     boot: u32,
     /// Boots that may be taken for an alarm's doing.
     doubtful_boots: Vec<u64>,
+    has_tripped: bool,
     is_suspended: bool,
     pub(crate) suspensions: u64,
     samples: BTreeMap<i64, Sample>,
     worked_ms: Option<u64>,
     works_since: Option<u64>,
-    changed_ms: u64,
+    /// When deployments came and went.
+    changes: Vec<u64>,
     beats: BTreeMap<i64, u32>,
     /// Minutes that must have a heartbeat.
     lived: Vec<(i64, u64)>,
@@ -158,6 +162,7 @@ impl Oracle {
             scene: Scene::default(),
             calm_since: None,
             publishing_since: None,
+            silent_since: None,
             enabled_since: None,
             since: 0,
             is_armed: true,
@@ -172,12 +177,13 @@ impl Oracle {
             truths: Vec::new(),
             boot: 0,
             doubtful_boots: Vec::new(),
+            has_tripped: false,
             is_suspended: false,
             suspensions: 0,
             samples: BTreeMap::new(),
             worked_ms: None,
             works_since: None,
-            changed_ms: 0,
+            changes: Vec::new(),
             beats: BTreeMap::new(),
             lived: Vec::new(),
             sampled: begin_ms.div_euclid(60_000),
@@ -215,9 +221,10 @@ impl Oracle {
         if scene.last_failed != self.scene.last_failed
             || scene.running_since_ms != self.scene.running_since_ms
         {
-            self.changed_ms = ms;
+            self.changes.push(ms);
         }
         self.calm_since = gone(self.calm_since, scene.is_calm);
+        self.silent_since = gone(self.silent_since, scene.is_silent);
         self.publishing_since = gone(self.publishing_since, scene.is_publishing);
         self.enabled_since = gone(self.enabled_since, scene.is_enabled);
         self.works_since = gone(self.works_since, scene.works && scene.is_up);
@@ -255,7 +262,7 @@ impl Oracle {
         }
         // Silence is what the alarm is about: then nothing can be in its way.
         let calm = match self.plan.subject {
-            Subject::Silent if self.scene.condition => Some(self.since),
+            Subject::Silent if self.scene.condition => self.silent_since,
             _ => self.calm_since,
         };
         let (Some(calm), Some(enabled)) = (calm, self.enabled_since) else {
@@ -361,7 +368,7 @@ impl Oracle {
         is_confirmed: bool,
         ms: u64,
     ) -> Result<(), String> {
-        if by_breaker && !self.is_suspended {
+        if by_breaker && !self.has_tripped {
             // Lives count as nearer to each other than they were, by what the machine was off.
             let window = WINDOW_MS + WINDOW_MS / 2;
             let within = |at: &&u64| ms - **at < window;
@@ -371,6 +378,7 @@ impl Oracle {
             }
         }
         self.suspensions += u64::from(by_breaker && is_confirmed && !self.is_suspended);
+        self.has_tripped = by_breaker;
         self.is_suspended = by_breaker && is_confirmed;
         Ok(())
     }
@@ -389,6 +397,9 @@ impl Oracle {
             if dimension == "InstanceId" {
                 self.data += 1;
                 self.check(datum, value, ms)?;
+                if self.plan.subject == Subject::Silent && datum.name == "Heartbeat" {
+                    self.has_changed_since_call = true;
+                }
                 if datum.name == "Heartbeat" && !repeats {
                     *self.beats.entry(datum.time_ms).or_default() += 1;
                 }
@@ -429,8 +440,9 @@ impl Oracle {
             return Ok(());
         };
         let since = |at: Option<u64>| at.map_or(u64::MAX, |at| sample.ms - at);
-        // What changed in the last moment of a minute may be told in the next.
-        let is_settled = sample.ms - sample.changed_ms > 10_000;
+        // What changed about the end of a minute may be told in this one or the next.
+        let is_near = |at: &u64| at.abs_diff(sample.ms) < 20_000;
+        let is_settled = !self.changes.iter().rev().any(is_near);
         match name {
             "CodeDeployAgentHealthy" if value == 0.0 => {
                 let lag_ms = 4 * MINUTE;
@@ -476,7 +488,6 @@ impl Oracle {
                     None => self.worked_ms,
                 },
                 works_since: self.works_since,
-                changed_ms: self.changed_ms,
                 ms: at,
             };
             let publishing = self.publishing_since.map(|since| at.saturating_sub(since));
