@@ -21,6 +21,8 @@ pub(crate) struct History {
     boot_id: String,
     asked_for: String,
     preceded_by: Option<ActionTaken>,
+    /// When the action was that preceded an earlier boot: it is not this one's.
+    earlier_ms: EpochMs,
     /// Alarms that were asked about.
     asked: usize,
     tries: u32,
@@ -37,10 +39,13 @@ impl History {
         preceded_by: Option<ActionTaken>,
     ) -> Self {
         let is_known = boot_id == asked_for;
+        let earlier = preceded_by.as_ref().filter(|_| !is_known);
+        let earlier_ms = earlier.map_or(EpochMs::MIN, |action| action.at_ms);
         Self {
             boot_id: boot_id.to_owned(),
             asked_for: asked_for.to_owned(),
             preceded_by: preceded_by.filter(|_| is_known),
+            earlier_ms,
             asked: 0,
             tries: 0,
             pace: Pace::new(Hurry::Calm),
@@ -75,13 +80,14 @@ impl History {
         if self.due_ms().is_none_or(|due| now.mono_ms < due) {
             return None;
         }
-        let (Some(name), Some((_, last_ms))) = (acting.get(self.asked), life_before) else {
+        let (Some(name), Some((began_ms, last_ms))) = (acting.get(self.asked), life_before) else {
             self.give_up();
             return None;
         };
         Some(AlarmCall::History {
             name: name.clone(),
-            since_ms: last_ms - BEFORE_END_MS,
+            // What came before that life began led to that one.
+            since_ms: (last_ms - BEFORE_END_MS).max(began_ms - CLOCK_MS),
         })
     }
 
@@ -93,7 +99,11 @@ impl History {
         let on_instance = |action: &&ActionTaken| {
             let mut words = action.summary.split_whitespace();
             let succeeded = action.summary.starts_with("Successfully");
-            action.at_ms <= until_ms && succeeded && words.any(|w| arn::ec2_action_of(w).is_some())
+            let is_new = action.at_ms > self.earlier_ms;
+            is_new
+                && action.at_ms <= until_ms
+                && succeeded
+                && words.any(|w| arn::ec2_action_of(w).is_some())
         };
         let newest = actions
             .iter()

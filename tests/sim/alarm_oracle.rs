@@ -6,11 +6,12 @@
 //!   been true for about as long as the alarm asks, within what an evaluation looks back at. Never
 //!   excused: not by outages, clocks, replays, reboots.
 //! - *One action per incident.* Between two calls of an alarm its subject must have been untrue.
+//!   Where missing data do not breach, a gap in the data counts as untrue.
 //! - *No incident without an action*, where nothing stood in the way: our agent ran, the metric
 //!   service took data, the date was right, actions were not suspended, all of it for as long as
 //!   detection, evaluation and publishing take, and the alarm had seen the subject untrue since it
 //!   last fired: CloudWatch acts on a change of state only, so incidents without a datapoint
-//!   between them are one to it, and a datum that comes later than it looks back is not evaluated.
+//!   between them are one to it, one that began while actions were suspended is over for it, and a datum that comes later than it looks back is not evaluated.
 //! - *Never a loop.* In any window, at most `max_restarts` and one more actions on the instance.
 //!   Where the role lacks DisableAlarmActions and the metric is EC2's own, nobody can hold it back.
 //! - *Old news makes no datum* that looks fresh: every datum is checked against what was true in
@@ -79,7 +80,7 @@ fn times(plan: &Plan) -> Times {
         Subject::InstanceCheck | Subject::SystemCheck => minutes(n - 1, n + 5, n + 6, 6),
         Subject::Silent => minutes(n - 1, n + 7, n + 8, 7),
         // One datapoint is all.
-        Subject::Failed | Subject::Lost => minutes(0, 6, 6, 6),
+        Subject::Failed | Subject::Lost => minutes(0, 8, 6, 8),
     }
 }
 
@@ -97,6 +98,8 @@ struct Sample {
     /// When the CodeDeploy agent last worked, and since when it does without a break.
     worked_ms: Option<u64>,
     works_since: Option<u64>,
+    /// Since when our agent has been running undisturbed.
+    running_since: Option<u64>,
     ms: u64,
 }
 
@@ -257,6 +260,12 @@ impl Oracle {
         if !self.scene.is_calm || !self.scene.is_enabled {
             self.owed.clear();
         }
+        if self.scene.condition && !self.scene.is_enabled {
+            self.is_armed = false;
+        }
+        // A gap does not breach, and the alarm is OK behind it.
+        let forgets = self.plan.preset == "notify-when-deployment-hangs";
+        self.has_changed_since_call |= forgets && !self.scene.is_calm;
         if let Some(late) = self.owed.iter().find(|at| ms - **at > self.times.sure) {
             return Err(format!("an incident at {late} ms, and nothing was called"));
         }
@@ -439,10 +448,15 @@ impl Oracle {
         let Some(sample) = sample.filter(|_| !self.plan.jumpy && ms > 0) else {
             return Ok(());
         };
-        let since = |at: Option<u64>| at.map_or(u64::MAX, |at| sample.ms - at);
+        let since = |at: Option<u64>| at.map_or(u64::MAX, |at| sample.ms.saturating_sub(at));
         // What changed about the end of a minute may be told in this one or the next.
         let is_near = |at: &u64| at.abs_diff(sample.ms) < 20_000;
         let is_settled = !self.changes.iter().rev().any(is_near);
+        // While the log service takes nothing, logs are not read on, and so not heard.
+        let is_undisturbed = since(sample.running_since) > 3 * MINUTE;
+        if !is_undisturbed {
+            return Ok(());
+        }
         match name {
             "CodeDeployAgentHealthy" if value == 0.0 => {
                 let lag_ms = 4 * MINUTE;
@@ -451,7 +465,9 @@ impl Oracle {
                 }
             }
             "CodeDeployAgentHealthy" => {
-                if !sample.scene.works && since(sample.worked_ms) > 6 * MINUTE {
+                // A start of ours begins to count anew.
+                let runs = since(sample.running_since) > 6 * MINUTE;
+                if !sample.scene.works && since(sample.worked_ms) > 6 * MINUTE && runs {
                     return wrong("it is dead for long");
                 }
             }
@@ -488,6 +504,7 @@ impl Oracle {
                     None => self.worked_ms,
                 },
                 works_since: self.works_since,
+                running_since: self.publishing_since.or(Some(at)),
                 ms: at,
             };
             let publishing = self.publishing_since.map(|since| at.saturating_sub(since));

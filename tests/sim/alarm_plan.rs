@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) subject: Subject,
     /// `Some`: what the alarm does to the instance.
     pub(crate) action: Option<&'static str>,
-    /// Periods that must breach.
+    /// Periods that are looked at.
     pub(crate) periods: u64,
     pub(crate) generation: Generation,
     pub(crate) span_ms: u64,
@@ -72,11 +72,11 @@ impl Plan {
             "terminate-when-deployment-fails" => (Subject::LastFailed, Some("terminate"), 5),
             "reboot-when-instance-check-fails" => (Subject::InstanceCheck, Some("reboot"), 3),
             "recover-when-system-check-fails" => (Subject::SystemCheck, Some("recover"), 2),
-            "notify-when-deployment-fails" => (Subject::Failed, None, 1),
+            "notify-when-deployment-fails" => (Subject::Failed, None, 3),
             "notify-when-deployment-hangs" => (Subject::Hangs, None, 2),
             "notify-when-codedeploy-agent-dead" => (Subject::Dead, None, 5),
             "notify-when-silent" => (Subject::Silent, None, 10),
-            "notify-when-lines-are-lost" => (Subject::Lost, None, 1),
+            "notify-when-lines-are-lost" => (Subject::Lost, None, 3),
             other => panic!("the simulation does not know the preset {other}"),
         };
         let hangs = subject == Subject::Hangs;

@@ -230,7 +230,14 @@ impl Written {
             comparison: self.comparison.or(preset.map(|preset| preset.comparison))?,
             threshold: self.threshold.or(preset.map(|preset| preset.threshold))?,
             evaluation_periods,
-            datapoints_to_alarm: self.datapoints_to_alarm.unwrap_or(evaluation_periods),
+            datapoints_to_alarm: self.datapoints_to_alarm.unwrap_or_else(|| {
+                // Who says how far to look back, and no more, means all of it.
+                let of_preset = preset.map(|preset| preset.datapoints_to_alarm);
+                let is_of_preset = self.evaluation_periods.is_none();
+                of_preset
+                    .filter(|_| is_of_preset)
+                    .unwrap_or(evaluation_periods)
+            }),
             missing_data: self
                 .missing_data
                 .or(preset.map(|preset| preset.missing_data))
