@@ -739,6 +739,7 @@ impl Machine {
             0, 30_000, -30_000, 300_000, -300_000, 3_600_000, -3_600_000, 10_800_000,
         ];
         let skew_ms = all[self.rng.usize(0..all.len())];
+        let skew_ms = skew_ms.clamp(-self.plan.jump_ms_max, self.plan.jump_ms_max);
         self.say(format!("the date is set to {skew_ms} ms off"));
         self.clock.set_skew(skew_ms);
         let span = u64::try_from(self.skew_ms.abs().max(skew_ms.abs())).unwrap_or(0);

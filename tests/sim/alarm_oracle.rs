@@ -476,7 +476,8 @@ impl Oracle {
                     return wrong("that is not how the last one ended");
                 }
             }
-            "DeploymentRunningSeconds" if is_settled => {
+            // Without its checkpoint the agent knows a deployment only since what it sees of it.
+            "DeploymentRunningSeconds" if is_settled && !self.plan.rollbacks => {
                 let age_ms = sample
                     .scene
                     .running_since_ms

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) denied: Vec<&'static str>,
     /// Whether the date is set wrong now and then.
     pub(crate) jumpy: bool,
+    /// By how much at most, in ms. A request that is signed more than five minutes off is refused.
+    pub(crate) jump_ms_max: i64,
     /// Whether a reboot mends what is broken: never, sometimes, always.
     pub(crate) heals: f64,
     /// How often something of the alarm's own subject happens, per minute.
@@ -101,11 +103,21 @@ impl Plan {
             managed: rng.bool(),
             denied,
             jumpy: rng.u8(0..4) == 0,
+            jump_ms_max: 300_000,
             heals: [0.0, 0.5, 1.0][rng.usize(0..3)],
             incidents: [0.01, 0.03, 0.08][rng.usize(0..3)],
             troubles: [0.0, 0.01, 0.05][rng.usize(0..3)],
             clean_shutdowns: [0.0, 0.5, 1.0][rng.usize(0..3)],
             rollbacks: rng.u8(0..4) == 0,
+        }
+    }
+
+    /// The same with a date that is hours off.
+    pub(crate) fn hours_off(seed: u64) -> Self {
+        Self {
+            jumpy: true,
+            jump_ms_max: 10_800_000,
+            ..Self::new(seed)
         }
     }
 

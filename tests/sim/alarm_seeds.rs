@@ -27,6 +27,21 @@ fn number(name: &str) -> Option<u64> {
 /// the real agent's data under the modelled alarm, on as many seeds as there is time for.
 #[test]
 fn every_incident_gets_one_action() {
+    play(Plan::new, "every_incident_gets_one_action");
+}
+
+/// The same with a date that is hours off. Not kept yet: data that a wrong date puts into the future
+/// are evaluated when their time comes, and look like a breach of then.
+#[test]
+#[ignore = "data dated ahead by hours are evaluated when their time comes"]
+fn a_date_that_is_hours_off_makes_no_breach() {
+    play(
+        Plan::hours_off,
+        "a_date_that_is_hours_off_makes_no_breach --ignored",
+    );
+}
+
+fn play(plan: fn(u64) -> Plan, test: &str) {
     let only = number("SIM_SEED");
     let start = only.or(number("SIM_START")).unwrap_or(0);
     let count = only.map_or(number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS), |_| 1);
@@ -43,7 +58,7 @@ fn every_incident_gets_one_action() {
             if seed >= start + count {
                 return all;
             }
-            let play = || Machine::new(&Plan::new(seed), only.is_some()).play();
+            let play = || Machine::new(&plan(seed), only.is_some()).play();
             let result = std::panic::catch_unwind(play);
             let result = result.unwrap_or_else(|_| Err("it panicked".to_owned()));
             if let Err(what) = &result {
@@ -77,7 +92,7 @@ fn every_incident_gets_one_action() {
     if let Some((seed, what)) = failures.first() {
         panic!(
             "{} of {count} seeds failed; seed {seed} {what}\nreplay: SIM_SEED={seed} cargo test \
-             --test sim -- every_incident_gets_one_action --nocapture",
+             --test sim -- {test} --nocapture",
             failures.len()
         );
     }
