@@ -148,6 +148,7 @@ pub(crate) struct Oracle {
     /// When deployments came and went.
     changes: Vec<u64>,
     beats: BTreeMap<i64, u32>,
+    beat_ms: Option<u64>,
     /// Minutes that must have a heartbeat.
     lived: Vec<(i64, u64)>,
     sampled: i64,
@@ -188,6 +189,7 @@ impl Oracle {
             works_since: None,
             changes: Vec::new(),
             beats: BTreeMap::new(),
+            beat_ms: None,
             lived: Vec::new(),
             sampled: begin_ms.div_euclid(60_000),
             doubtful: None,
@@ -341,7 +343,9 @@ impl Oracle {
         }
         self.called_ms = Some(ms);
         self.owed_in_all += 1;
-        self.has_changed_since_call = !self.scene.condition;
+        // A heartbeat that was just taken may be dated some minutes ahead.
+        let beats = self.beat_ms.is_some_and(|at| ms - at < 8 * MINUTE);
+        self.has_changed_since_call = !self.scene.condition || beats;
         self.is_armed = false;
         self.owed.clear();
         Ok(())
@@ -408,6 +412,7 @@ impl Oracle {
                 self.check(datum, value, ms)?;
                 if self.plan.subject == Subject::Silent && datum.name == "Heartbeat" {
                     self.has_changed_since_call = true;
+                    self.beat_ms = Some(ms);
                 }
                 if datum.name == "Heartbeat" && !repeats {
                     *self.beats.entry(datum.time_ms).or_default() += 1;
