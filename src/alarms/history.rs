@@ -130,3 +130,36 @@ impl History {
         self.asked_for.clone_from(&self.boot_id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(at_ms: EpochMs) -> ActionTaken {
+        ActionTaken {
+            alarm: "a".to_owned(),
+            at_ms,
+            summary: "Successfully executed action arn:aws:automate:eu-west-1:ec2:reboot"
+                .to_owned(),
+        }
+    }
+
+    /// An action leads to one boot: the one that led to an earlier boot is neither asked for nor
+    /// taken again. Shown by two boots within half an hour, of which an operator made the second.
+    #[test]
+    fn an_action_leads_to_one_boot() {
+        let now = Now {
+            mono_ms: 60_000,
+            wall_ms: 10_000_000,
+        };
+        let mut history = History::restore("second", "first", Some(action(8_000_000)));
+        let call = history.next_call(&["a".to_owned()], Some((8_300_000, 9_800_000)), now);
+        let Some(AlarmCall::History { since_ms, .. }) = call else {
+            panic!("{call:?}");
+        };
+        assert_eq!(since_ms, 8_300_000 - CLOCK_MS);
+        assert_eq!(history.take(&[action(8_000_000)], now), None);
+        let newer = action(9_900_000);
+        assert_eq!(history.take(std::slice::from_ref(&newer), now), Some(newer));
+    }
+}

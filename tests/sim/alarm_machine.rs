@@ -448,7 +448,12 @@ impl Machine {
         };
         self.oracle.boots(self.clock.ms, by_action, abruptly);
         let mends = by_action && self.rng.f64() < self.plan.heals;
-        let fate = self.rng.u8(0..4);
+        // What no reboot heals breaks again soon: this is how loops come about.
+        let is_hopeless = by_action && self.plan.heals == 0.0;
+        let (fate, well_max) = match is_hopeless {
+            true => (self.rng.u8(1..12), 5),
+            false => (self.rng.u8(0..4), 25),
+        };
         self.turn_ms = None;
         match (mends, fate) {
             (true, _) | (_, 0) => self.mend(),
@@ -456,7 +461,7 @@ impl Machine {
             // Well for some minutes after each boot.
             (false, _) => {
                 self.mend();
-                let well_ms = for_ms.unwrap_or(0) + self.rng.u64(1..25) * MINUTE;
+                let well_ms = for_ms.unwrap_or(0) + self.rng.u64(1..well_max) * MINUTE;
                 self.turn_ms = Some(self.clock.ms + well_ms);
             }
         }

@@ -203,6 +203,13 @@ impl Written {
             .evaluation_periods
             .or(preset.map(|preset| preset.evaluation_periods))
             .unwrap_or(1);
+        let of_preset_warm_up = preset.and_then(|preset| preset.warm_up_minutes);
+        // Who says how far to look back, and no more, means all of it.
+        let of_preset_alone = preset.filter(|_| self.evaluation_periods.is_none());
+        let datapoints_to_alarm = self
+            .datapoints_to_alarm
+            .or(of_preset_alone.map(|preset| preset.datapoints_to_alarm))
+            .unwrap_or(evaluation_periods);
         Some(Alarm {
             name: match self.is_named {
                 true => self.name?.into(),
@@ -230,21 +237,12 @@ impl Written {
             comparison: self.comparison.or(preset.map(|preset| preset.comparison))?,
             threshold: self.threshold.or(preset.map(|preset| preset.threshold))?,
             evaluation_periods,
-            datapoints_to_alarm: self.datapoints_to_alarm.unwrap_or_else(|| {
-                // Who says how far to look back, and no more, means all of it.
-                let of_preset = preset.map(|preset| preset.datapoints_to_alarm);
-                let is_of_preset = self.evaluation_periods.is_none();
-                of_preset
-                    .filter(|_| is_of_preset)
-                    .unwrap_or(evaluation_periods)
-            }),
+            datapoints_to_alarm,
             missing_data: self
                 .missing_data
                 .or(preset.map(|preset| preset.missing_data))
                 .unwrap_or_else(|| default_treatment(&actions)),
-            warm_up_minutes: self
-                .warm_up_minutes
-                .or(preset.and_then(|preset| preset.warm_up_minutes)),
+            warm_up_minutes: self.warm_up_minutes.or(of_preset_warm_up),
             actions,
             ok_actions: self.ok_actions.unwrap_or_default(),
             insufficient_data_actions: self.insufficient_data_actions.unwrap_or_default(),
