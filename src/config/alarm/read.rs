@@ -206,10 +206,8 @@ impl Written {
         let of_preset_warm_up = preset.and_then(|preset| preset.warm_up_minutes);
         // Who says how far to look back, and no more, means all of it.
         let of_preset_alone = preset.filter(|_| self.evaluation_periods.is_none());
-        let datapoints_to_alarm = self
-            .datapoints_to_alarm
-            .or(of_preset_alone.map(|preset| preset.datapoints_to_alarm))
-            .unwrap_or(evaluation_periods);
+        let datapoints = of_preset_alone.map(|preset| preset.datapoints_to_alarm);
+        let datapoints = self.datapoints_to_alarm.or(datapoints);
         Some(Alarm {
             name: match self.is_named {
                 true => self.name?.into(),
@@ -237,7 +235,7 @@ impl Written {
             comparison: self.comparison.or(preset.map(|preset| preset.comparison))?,
             threshold: self.threshold.or(preset.map(|preset| preset.threshold))?,
             evaluation_periods,
-            datapoints_to_alarm,
+            datapoints_to_alarm: datapoints.unwrap_or(evaluation_periods),
             missing_data: self
                 .missing_data
                 .or(preset.map(|preset| preset.missing_data))
