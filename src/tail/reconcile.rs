@@ -271,7 +271,7 @@ impl Tail {
         if is_hidden || self.is_where_it_was(id, look.files, look.now) {
             return false;
         }
-        if self.files.get(&id).is_some_and(File::is_displaced) {
+        if self.file(id).is_some_and(File::is_displaced) {
             return true;
         }
         match self.moved_aside(id, look.files, look.now) {

@@ -89,8 +89,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) ms: u64,
     /// The machine's date.
     pub(crate) wall_ms: EpochMs,
-    /// Since the boot.
-    pub(crate) mono_ms: u64,
     pub(crate) files: &'a mut MemFiles,
 }
 
@@ -162,7 +160,7 @@ impl CodeDeploy {
         let pid = format!("{}\n", self.pid);
         scene.files.unlink(Path::new(PID_FILE));
         scene.files.append(Path::new(PID_FILE), pid.as_bytes());
-        self.processes.start(self.pid, scene.mono_ms);
+        self.processes.start(self.pid);
         match self.generation {
             Generation::First => {
                 let pid = self.pid;
@@ -504,19 +502,18 @@ fn time(wall_ms: EpochMs, format: &str) -> String {
 pub(crate) struct MemProcesses(BTreeMap<u32, Process>);
 
 impl MemProcesses {
-    fn start(&mut self, id: u32, mono_ms: u64) {
+    fn start(&mut self, id: u32) {
         self.0.clear();
         let process = Process {
             command: "/opt/codedeploy-agent/bin/codedeploy-agent start".to_owned(),
-            started_mono_ms: mono_ms,
-            child_started_mono_ms: Some(mono_ms),
+            has_child: true,
         };
         self.0.insert(id, process);
     }
 }
 
 impl Processes for MemProcesses {
-    fn process(&mut self, id: u32) -> io::Result<Option<Process>> {
+    fn process(&mut self, id: u32, _service: &str) -> io::Result<Option<Process>> {
         Ok(self.0.get(&id).cloned())
     }
 }

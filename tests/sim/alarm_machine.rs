@@ -21,7 +21,7 @@ use super::alarm_codedeploy::{CodeDeploy, Fate, Generation, Mode, Scene as Stage
 use super::alarm_oracle::{Oracle, Scene};
 use super::alarm_plan::{APP, Plan, Subject};
 use super::alarm_service::MemAlarms;
-use super::nobody::NoEvents;
+use super::muted::NoEvents;
 use super::world::clock::{Clock, EPOCH_MS};
 use super::world::files::MemFiles;
 use super::world::fuse::Fuse;
@@ -570,7 +570,7 @@ impl Machine {
 
     /// What was to turn turns.
     fn turns(&mut self, now: u64) {
-        if !self.turn_ms.is_some_and(|at| now >= at) {
+        if self.turn_ms.is_none_or(|at| now < at) {
             return;
         }
         self.turn_ms = None;
@@ -782,7 +782,6 @@ impl Machine {
         let mut stage = Stage {
             ms: self.clock.ms,
             wall_ms: now.wall_ms,
-            mono_ms: now.mono_ms,
             files: &mut self.outside.files,
         };
         act(&mut self.outside.codedeploy, &mut stage)

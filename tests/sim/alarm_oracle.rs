@@ -476,10 +476,8 @@ impl Oracle {
                     return wrong("it is dead for long");
                 }
             }
-            "LastDeploymentFailed" if is_settled => {
-                if sample.scene.last_failed != (value > 0.0) {
-                    return wrong("that is not how the last one ended");
-                }
+            "LastDeploymentFailed" if is_settled && sample.scene.last_failed != (value > 0.0) => {
+                return wrong("that is not how the last one ended");
             }
             // Without its checkpoint the agent knows a deployment only since what it sees of it.
             "DeploymentRunningSeconds" if is_settled && !self.plan.rollbacks => {

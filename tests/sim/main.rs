@@ -14,6 +14,8 @@ mod alarm_seeds;
 mod alarm_service;
 mod events;
 mod metrics;
+#[path = "../support/muted.rs"]
+mod muted;
 mod news;
 #[path = "../support/nobody.rs"]
 mod nobody;
