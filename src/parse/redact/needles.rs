@@ -65,48 +65,51 @@ pub(super) enum Word {
 }
 
 /// At most 48 of at least three bytes, which is what the searcher takes without AVX2; in lower case.
+/// Which is found does not depend on their order, since none begins another. The speed does: the order
+/// decides which share a bucket of the searcher. This one, the best of thousands of exchanges, lets it stop
+/// for nothing in ordinary logs a quarter as often as an order by subject, or less.
 const NEEDLES: [(&str, Kind); 41] = [
-    ("passw", Kind::Assigned(Word::Pass)),
-    ("passp", Kind::Assigned(Word::Pass)),
-    ("_pass", Kind::Assigned(Word::Pass)),
-    ("pass=", Kind::Assigned(Word::Pass)),
-    ("pass\"", Kind::Assigned(Word::Pass)),
-    ("pwd", Kind::Assigned(Word::Pwd)),
-    ("secret", Kind::Assigned(Word::Secret)),
-    ("token", Kind::Assigned(Word::Token)),
+    ("ghr_", Kind::Github),
     ("apikey", Kind::Assigned(Word::ApiKey)),
     ("api_key", Kind::Assigned(Word::ApiKey)),
-    ("api-key", Kind::Assigned(Word::ApiKey)),
-    ("private", Kind::Private),
-    ("authorization", Kind::Assigned(Word::Authorization)),
-    ("signature", Kind::Assigned(Word::Signature)),
-    ("bearer", Kind::Bearer),
-    ("basic ", Kind::Basic),
-    ("://", Kind::Url),
-    (":\\/\\/", Kind::Url),
-    ("akia", Kind::AwsKeyId),
-    ("asia", Kind::AwsKeyId),
-    ("ghp_", Kind::Github),
-    ("gho_", Kind::Github),
-    ("ghu_", Kind::Github),
-    ("ghs_", Kind::Github),
-    ("ghr_", Kind::Github),
-    ("github_pat_", Kind::Github),
+    ("pwd", Kind::Assigned(Word::Pwd)),
+    ("token", Kind::Assigned(Word::Token)),
     ("xox", Kind::Slack),
-    ("eyj", Kind::Jwt),
-    (".pass", Kind::Assigned(Word::Pass)),
-    ("cookie", Kind::Cookie),
-    ("curl", Kind::Curl),
-    ("mysql", Kind::Mysql),
-    ("_live_", Kind::Stripe),
-    ("glpat-", Kind::Gitlab),
-    ("login", Kind::Login),
     ("sshpass", Kind::Sshpass),
-    ("storepass", Kind::Assigned(Word::Pass)),
-    ("identified by", Kind::Identified),
+    ("ghs_", Kind::Github),
     ("sessionid", Kind::Assigned(Word::SessionId)),
-    ("master_key", Kind::Assigned(Word::CryptKey)),
+    ("mysql", Kind::Mysql),
+    ("identified by", Kind::Identified),
+    ("cookie", Kind::Cookie),
+    ("signature", Kind::Assigned(Word::Signature)),
+    ("authorization", Kind::Assigned(Word::Authorization)),
+    ("bearer", Kind::Bearer),
+    ("glpat-", Kind::Gitlab),
+    ("ghu_", Kind::Github),
+    ("asia", Kind::AwsKeyId),
+    ("pass=", Kind::Assigned(Word::Pass)),
+    ("private", Kind::Private),
+    ("passw", Kind::Assigned(Word::Pass)),
+    (":\\/\\/", Kind::Url),
+    ("secret", Kind::Assigned(Word::Secret)),
+    ("basic ", Kind::Basic),
+    ("passp", Kind::Assigned(Word::Pass)),
+    ("pass\"", Kind::Assigned(Word::Pass)),
+    ("gho_", Kind::Github),
     ("encryption_key", Kind::Assigned(Word::CryptKey)),
+    ("login", Kind::Login),
+    ("eyj", Kind::Jwt),
+    ("akia", Kind::AwsKeyId),
+    ("github_pat_", Kind::Github),
+    ("ghp_", Kind::Github),
+    ("curl", Kind::Curl),
+    ("api-key", Kind::Assigned(Word::ApiKey)),
+    ("_pass", Kind::Assigned(Word::Pass)),
+    (".pass", Kind::Assigned(Word::Pass)),
+    ("://", Kind::Url),
+    ("storepass", Kind::Assigned(Word::Pass)),
+    ("master_key", Kind::Assigned(Word::CryptKey)),
+    ("_live_", Kind::Stripe),
 ];
 
 /// Length of the longest needle, `encryption_key`.
@@ -244,6 +247,10 @@ mod tests {
                 .iter()
                 .all(|(needle, _)| needle.len() <= NEEDLE_BYTES_MAX)
         );
+        let begins = |a: &str, b: &str| a != b && b.starts_with(a);
+        for (one, _) in NEEDLES {
+            assert!(NEEDLES.iter().all(|(other, _)| !begins(one, other)));
+        }
         for (needle, kind) in NEEDLES {
             for around in [
                 0,

@@ -9,6 +9,9 @@ binary=${DEPLOYWATCH:-$here/../../../../target/dist/deploywatch}
 has() { [[ " $words " == *" $1 "* ]]; }
 compression=${1:-gzip}
 words="${*:2}"
+# Each source must say it.
+redact=
+! has unredacted || redact=$'redact = "off"\n'
 mkdir -p -m 700 "$BENCH_STATE/state"
 {
   echo "[agent]"
@@ -19,7 +22,6 @@ mkdir -p -m 700 "$BENCH_STATE/state"
   [ "$BENCH_TLS" = 0 ] || echo "ca_bundle = \"$BENCH_CA\""
   echo "[logs]"
   echo "compression = \"$compression\""
-  if has unredacted; then echo 'redact = "off"'; fi
   if has unmetered; then printf '[metrics]\nenabled = false\n'; fi
   if has codedeploy; then
     agent=$BENCH_STATE/codedeploy
@@ -29,15 +31,16 @@ mkdir -p -m 700 "$BENCH_STATE/state"
     echo "config_file = \"$agent/codedeployagent.yml\""
     # Without instance metadata nobody knows the instance's name.
     for log in agent deployments updater; do
-      printf '[codedeploy.%s]\nstream = "bench"\n' "$log"
+      printf '[codedeploy.%s]\nstream = "bench"\n%s' "$log" "$redact"
     done
-    printf '[codedeploy.scripts]\nstream = "{deployment_id}"\n'
+    printf '[codedeploy.scripts]\nstream = "{deployment_id}"\n%s' "$redact"
   else
     echo "[[source]]"
     echo "name = \"bench\""
     echo "paths = [\"$BENCH_GLOB\"]"
     echo "group = \"/bench\""
     echo "stream = \"{file_name}\""
+    printf '%s' "$redact"
   fi
 } >"$BENCH_STATE/deploywatch.toml"
 exec "$binary" run --config "$BENCH_STATE/deploywatch.toml"
