@@ -166,17 +166,26 @@ impl Alarms {
                     self.news.push(News::Acted(action));
                 }
             }
-            Ok(_) => self.history.give_up(),
+            Ok(_) => self.history_stays_dark(),
             Err(error) if is_denied(&error) || error.class == ErrorClass::Invalid => {
                 tracing::debug!(%error, "the alarms' history is not for us");
-                self.history.give_up();
+                self.history_stays_dark();
             }
             Err(error) => {
                 self.history
                     .pace
                     .failed(error.class, now.mono_ms, &mut self.random);
                 self.history.failed();
+                if self.history.due_ms().is_none() {
+                    self.guard.note_untold();
+                }
             }
         }
+    }
+
+    /// The history will not say what led to this boot.
+    fn history_stays_dark(&mut self) {
+        self.history.give_up();
+        self.guard.note_untold();
     }
 }

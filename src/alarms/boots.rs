@@ -47,7 +47,8 @@ pub enum Cause {
     Breach(String),
     /// This alarm's history has an action.
     Action(String),
-    /// A status-check alarm was armed and the last life ended without a goodbye.
+    /// A status-check alarm was armed, and the last life ended without a goodbye or nobody could
+    /// tell what ended it.
     NoGoodbye,
 }
 

@@ -13,7 +13,8 @@ use crate::config::alarm::Alarm;
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     pub(crate) alarm: Arc<Alarm>,
-    /// The last datapoints the service looks at: whether each breached.
+    /// The last datapoints the service looks at: whether each breached. Those of an earlier
+    /// process are not known, and count as breaching: one more may be all that the alarm lacks.
     recent: VecDeque<bool>,
 }
 
@@ -25,7 +26,7 @@ impl Watched {
             .filter(|alarm| alarm.is_own_metric)
             .map(|alarm| Self {
                 alarm: Arc::clone(alarm),
-                recent: VecDeque::new(),
+                recent: (1..alarm.datapoints_to_alarm).map(|_| true).collect(),
             })
             .collect()
     }

@@ -4,7 +4,8 @@
 //! when something speaks for one of our alarms having caused it: a breach of an armed alarm that
 //! was under way when the last life ended, an action in the alarm's history, or, for an armed
 //! alarm on somebody else's metric (a status check), an end without a goodbye. A clean reboot by
-//! an operator does not count.
+//! an operator does not count, unless such an alarm is armed and its history cannot be read: then
+//! nobody can tell one from the other, and each counts.
 //!
 //! More boots that count than `max_restarts` within `window` suspend the actions. The suspension
 //! survives restarts. It ends when this life is as long as the window and nothing breaches, or by
@@ -208,6 +209,18 @@ impl Guard {
     pub fn note_action(&mut self, alarm: &str) {
         self.present().caused_by = Some(Cause::Action(alarm.to_owned()));
         self.changed = true;
+    }
+
+    /// Nobody will say whether an action led to this life: where an alarm on a metric that we do
+    /// not see could have, it counts, goodbye or not.
+    pub fn note_untold(&mut self) {
+        let before = self.boots.lives.iter().rev().nth(1);
+        let is_possible = before.is_some_and(|life| life.armed_unseen && !life.disarmed);
+        let life = self.present();
+        if is_possible && life.caused_by.is_none() {
+            life.caused_by = Some(Cause::NoGoodbye);
+            self.changed = true;
+        }
     }
 
     /// We are told to stop: a boot that follows was somebody's will.
@@ -517,6 +530,32 @@ mod tests {
         let guard = machine.boot();
         assert_eq!((guard.cause(), guard.restarts()), (None, 0));
         assert!(guard.suspension().is_some() && guard.life_before().is_some());
+    }
+
+    /// Where the history cannot be read, a clean reboot counts if an alarm on a metric that we do
+    /// not see was armed, and only then: shown by boots with a goodbye each.
+    #[test]
+    fn what_nobody_tells_counts() {
+        for (unseen, disarmed, trips) in [
+            (Unseen::Armed, Disarmed::No, true),
+            (Unseen::Armed, Disarmed::Confirmed, false),
+            (Unseen::None, Disarmed::No, false),
+        ] {
+            let mut machine = Machine::new();
+            let mut tripped_in = None;
+            for life in 0..6 {
+                let mut guard = machine.boot();
+                guard.note_untold();
+                guard.set_armed(&[ALARM], unseen);
+                guard.set_disarmed(disarmed);
+                if machine.pass(&mut guard, 2 * MINUTE).is_some() {
+                    tripped_in.get_or_insert(life);
+                }
+                guard.say_goodbye();
+                machine.pass(&mut guard, 1000);
+            }
+            assert_eq!(tripped_in, trips.then_some(4), "{unseen:?} {disarmed:?}");
+        }
     }
 
     /// What speaks in the history for an alarm's action counts even where nothing breached here:

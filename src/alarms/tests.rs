@@ -593,6 +593,47 @@ fn the_action_before_a_boot_is_told() {
     assert!(instance.agent().preceded_by().is_some());
 }
 
+/// A status-check alarm's loop is stopped even where the role may not read its history and every
+/// shutdown is clean: shown by a service that denies, and by one that has nothing to tell, where
+/// the same reboots were an operator's.
+#[test]
+fn an_untold_loop_is_stopped() {
+    let text = "[alarms]\nmanage = true\n[[alarm]]\npreset = \"reboot-when-instance-check-fails\"";
+    for (denied, stops) in [
+        (vec!["cloudwatch:DescribeAlarmHistory"], true),
+        (vec![], false),
+    ] {
+        let (mut cloud, mut time) = (Cloud::default(), Time::new());
+        cloud.denied = denied;
+        let mut instance = Instance::new("i-1", text);
+        for _ in 0..5 {
+            instance.boot(&time);
+            instance.live(&mut cloud, &mut time, 120_000, None);
+            instance.agent().say_goodbye();
+            instance.step(&mut cloud, &time);
+        }
+        assert_eq!(instance.agent().actions_suspended() > 0.0, stops);
+        assert_eq!(cloud.enabled("check-fails"), !stops);
+    }
+}
+
+/// A restart of ours in the middle of a breach hides no restart that it leads to: shown by lives
+/// that the alarm ends after two breaching datapoints, each heard by another process.
+#[test]
+fn a_breach_outlives_the_process_that_noted_it() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let mut instance = Instance::new("i-1", REBOOT);
+    for life in 0..5 {
+        instance.boot(&time);
+        assert_eq!(instance.agent().actions_suspended() > 0.0, life == 4);
+        instance.live(&mut cloud, &mut time, 60_000, Some(0.0));
+        instance.start(&time);
+        instance.live(&mut cloud, &mut time, 60_000, Some(0.0));
+        instance.agent().say_goodbye();
+        instance.step(&mut cloud, &time);
+    }
+}
+
 /// An alarm made by hand under our prefix is not touched and said; a refused alarm does not keep
 /// the others from being made: shown by a service with one, and a role that may not read tags.
 #[test]
