@@ -201,7 +201,7 @@ impl Deployment {
         event.finished_ms = Some(at_ms);
         event.elapsed_ms = end.elapsed_ms;
         event.failure = end.failure.cloned();
-        let began_ms = event.started_ms.unwrap_or(at_ms);
+        let began_ms = event.started_ms.unwrap_or(at_ms).min(end.began_by_ms);
         let what = What::LifecycleEventFinished {
             deployment: id,
             event: end.name.to_owned(),
@@ -313,5 +313,7 @@ pub(super) struct Finish<'a> {
     pub(super) identifier: Option<u64>,
     pub(super) outcome: Outcome,
     pub(super) elapsed_ms: Option<u64>,
+    /// It began then at the latest, whatever else is known.
+    pub(super) began_by_ms: EpochMs,
     pub(super) failure: Option<&'a Failure>,
 }

@@ -46,11 +46,16 @@ impl Eras {
     pub fn freshness(self, at_ms: EpochMs) -> Freshness {
         if at_ms < self.since_ms {
             Freshness::History
-        } else if self.boot_ms.is_some_and(|boot_ms| at_ms < boot_ms) {
+        } else if self.is_before_boot(at_ms) {
             Freshness::BeforeBoot
         } else {
             Freshness::Fresh
         }
+    }
+
+    /// Whether that was before the machine's last boot.
+    pub(super) fn is_before_boot(self, at_ms: EpochMs) -> bool {
+        self.boot_ms.is_some_and(|boot_ms| at_ms < boot_ms)
     }
 }
 
@@ -187,11 +192,11 @@ impl Outbox {
 
     /// Tells what happened at a time and ends what began at another.
     pub(super) fn tell_of(&mut self, began_ms: EpochMs, at_ms: EpochMs, what: What) {
-        let freshness = self.eras.freshness(at_ms.min(began_ms));
-        // What began before we were installed and ended after is new to us.
-        let freshness = match freshness {
-            Freshness::History => self.eras.freshness(at_ms),
-            other => other,
+        // What began before we were installed and ended after is new to us, what began before the
+        // boot is not.
+        let freshness = match self.eras.freshness(at_ms) {
+            Freshness::Fresh if self.eras.is_before_boot(began_ms) => Freshness::BeforeBoot,
+            freshness => freshness,
         };
         if freshness == Freshness::Fresh || self.news.len() < OLD_NEWS_MAX {
             self.news.push(News {

@@ -578,6 +578,43 @@ fn what_a_reboot_brings_back_is_no_news_of_this_boot() {
 }
 
 #[test]
+fn a_recovered_command_is_as_old_as_it_may_be() {
+    // What the CodeDeploy agent finds cut off after a boot must not be fresh though its beginning
+    // was not heard: its deployment is known from another command, whose name a power cut
+    // mutilated; or not at all; or we were installed after the boot.
+    for (begins, named, since_ms) in [
+        (true, "Befor", 0),
+        (false, "BeforeInstall", 0),
+        (true, "BeforeInstall", BEGIN_MS + 30_000),
+    ] {
+        let mut play = Play::with(Eras {
+            boot_ms: Some(BEGIN_MS + 10_000),
+            since_ms,
+        });
+        if begins {
+            play.acknowledge("d-A1", "BeforeInstall", false);
+        }
+        play.wait(60_000);
+        play.ruby(&format!(
+            "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Calling PutHostCommandComplete: 'Failed' {}",
+            identifier("d-A1", named)
+        ));
+        assert!(
+            !play.observer.last_deployment_failed(),
+            "{named} {since_ms}"
+        );
+        let news = play.news();
+        let aborted = |news: &&News| matches!(news.what, What::DeploymentAborted { .. });
+        let aborted = news.iter().find(aborted).unwrap();
+        assert_eq!(
+            aborted.freshness,
+            Freshness::BeforeBoot,
+            "{named} {since_ms}"
+        );
+    }
+}
+
+#[test]
 fn a_command_that_a_boot_cut_off_ends_without_a_word() {
     // Where the CodeDeploy agent says nothing after a boot, the command must be given up after a
     // while, as aborted, and not be taken for running or hanging.

@@ -151,14 +151,23 @@ impl Roster {
                 let deployment = self.known(command.deployment, moment);
                 deployment.report(Report::NotTaken, command.event, None, moment.at_ms);
             }
-            Deed::Recovered { identifier } => {
-                if let Some((id, event, hash)) = self.resolve(identifier) {
-                    let failure = Failure::restart();
-                    let deployment = self.known(&id, moment);
-                    deployment.finish(finish(&event, Some(hash), Some(&failure)), telling);
-                }
-            }
+            Deed::Recovered { identifier } => self.recover(identifier, moment, telling),
         }
+    }
+
+    /// The agent found a command that was under way when it was started. Where nobody told of its
+    /// beginning, it is as old as the last word about its deployment, or older than anything.
+    fn recover(&mut self, identifier: &str, moment: Moment, telling: &mut Telling<'_>) {
+        let Some((id, event, hash)) = self.resolve(identifier) else {
+            return;
+        };
+        let mut others = self.deployments.iter();
+        let heard_ms = others.find(|other| other.id == id).map(|it| it.last_ms);
+        let failure = Failure::restart();
+        let end = finish(&event, Some(hash), Some(&failure));
+        let began_by_ms = heard_ms.unwrap_or(EpochMs::MIN);
+        self.known(&id, moment)
+            .finish(Finish { began_by_ms, ..end }, telling);
     }
 
     /// 1.x received a command.
@@ -340,6 +349,7 @@ fn finish<'a>(name: &'a str, identifier: Option<u64>, failure: Option<&'a Failur
         identifier,
         outcome,
         elapsed_ms: None,
+        began_by_ms: EpochMs::MAX,
         failure,
     }
 }

@@ -133,7 +133,7 @@ impl Roster {
             .filter_map(|deployment| deployment.end.as_ref());
         let of_now = ended.filter(|end| {
             eras.freshness(end.at_ms) == Freshness::Fresh
-                && eras.freshness(end.began_ms) != Freshness::BeforeBoot
+                && !eras.is_before_boot(end.began_ms)
                 && matches!(
                     end.state,
                     Ending::Succeeded | Ending::Failed | Ending::Aborted
