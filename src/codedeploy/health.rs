@@ -113,8 +113,6 @@ pub(super) struct Health {
     trouble: Option<Trouble>,
     /// Starts of the worker that did not get ready yet: the first, and how many.
     starts: Option<(i64, u32)>,
-    /// The time of the last record of the agent log.
-    heard_ms: Option<EpochMs>,
     pub(super) process: MainProcess,
     pub(super) presence: Presence,
     is_behind: bool,
@@ -139,6 +137,8 @@ pub(super) enum Presence {
 #[serde(default)]
 pub(super) struct SavedHealth {
     generation: Option<Generation>,
+    /// The time of the last record of the agent log that was heard.
+    heard_ms: Option<EpochMs>,
     answered_ms: Option<EpochMs>,
     stopped_ms: Option<EpochMs>,
     told: Option<Verdict>,
@@ -155,7 +155,6 @@ impl Health {
             answered: None,
             trouble: None,
             starts: None,
-            heard_ms: None,
             process: MainProcess::default(),
             presence: Presence::default(),
             is_behind: false,
@@ -178,7 +177,7 @@ impl Health {
             self.trouble = None;
             self.starts = None;
         }
-        self.heard_ms = self.heard_ms.max(Some(at_ms));
+        self.memory.heard_ms = self.memory.heard_ms.max(Some(at_ms));
     }
 
     /// What a record says of the agent itself.
@@ -240,6 +239,7 @@ impl Health {
     /// The agent log was last written at that time.
     pub(super) fn written(&mut self, at_ms: EpochMs) {
         self.is_behind = self
+            .memory
             .heard_ms
             .is_none_or(|heard_ms| at_ms.saturating_sub(heard_ms) > BEHIND_MS);
     }
@@ -289,9 +289,25 @@ impl Health {
         };
         verdict.unwrap_or_else(|| match &self.memory.told {
             // Until there is evidence against it, the last verdict stands.
-            Some(told) if told.is_healthy().is_some() => told.clone(),
+            Some(told) if self.stands(told, began, now) => told.clone(),
             _ => Verdict::Waiting("it has not said anything yet".to_owned()),
         })
+    }
+
+    /// Whether a verdict holds without new evidence. A good one that an earlier run of ours left
+    /// is as old as its checkpoint: what it rests on must have been fresh when we began.
+    fn stands(&self, told: &Verdict, began: i64, now: Now) -> bool {
+        let run_ms = mono(now).saturating_sub(began);
+        let was_fresh = || {
+            let began_ms = now.wall_ms.saturating_sub(run_ms);
+            let answered_ms = self.memory.answered_ms;
+            answered_ms.is_some_and(|at_ms| began_ms.saturating_sub(at_ms) < SILENCE_MS)
+        };
+        match told.is_healthy() {
+            Some(true) => run_ms >= SILENCE_MS || was_fresh(),
+            Some(false) => true,
+            None => false,
+        }
     }
 
     fn first(&self, began: i64, now: Now) -> Option<Verdict> {

@@ -378,6 +378,25 @@ fn neither_clocks_nor_restarts_nor_a_backlog_make_a_verdict() {
 }
 
 #[test]
+fn a_good_verdict_of_long_ago_is_no_verdict() {
+    // What an old checkpoint calls well is waited for, and not well, until the agent says something
+    // or has been silent for three minutes; one of just now stands meanwhile: shown by restarts
+    // some minutes after the last answered poll, of an agent that says no more.
+    for (age_min, at_first) in [(2, Some(true)), (4, None), (600, None)] {
+        let mut machine = Machine::running();
+        machine.log(POLL);
+        machine.pass(5 * SECOND_MS);
+        let old = restarted(&machine.observer);
+        machine.now = at(machine.now.wall_ms + age_min * MINUTE_MS);
+        machine.observer = old;
+        machine.pass(5 * SECOND_MS);
+        assert_eq!(machine.observer.is_healthy(), at_first, "{age_min} minutes");
+        machine.pass(3 * MINUTE_MS);
+        machine.expect(Some(false), "no answered poll since");
+    }
+}
+
+#[test]
 fn time_alone_is_asked_for_and_never_in_the_past() {
     // Whatever happened, the next time to step must lie ahead, and the change must come at it: the
     // silence of 1.x is stepped to by these times alone.
