@@ -300,7 +300,7 @@ impl Machine {
         let now = self.clock.ms;
         let mut next = self.minute_ms;
         let dues = [
-            self.outside.alarms.next_ms(),
+            self.outside.alarms.evaluation_ms(),
             self.ordered.iter().map(|(ms, _)| *ms).min(),
             match self.power {
                 Power::Off(until) => Some(until),
@@ -315,11 +315,13 @@ impl Machine {
         if self.agent.is_none() {
             return next.min(self.start_ms).max(now);
         }
+        // Answers wait until it runs again.
         if self.is_frozen {
             return next.max(now);
         }
         let dues = [
             self.learn_ms,
+            self.outside.alarms.answer_ms(),
             self.outside.logs.next_ms(),
             self.outside.metrics.next_ms(),
             match self.next {
@@ -881,7 +883,10 @@ impl Machine {
         self.say("our agent has stopped".to_owned());
         self.agent_gone();
         match after {
-            After::Restart(until) => self.start_ms = until.max(self.clock.ms + 1),
+            After::Restart(until) => {
+                self.after = None;
+                self.start_ms = until.max(self.clock.ms + 1);
+            }
             After::Down { for_ms, by_action } => self.down(for_ms, by_action, false),
         }
         Ok(())

@@ -14,6 +14,8 @@
 //!   between them are one to it, one that began while actions were suspended is over for it, and a datum that comes later than it looks back is not evaluated.
 //! - *Never a loop.* In any window, at most `max_restarts` and one more actions on the instance.
 //!   Where the role lacks DisableAlarmActions and the metric is EC2's own, nobody can hold it back.
+//!   The breaker trips on nothing but restarts an alarm may have caused: where the role may not
+//!   read the history of an alarm on EC2's own metric, that is any restart.
 //! - *Old news makes no datum* that looks fresh: every datum is checked against what was true in
 //!   its own period and boot.
 
@@ -369,7 +371,11 @@ impl Oracle {
             .stretches
             .back()
             .is_some_and(|last| last.until.is_none_or(|until| ms - until < reach_ms));
-        if by_action || breached || unseen && abruptly {
+        let untold = self
+            .plan
+            .denied
+            .contains(&"cloudwatch:DescribeAlarmHistory");
+        if by_action || breached || unseen && (abruptly || untold) {
             self.doubtful_boots.push(ms);
         }
     }

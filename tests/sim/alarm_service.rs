@@ -81,15 +81,16 @@ impl MemAlarms {
         }
     }
 
-    /// When an answer is there, or an alarm is evaluated, in the simulation's time.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
-        let answer = self.pending.iter().map(|(ready_ms, _)| *ready_ms).min();
-        let evaluation = self.alarms.values().map(|kept| kept.next_ms).min();
-        let evaluation = evaluation.map(|next_ms| {
-            let left_ms = u64::try_from(next_ms - self.true_ms).unwrap_or(0);
-            self.ms + left_ms
-        });
-        [answer, evaluation].into_iter().flatten().min()
+    /// When an answer is there, in the simulation's time.
+    pub(crate) fn answer_ms(&self) -> Option<u64> {
+        self.pending.iter().map(|(ready_ms, _)| *ready_ms).min()
+    }
+
+    /// When an alarm is evaluated next, in the simulation's time.
+    pub(crate) fn evaluation_ms(&self) -> Option<u64> {
+        let next_ms = self.alarms.values().map(|kept| kept.next_ms).min()?;
+        let left_ms = u64::try_from(next_ms - self.true_ms).unwrap_or(0);
+        Some(self.ms + left_ms)
     }
 
     /// Whether an answer waits for the agent.
