@@ -312,12 +312,12 @@ impl Machine {
             return next.max(now);
         }
         next = next.min(self.outside.codedeploy.next_ms().unwrap_or(u64::MAX));
-        if self.agent.is_none() {
-            return next.min(self.start_ms).max(now);
-        }
-        // Answers wait until it runs again.
+        // Starts and answers wait until it runs again.
         if self.is_frozen {
             return next.max(now);
+        }
+        if self.agent.is_none() {
+            return next.min(self.start_ms).max(now);
         }
         let dues = [
             self.learn_ms,
