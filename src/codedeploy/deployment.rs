@@ -111,7 +111,11 @@ impl Deployment {
             self.life.sign = Some(sign);
             self.told.hanging = false;
         }
-        self.began_ms = self.began_ms.min(moment.at_ms);
+        // A tracking file, which is that of the command under way, is seen before the log is read.
+        if moment.at_ms < self.began_ms {
+            self.began_ms = moment.at_ms;
+            self.life.began = self.life.began.map(|began| began.min(sign));
+        }
     }
 
     /// After our own start: what is not known of before is counted from now.

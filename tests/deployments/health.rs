@@ -378,6 +378,30 @@ fn neither_clocks_nor_restarts_nor_a_backlog_make_a_verdict() {
 }
 
 #[test]
+fn a_deployment_runs_since_its_first_record() {
+    // The tracking file of the command under way, which is seen before the log is read, must not
+    // make a deployment younger: shown by a start of ours in its second command.
+    let mut machine = Machine::running();
+    let began_ms = BEGIN_MS - 4 * MINUTE_MS;
+    let content = ("x".to_owned(), BEGIN_MS - MINUTE_MS);
+    machine.files.files.insert(TRACKED.into(), content);
+    machine.pass(5 * SECOND_MS);
+    for (event, at_ms) in [
+        ("BeforeInstall", began_ms),
+        ("Install", BEGIN_MS - MINUTE_MS),
+    ] {
+        let record = format!(
+            " INFO Processing host command command_name={event} \
+             deployment_execution_id=x/arn:deployment/d-A1 host_command_id=x"
+        );
+        machine.log_at(&record, at_ms);
+    }
+    machine.pass(5 * SECOND_MS);
+    let seconds = machine.observer.running_seconds(machine.now);
+    assert!((seconds - 250.0).abs() < 1.0, "{seconds}");
+}
+
+#[test]
 fn a_good_verdict_of_long_ago_is_no_verdict() {
     // What an old checkpoint calls well is waited for, and not well, until the agent says something
     // or has been silent for three minutes; one of just now stands meanwhile: shown by restarts
