@@ -13,7 +13,9 @@
 //!   last fired: CloudWatch acts on a change of state only, so incidents without a datapoint
 //!   between them are one to it, one that began while actions were suspended is over for it, and a datum that comes later than it looks back is not evaluated.
 //! - *Never a loop.* In any window, at most `max_restarts` and one more actions on the instance.
-//!   Where the role lacks DisableAlarmActions and the metric is EC2's own, nobody can hold it back.
+//!   Where the metric is EC2's own, nothing can be held back: there the rule begins when actions
+//!   could be switched off, so not while the role lacks DisableAlarmActions, and not before our
+//!   agent has run for a minute with services that answer.
 //!   The breaker trips on nothing but restarts an alarm may have caused: where the role may not
 //!   read the history of an alarm on EC2's own metric, that is any restart.
 //! - *Old news makes no datum* that looks fresh: every datum is checked against what was true in
@@ -134,6 +136,8 @@ pub(crate) struct Oracle {
     unspent: VecDeque<u64>,
     /// Actions on the instance.
     pub(crate) acts: Vec<u64>,
+    /// So many of them were called before our agent last had the time to switch actions off.
+    acts_with_chance: usize,
     pub(crate) told: u64,
     pub(crate) incidents: u64,
     pub(crate) owed_in_all: u64,
@@ -177,6 +181,7 @@ impl Oracle {
             owed: Vec::new(),
             unspent: VecDeque::new(),
             acts: Vec::new(),
+            acts_with_chance: 0,
             told: 0,
             incidents: 0,
             owed_in_all: 0,
@@ -234,6 +239,10 @@ impl Oracle {
         self.silent_since = gone(self.silent_since, scene.is_silent);
         self.publishing_since = gone(self.publishing_since, scene.is_publishing);
         self.enabled_since = gone(self.enabled_since, scene.is_enabled);
+        let acted_ms = self.acts.last().copied().unwrap_or(0);
+        if (self.publishing_since).is_some_and(|since| ms - since.max(acted_ms) > MINUTE) {
+            self.acts_with_chance = self.acts.len();
+        }
         self.works_since = gone(self.works_since, scene.works && scene.is_up);
         if self.works_since.is_some() {
             self.worked_ms = Some(ms);
@@ -303,11 +312,15 @@ impl Oracle {
             self.acts.push(ms);
             let within = |at: &&u64| ms - **at < WINDOW_MS;
             let in_window = self.acts.iter().filter(within).count();
-            let helpless = matches!(
+            let unseen = matches!(
                 self.plan.subject,
                 Subject::InstanceCheck | Subject::SystemCheck
-            ) && self.plan.denied.contains(&"cloudwatch:DisableAlarmActions");
-            if in_window > MAX_RESTARTS + 1 && !helpless {
+            );
+            let denied = self.plan.denied.contains(&"cloudwatch:DisableAlarmActions");
+            let too_many = in_window.saturating_sub(MAX_RESTARTS + 1);
+            let had_a_chance = self.acts_with_chance + too_many >= self.acts.len();
+            let helpless = unseen && (denied || !had_a_chance);
+            if too_many > 0 && !helpless {
                 return Err(format!("a loop: {in_window} actions within the window"));
             }
         } else {
