@@ -769,7 +769,8 @@ impl Machine {
         }
         for ended in std::mem::take(&mut self.outside.codedeploy.ended) {
             self.say(format!("a deployment ended: {ended:?}"));
-            if !ended.by_boot {
+            // What ended before our first start is history.
+            if !ended.by_boot && self.processes > 0 {
                 self.last_failed = ended.failed;
             }
             if ended.failed && !ended.aborted && self.plan.subject == Subject::Failed {

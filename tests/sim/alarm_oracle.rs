@@ -13,9 +13,9 @@
 //!   last fired: CloudWatch acts on a change of state only, so incidents without a datapoint
 //!   between them are one to it, one that began while actions were suspended is over for it, and a datum that comes later than it looks back is not evaluated.
 //! - *Never a loop.* In any window, at most `max_restarts` and one more actions on the instance.
-//!   Where the metric is EC2's own, nothing can be held back: there the rule begins when actions
-//!   could be switched off, so not while the role lacks DisableAlarmActions, and not before our
-//!   agent has run for a minute with services that answer.
+//!   Where the metric is EC2's own, nothing can be held back, and of a boot in which our agent
+//!   never ran nothing is known: there the rule holds of actions before which our agent ran for a
+//!   minute with services that answer, and of none while the role lacks DisableAlarmActions.
 //!   The breaker trips on nothing but restarts an alarm may have caused: where the role may not
 //!   read the history of an alarm on EC2's own metric, that is any restart.
 //! - *Old news makes no datum* that looks fresh: every datum is checked against what was true in
@@ -136,8 +136,10 @@ pub(crate) struct Oracle {
     unspent: VecDeque<u64>,
     /// Actions on the instance.
     pub(crate) acts: Vec<u64>,
-    /// So many of them were called before our agent last had the time to switch actions off.
-    acts_with_chance: usize,
+    /// Those that our agent had the time to see coming, and to switch off.
+    preventable: Vec<u64>,
+    /// It had that time since the last one.
+    had_a_chance: bool,
     pub(crate) told: u64,
     pub(crate) incidents: u64,
     pub(crate) owed_in_all: u64,
@@ -181,7 +183,8 @@ impl Oracle {
             owed: Vec::new(),
             unspent: VecDeque::new(),
             acts: Vec::new(),
-            acts_with_chance: 0,
+            preventable: Vec::new(),
+            had_a_chance: false,
             told: 0,
             incidents: 0,
             owed_in_all: 0,
@@ -241,7 +244,7 @@ impl Oracle {
         self.enabled_since = gone(self.enabled_since, scene.is_enabled);
         let acted_ms = self.acts.last().copied().unwrap_or(0);
         if (self.publishing_since).is_some_and(|since| ms - since.max(acted_ms) > MINUTE) {
-            self.acts_with_chance = self.acts.len();
+            self.had_a_chance = true;
         }
         self.works_since = gone(self.works_since, scene.works && scene.is_up);
         if self.works_since.is_some() {
@@ -277,8 +280,7 @@ impl Oracle {
             self.is_armed = false;
         }
         // A gap does not breach, and the alarm is OK behind it.
-        let forgets = self.plan.preset == "notify-when-deployment-hangs";
-        self.has_changed_since_call |= forgets && !self.scene.is_calm;
+        self.has_changed_since_call |= self.forgets() && !self.scene.is_calm;
         if let Some(late) = self.owed.iter().find(|at| ms - **at > self.times.sure) {
             return Err(format!("an incident at {late} ms, and nothing was called"));
         }
@@ -305,22 +307,27 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether missing data do not breach.
+    fn forgets(&self) -> bool {
+        self.plan.preset == "notify-when-deployment-hangs"
+    }
+
     /// The alarm called an action; on the instance, or somebody is told.
     pub(crate) fn called(&mut self, ms: u64, acts: bool) -> Result<(), String> {
         // Both of an alarm's actions are called in the same moment.
         if acts {
             self.acts.push(ms);
-            let within = |at: &&u64| ms - **at < WINDOW_MS;
-            let in_window = self.acts.iter().filter(within).count();
             let unseen = matches!(
                 self.plan.subject,
                 Subject::InstanceCheck | Subject::SystemCheck
             );
             let denied = self.plan.denied.contains(&"cloudwatch:DisableAlarmActions");
-            let too_many = in_window.saturating_sub(MAX_RESTARTS + 1);
-            let had_a_chance = self.acts_with_chance + too_many >= self.acts.len();
-            let helpless = unseen && (denied || !had_a_chance);
-            if too_many > 0 && !helpless {
+            if std::mem::take(&mut self.had_a_chance) || !unseen {
+                self.preventable.push(ms);
+            }
+            let within = |at: &&u64| ms - **at < WINDOW_MS;
+            let in_window = self.preventable.iter().filter(within).count();
+            if in_window > MAX_RESTARTS + 1 && !(unseen && denied) {
                 return Err(format!("a loop: {in_window} actions within the window"));
             }
         } else {
@@ -360,7 +367,9 @@ impl Oracle {
         self.owed_in_all += 1;
         // A heartbeat that was just taken may be dated some minutes ahead.
         let beats = self.beat_ms.is_some_and(|at| ms - at < 8 * MINUTE);
-        self.has_changed_since_call = !self.scene.condition || beats;
+        // A gap before the call is still looked at after it, and is not breaching.
+        let gap = self.forgets() && self.calm_since.is_none_or(|since| since > from);
+        self.has_changed_since_call = !self.scene.condition || beats || gap;
         self.is_armed = false;
         self.owed.clear();
         Ok(())
