@@ -288,26 +288,20 @@ impl Health {
             None => None,
         };
         verdict.unwrap_or_else(|| match &self.memory.told {
-            // Until there is evidence against it, the last verdict stands.
             Some(told) if self.stands(told, began, now) => told.clone(),
             _ => Verdict::Waiting("it has not said anything yet".to_owned()),
         })
     }
 
-    /// Whether a verdict holds without new evidence. A good one that an earlier run of ours left
-    /// is as old as its checkpoint: what it rests on must have been fresh when we began.
+    /// Whether a verdict holds without new evidence. A good one of 1.x that an earlier run of ours
+    /// left may be as old as its checkpoint: what it rests on must have been fresh when we began.
     fn stands(&self, told: &Verdict, began: i64, now: Now) -> bool {
         let run_ms = mono(now).saturating_sub(began);
-        let was_fresh = || {
-            let began_ms = now.wall_ms.saturating_sub(run_ms);
-            let answered_ms = self.memory.answered_ms;
-            answered_ms.is_some_and(|at_ms| began_ms.saturating_sub(at_ms) < SILENCE_MS)
-        };
-        match told.is_healthy() {
-            Some(true) => run_ms >= SILENCE_MS || was_fresh(),
-            Some(false) => true,
-            None => false,
-        }
+        let is_fresh = |at_ms| now.wall_ms.saturating_sub(at_ms) < SILENCE_MS + run_ms;
+        let holds = self.memory.generation == Some(Generation::Second)
+            || run_ms >= SILENCE_MS
+            || self.memory.answered_ms.is_some_and(is_fresh);
+        told.is_healthy().is_some_and(|healthy| holds || !healthy)
     }
 
     fn first(&self, began: i64, now: Now) -> Option<Verdict> {
