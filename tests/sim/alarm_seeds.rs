@@ -16,6 +16,31 @@ use super::alarm_plan::Plan;
 /// Seeds that are played when nobody asks for others: each preset some times.
 const DEFAULT_SEEDS: u64 = 220;
 
+/// Seeds that found something, and what.
+const MENDED: &[(u64, &str)] = &[
+    (
+        191,
+        "a command cut off by a boot, its name mutilated, made a failure of this boot",
+    ),
+    (
+        194,
+        "a deployment was as young as the tracking file it was first known by",
+    ),
+    (
+        247,
+        "an answer that a frozen machine could not take held the time",
+    ),
+    (
+        294,
+        "an old checkpoint called an agent well that had been silent for long",
+    ),
+    (427, "a clean restart of ours was taken for silence"),
+    (
+        576,
+        "clean reboots by an alarm whose history is denied made a loop",
+    ),
+];
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse();
@@ -28,6 +53,15 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn every_incident_gets_one_action() {
     play(Plan::new, "every_incident_gets_one_action");
+}
+
+/// What was mended stays mended: each seed that found something is played again.
+#[test]
+fn mended_alarm_seeds_hold() {
+    for (seed, what) in MENDED {
+        let result = Machine::new(&Plan::new(*seed), false).play();
+        assert!(result.is_ok(), "seed {seed}, {what}: {result:?}");
+    }
 }
 
 /// The same with a date that is hours off. Not kept yet: data that a wrong date puts into the future
