@@ -213,7 +213,7 @@ impl Agent {
     fn take_step(&mut self, edges: &mut Edges<'_>, now: Now) -> Next {
         self.discover(edges, now);
         let hints = edges.watch.take();
-        self.tail.hint(&hints, edges.files);
+        self.tail.hint(&hints, edges.files, now);
         self.shipper.step(now, edges.logs);
         self.settle(edges, now);
         self.look(edges, now);

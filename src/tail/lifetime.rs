@@ -158,7 +158,7 @@ impl Tail {
     }
 
     /// A hint named this file's path.
-    pub(super) fn hinted_file(&mut self, id: FileId, files: &mut dyn Files) {
+    pub(super) fn hinted_file(&mut self, id: FileId, files: &mut dyn Files, now: Now) {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
@@ -181,6 +181,9 @@ impl Tail {
                 self.learn(id, files);
                 self.requeue(id);
             }
+            // At once, since what is there now may be cut, too, before the next scan: it has to be
+            // in the table for that to show.
+            Ok(_) if file.handle.is_some() => self.displace(id, files, now),
             _ => self.scan_soon(id),
         }
     }

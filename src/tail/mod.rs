@@ -253,8 +253,8 @@ impl Tail {
             .filter(is_held)
     }
 
-    /// Takes hints: reads and scans are brought forward, nothing else.
-    pub fn hint(&mut self, hints: &Hints, files: &mut dyn Files) {
+    /// Takes hints: reads and scans are brought forward, and an open file that was cut is displaced.
+    pub fn hint(&mut self, hints: &Hints, files: &mut dyn Files, now: Now) {
         if hints.rescan {
             self.scan_all_now();
         }
@@ -262,7 +262,7 @@ impl Tail {
             // A watched directory that is named by a hint may be a new one of that name.
             self.watched.remove(path);
             if let Some(id) = self.by_path.get(path).copied() {
-                self.hinted_file(id, files);
+                self.hinted_file(id, files, now);
                 continue;
             }
             for state in &mut self.sources {
