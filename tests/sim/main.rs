@@ -92,6 +92,10 @@ const MENDED: &[(u64, &str)] = &[
     ),
     (533, "an unreadable original that was cut hid its copy"),
     (
+        536,
+        "what was cut again between a hint and the next scan vanished uncounted",
+    ),
+    (
         687,
         "open files below a root that vanished were not rescued by a stop",
     ),
@@ -121,11 +125,19 @@ const MENDED: &[(u64, &str)] = &[
         "a torn letter before the head of another torn line was not recognised",
     ),
     (
+        1052,
+        "the head of a torn line was not recognised where the one before seemed to go on",
+    ),
+    (
         1127,
         "a record was taken for one of what came two power cuts later",
     ),
     (1129, "one known byte was taken for evidence"),
     (1331, "an unreadable new file was never followed"),
+    (
+        1541,
+        "what was left of a refused line was expected in order",
+    ),
     (
         1629,
         "a short file cut and written again between two looks hid its copies",
@@ -133,6 +145,10 @@ const MENDED: &[(u64, &str)] = &[
     (
         1635,
         "an empty file written, cut and written again hid its copy",
+    ),
+    (
+        1820,
+        "what was left of a refused line was expected in order",
     ),
     (
         3286,

@@ -173,8 +173,23 @@ impl Lines {
             at = start + length;
             floor = start + 1;
         }
-        self.explain_loose(&message[at..], open, &mut runs)?;
+        let before = runs.len();
+        if let Err(what) = self.explain_loose(&message[at..], open, &mut runs) {
+            // The same before the head of a line that was torn as well.
+            runs.truncate(before);
+            let heads = (floor..at).rev().filter_map(|from| message.get(from..));
+            let mut fitting = heads.map(|head| self.torn_heads(head));
+            let glued = fitting.find(|runs| !runs.is_empty());
+            runs.extend(glued.ok_or(what)?);
+        }
         Ok(runs)
+    }
+
+    /// All torn lines that begin with this text.
+    fn torn_heads(&self, head: &str) -> Vec<Run> {
+        let lines = self.torn.keys();
+        let begun = lines.filter(|line| self.get(**line).text.starts_with(head));
+        begun.map(|line| Run::vague(*line, 0, head.len())).collect()
     }
 
     /// Text without a unit: nothing, a known text, the rest of a piece, or the head of a torn line.
@@ -409,4 +424,25 @@ fn pieces_are_recognised() {
         let changed = text.replacen(';', "!", 3);
         assert!(lines.explain(&changed, &[]).is_err());
     }
+}
+
+/// Where a line was torn right before the head of another torn line, letters that fit both are
+/// recognised as the head's: shown on a unit torn before its number, which the date behind it seems
+/// to go on with.
+#[test]
+fn glued_heads_are_recognised() {
+    let mut lines = Lines::default();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let stream = lines.new_stream();
+    let date = ("2026-11-21 ", Dating::OfReading);
+    let made = [(); 3].map(|()| lines.make(stream, date, Shape::Text(60), &mut rng).0);
+    let text = |line: LineId| lines.get(line).text.clone();
+    let (one, two) = (text(made[2]), text(made[1]));
+    let cut = one.rfind("#2@").expect("its units say its number") + 1;
+    let glued = format!("{}{}", &one[..cut], &two[..18]);
+    assert!(lines.explain(&glued, &[]).is_err(), "nothing was torn");
+    lines.tear(made[2], cut);
+    lines.tear(made[1], 18);
+    let runs = lines.explain(&glued, &[]).expect("two heads");
+    assert_eq!(runs.last(), Some(&Run::vague(made[1], 0, 18)));
 }

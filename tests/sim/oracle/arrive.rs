@@ -122,8 +122,9 @@ impl Oracle {
                 fame.allowed = fame.allowed.max(fame.times + 1);
             }
         }
-        // The rest of a line may stand in another file than its beginning.
-        Ok(new && run.from == 0 && run.proof == Proof::Certain)
+        // The rest of a line may stand in another file than its beginning. What was refused before
+        // is answered for: what a power cut left of it is a repetition, even if it is taken now.
+        Ok(new && !fame.refused && run.from == 0 && run.proof == Proof::Certain)
     }
 
     /// Who reads the stream sees it in the order of the events' times, and of equal times in the

@@ -178,12 +178,14 @@ impl Oracle {
             }
             torn.push((place.line, place.from as usize));
             if place.start < keep {
-                heads.push((keep, place.line));
+                heads.push((place.start, keep, place.line));
             }
         }
-        heads.retain(|(end, _)| *end <= keep);
+        // The next power cut may leave less of a head.
+        heads.retain(|(start, ..)| *start < keep);
+        heads.iter_mut().for_each(|head| head.1 = head.1.min(keep));
         let places = life.places.iter().map(|place| place.line);
-        let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.1)).collect();
+        let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.2)).collect();
         self.gone(id, |_| false);
         for (line, from) in torn {
             self.lines.tear(line, from);
@@ -221,7 +223,8 @@ impl Oracle {
                 .filter(|settled| life.recorded || *settled <= life.inherited)
                 .unwrap_or(0);
             let places = life.places.iter().map(|place| (place.end, place.line));
-            for (end, line) in places.chain(life.heads.iter().copied()) {
+            let heads = life.heads.iter().map(|(_, end, line)| (*end, *line));
+            for (end, line) in places.chain(heads) {
                 let is_open = end > settled;
                 let fame = &mut self.fame[line.0 as usize];
                 if is_open && life.presence != Presence::Gone || life.rescued {

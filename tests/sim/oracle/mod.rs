@@ -106,9 +106,9 @@ struct Life {
     /// So far into the content every checkpoint was found right.
     verified: usize,
     length: u64,
-    /// Heads of lines that a power cut tore: where they end, and whose they are. They need not
-    /// arrive, but may do so as often as what stands around them.
-    heads: Vec<(u64, LineId)>,
+    /// Heads of lines that power cuts tore: where they begin and end, and whose they are. They need
+    /// not arrive, but may do so as often as what stands around them.
+    heads: Vec<(u64, u64, LineId)>,
     /// Where it ended within a line at some time: what was written there next is glued to that.
     ragged: BTreeSet<u64>,
     /// Whether a checkpoint was written since the agent looked at this content. What an older one
