@@ -311,3 +311,110 @@ impl Tail {
 fn families_of(file: &File) -> BTreeSet<PathBuf> {
     BTreeSet::from([file.family.clone(), rotation::family_of(&file.family)])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io;
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::FileKey;
+    use crate::ports::{Handle, Hints, Watch};
+    use crate::tail::ReadBuffer;
+
+    /// One log, whose content is all there is.
+    struct OneLog(Vec<u8>);
+
+    impl Files for OneLog {
+        fn list(&mut self, _: &Path, _: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+            Ok(vec![("a.log".into(), Kind::File)])
+        }
+
+        fn stat(&mut self, _: &Path, path: &Path) -> io::Result<Meta> {
+            let is_log = path == Path::new("/l/a.log");
+            Ok(Meta {
+                key: FileKey {
+                    device: 1,
+                    inode: u64::from(is_log),
+                },
+                kind: if is_log { Kind::File } else { Kind::Directory },
+                size: self.0.len() as u64,
+                modified_ms: 0,
+                links: 1,
+            })
+        }
+
+        fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
+            Ok((Handle(1), self.stat(root, path)?))
+        }
+
+        fn meta(&mut self, _: Handle) -> io::Result<Meta> {
+            self.stat(Path::new("/l"), Path::new("/l/a.log"))
+        }
+
+        fn read_at(&mut self, _: Handle, offset: Offset, into: &mut [u8]) -> io::Result<usize> {
+            let from = usize::try_from(offset.0).unwrap().min(self.0.len());
+            let got = into.len().min(self.0.len() - from);
+            into[..got].copy_from_slice(&self.0[from..from + got]);
+            Ok(got)
+        }
+
+        fn close(&mut self, _: Handle) {}
+    }
+
+    impl Watch for OneLog {
+        fn watch(&mut self, _: &Path) -> bool {
+            true
+        }
+
+        fn unwatch(&mut self, _: &Path) {}
+
+        fn take(&mut self) -> Hints {
+            Hints::default()
+        }
+    }
+
+    fn at(mono_ms: u64) -> Now {
+        let wall_ms = 0;
+        Now { mono_ms, wall_ms }
+    }
+
+    proptest! {
+        /// Whatever was cut between two scans and had been looked at is read or counted as lost:
+        /// shown on one log that is begun anew several times, each time shorter, with a hint each time.
+        #[test]
+        fn what_hints_showed_is_read_or_counted(sizes in proptest::collection::btree_set(20..400_u64, 2..6)) {
+            let text = "[[source]]\nname = \"a\"\npaths = [\"/l/a.log\"]\n";
+            let (config, _) = Config::parse(&[("a.toml".into(), text.into())]).unwrap();
+            let mut tail = Tail::new(Vec::new(), None);
+            let mut log = OneLog(Vec::new());
+            let settled = |_: FileId| Offset(0);
+            tail.set_sources(config.sources.clone(), &|_| true, &mut log, &settled);
+            let hints = Hints { paths: ["/l/a.log".into()].into(), rescan: false };
+            for (nth, size) in sizes.iter().rev().enumerate() {
+                let letter = b'a' + u8::try_from(nth).unwrap();
+                log.0 = vec![letter; usize::try_from(*size).unwrap()];
+                if nth == 0 {
+                    tail.look(&mut log, &mut OneLog(Vec::new()), &settled, at(0));
+                }
+                tail.hint(&hints, &mut log, at(1));
+            }
+            let mut read = 0;
+            let mut buffer = ReadBuffer::default();
+            for mono_ms in [2, 100, 100 + DISPLACED_MS, 200 + DISPLACED_MS] {
+                while let Some(id) = tail.next_turn() {
+                    tail.read(id, &mut log, &mut |_| None, &mut buffer, 1_000, at(mono_ms));
+                    read += buffer.bytes().len() as u64;
+                    tail.consumed(id, &buffer, buffer.bytes().len());
+                }
+                tail.look(&mut log, &mut OneLog(Vec::new()), &settled, at(mono_ms));
+            }
+            let lost: u64 = tail.take_news().lost.iter().map(|lost| lost.bytes).sum();
+            prop_assert_eq!((read, read + lost), (*sizes.first().unwrap(), sizes.iter().sum()));
+        }
+    }
+}
