@@ -2,9 +2,10 @@
 //!
 //! [`Tail`] owns the table of tailed contents. A *scan* compares what is on disk with that table
 //! (`reconcile.rs`) and decides what is new, renamed, copied, truncated, replaced or gone; hints
-//! only bring a scan or a read forward. Reading is pulled by the agent: [`Tail::next_turn`] names a
-//! file whose turn it is, [`Tail::read`] gives bytes from its position, [`Tail::consumed`] moves
-//! the position. Nothing is buffered between turns: the file is the queue.
+//! bring a scan or a read forward, and displace at once an open file that was cut. Reading is pulled
+//! by the agent: [`Tail::next_turn`] names a file whose turn it is, [`Tail::read`] gives bytes from
+//! its position, [`Tail::consumed`] moves the position. Nothing is buffered between turns: the file
+//! is the queue.
 //!
 //! Invariants:
 //! - A content ([`File`]) keeps its [`FileId`] wherever rotation moves it; a [`FileId`] never

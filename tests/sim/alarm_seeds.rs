@@ -16,6 +16,10 @@ use super::alarm_plan::Plan;
 /// Seeds that are played when nobody asks for others: each preset some times.
 const DEFAULT_SEEDS: u64 = 220;
 
+/// Of a thousand seeds, so many may still fail: none of those that are played when nobody asks for
+/// others. A ratchet: it may only shrink.
+const FAILURES_PER_MILLE_MAX: u64 = 4;
+
 /// Seeds that found something, and what.
 const MENDED: &[(u64, &str)] = &[
     (
@@ -124,7 +128,9 @@ fn play(plan: fn(u64) -> Plan, test: &str) {
         println!("{:36} {total:?}", preset.name);
     }
     if let Some((seed, what)) = failures.first() {
-        panic!(
+        let failed = failures.len() as u64;
+        assert!(
+            failed * 1_000 <= FAILURES_PER_MILLE_MAX * count,
             "{} of {count} seeds failed; seed {seed} {what}\nreplay: SIM_SEED={seed} cargo test \
              --test sim -- {test} --nocapture",
             failures.len()
