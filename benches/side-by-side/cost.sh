@@ -56,7 +56,8 @@ get() {
   value=$(grep "^$2 $3 " $results | grep -w -- "$4" | tail -1 | tr ' ' '\n' | sed -n "s/^$1=//p" | head -1)
   echo "${value:-not measured}"
 }
-row() { # what fluent-bit vector floor ours
+row() { # what fluent-bit vector floor ours; what was not measured is left out
+  [[ "$5" != *"not measured"* ]] || return 0
   printf '| %s | %s | %s | %s | %s |\n' "$@"
 }
 of() { get "$1" "$2" deploywatch "$3"; }
