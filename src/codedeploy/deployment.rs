@@ -52,7 +52,7 @@ pub(super) struct Deployment {
     pub(super) tail: Tail,
     /// The lifecycle event whose scripts follow, in scripts.log and in the deployments log.
     pub(super) hook: [Option<String>; 2],
-    #[serde(skip)]
+    #[serde(default)]
     pub(super) life: Life,
 }
 
@@ -65,17 +65,20 @@ pub(super) struct Told {
     pub(super) hanging: bool,
 }
 
-/// What is known of a deployment only while this process runs, in monotonic milliseconds (which may
-/// be before the machine's start, hence signed).
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a deployment in monotonic milliseconds (which may be before the machine's start,
+/// hence signed). That clock goes on over a restart of ours, and begins anew with a boot.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Life {
-    /// When it began.
+    /// When it began: the one thing that is kept over a restart of ours.
     pub(super) began: Option<i64>,
     /// The last record about it, output included.
+    #[serde(skip)]
     pub(super) sign: Option<i64>,
     /// Whether its tracking file is there.
+    #[serde(skip)]
     pub(super) is_tracked: bool,
     /// Since when a command is said to be under way that no tracking file speaks of.
+    #[serde(skip)]
     pub(super) untracked_since: Option<i64>,
 }
 

@@ -116,6 +116,8 @@ pub(super) struct Health {
     pub(super) process: MainProcess,
     pub(super) presence: Presence,
     is_behind: bool,
+    /// The last verdict is of this run of ours.
+    is_told_here: bool,
     /// The run before ours, perhaps in another boot, left it as not well.
     was_unwell: bool,
 }
@@ -140,16 +142,25 @@ pub(super) struct SavedHealth {
     /// The time of the last record of the agent log that was heard.
     heard_ms: Option<EpochMs>,
     answered_ms: Option<EpochMs>,
+    /// When somebody stopped it, in this boot.
     stopped_ms: Option<EpochMs>,
     told: Option<Verdict>,
+    /// Whether it was not well when something was last known of it.
+    is_unwell: bool,
+}
+
+impl SavedHealth {
+    /// A stop holds until the next boot.
+    pub(super) fn forget_boot(&mut self) {
+        self.stopped_ms = None;
+    }
 }
 
 impl Health {
     pub(super) fn new(memory: SavedHealth, boot_ms: Option<EpochMs>) -> Self {
-        let was_unwell = memory.told.as_ref().and_then(Verdict::is_healthy) == Some(false);
         Self {
+            was_unwell: memory.is_unwell,
             memory,
-            was_unwell,
             boot_ms: boot_ms.unwrap_or(EpochMs::MIN),
             began: None,
             answered: None,
@@ -158,6 +169,7 @@ impl Health {
             process: MainProcess::default(),
             presence: Presence::default(),
             is_behind: false,
+            is_told_here: false,
         }
     }
 
@@ -202,7 +214,9 @@ impl Health {
                 self.starts = Some((first, count.saturating_add(1)));
             }
             Sign::Stopped => {
-                self.memory.stopped_ms = Some(moment.at_ms);
+                // Dates are compared once only: a date that is set later must not undo a stop.
+                let is_recent = moment.at_ms >= self.boot_ms;
+                self.memory.stopped_ms = is_recent.then_some(moment.at_ms);
                 self.starts = None;
                 self.trouble = None;
             }
@@ -253,7 +267,12 @@ impl Health {
             // At first, waiting is nothing new.
             None => kind(&verdict).is_none(),
         };
+        self.memory.is_unwell = match verdict.is_healthy() {
+            Some(healthy) => !healthy,
+            None => self.memory.is_unwell,
+        };
         self.memory.told = Some(verdict.clone());
+        self.is_told_here = true;
         (!is_same).then_some(verdict)
     }
 
@@ -271,7 +290,6 @@ impl Health {
             return Verdict::Waiting("no CodeDeploy agent is installed".to_owned());
         }
         if let Some(stopped_ms) = self.memory.stopped_ms
-            && stopped_ms >= self.boot_ms
             && !matches!(self.process, MainProcess::Alive)
         {
             return Verdict::Waiting(format!("stopped on purpose at {}", clock(stopped_ms)));
@@ -288,19 +306,19 @@ impl Health {
             None => None,
         };
         verdict.unwrap_or_else(|| match &self.memory.told {
-            Some(told) if self.stands(told, began, now) => told.clone(),
+            Some(told) if self.stands(told, now) => told.clone(),
             _ => Verdict::Waiting("it has not said anything yet".to_owned()),
         })
     }
 
-    /// Whether a verdict holds without new evidence. A good one of 1.x that an earlier run of ours
-    /// left may be as old as its checkpoint: what it rests on must have been fresh when we began.
-    fn stands(&self, told: &Verdict, began: i64, now: Now) -> bool {
-        let run_ms = mono(now).saturating_sub(began);
-        let is_fresh = |at_ms| now.wall_ms.saturating_sub(at_ms) < SILENCE_MS + run_ms;
-        let holds = self.memory.generation == Some(Generation::Second)
-            || run_ms >= SILENCE_MS
-            || self.memory.answered_ms.is_some_and(is_fresh);
+    /// Whether a verdict holds without new evidence. A good one that an earlier run of ours left may
+    /// be as old as its checkpoint: what it rests on must have been fresh when we began, which 2.x
+    /// has no way to say.
+    fn stands(&self, told: &Verdict, now: Now) -> bool {
+        let is_fresh = |at_ms| now.wall_ms.saturating_sub(at_ms) < SILENCE_MS;
+        let holds = self.is_told_here
+            || self.memory.generation == Some(Generation::First)
+                && self.memory.answered_ms.is_some_and(is_fresh);
         told.is_healthy().is_some_and(|healthy| holds || !healthy)
     }
 

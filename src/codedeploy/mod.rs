@@ -77,6 +77,15 @@ pub struct Saved {
     health: SavedHealth,
 }
 
+impl Saved {
+    /// Forgets what held of the boot it was saved in only. To be called when the machine was booted
+    /// since, before an [`Observer`] is made of it.
+    pub fn forget_boot(&mut self) {
+        self.roster.forget_boot();
+        self.health.forget_boot();
+    }
+}
+
 impl Observer {
     /// An observer that knows what was saved.
     #[must_use]

@@ -308,12 +308,18 @@ fn a_stop_on_purpose_is_no_fault_and_a_lost_process_is() {
         machine.observer = restarted(&machine.observer);
         machine.pass(MINUTE_MS);
         machine.expect(None, "stopped on purpose");
-        // The same stop, but before a boot after which nothing started.
+        // With a date set ahead since, the boot seems to be later than the stop.
         let eras = Eras {
             boot_ms: Some(machine.now.wall_ms),
             since_ms: 0,
         };
         machine.observer = Observer::new(Some(machine.observer.saved()), eras);
+        machine.pass(2 * MINUTE_MS);
+        machine.expect(None, "stopped on purpose");
+        // The same stop, but before a boot after which nothing started.
+        let mut saved = machine.observer.saved();
+        saved.forget_boot();
+        machine.observer = Observer::new(Some(saved), eras);
         machine.pass(2 * MINUTE_MS);
         machine.expect(Some(false), "process is gone");
     }
@@ -399,6 +405,13 @@ fn a_deployment_runs_since_its_first_record() {
     machine.pass(5 * SECOND_MS);
     let seconds = machine.observer.running_seconds(machine.now);
     assert!((seconds - 250.0).abs() < 1.0, "{seconds}");
+    // A date that is set ahead, and a restart of ours, do not make it older.
+    let jumped = Now {
+        wall_ms: machine.now.wall_ms + 60 * MINUTE_MS,
+        ..machine.now
+    };
+    let seconds = restarted(&machine.observer).running_seconds(jumped);
+    assert!((seconds - 250.0).abs() < 1.0, "{seconds}");
 }
 
 #[test]
@@ -418,6 +431,34 @@ fn a_good_verdict_of_long_ago_is_no_verdict() {
         machine.pass(3 * MINUTE_MS);
         machine.expect(Some(false), "no answered poll since");
     }
+}
+
+#[test]
+fn the_second_generation_is_not_well_because_we_restarted() {
+    // It logs nothing while all is well, so that nothing is logged proves nothing at our start: one
+    // that was not well must not be called well by any number of restarts, and an old checkpoint
+    // that calls it well must not make one whose process is gone so.
+    let mut machine = Machine::running();
+    machine.log(" INFO Starting host command poll loop host_identifier=x");
+    machine.pass(MINUTE_MS);
+    machine.expect(Some(true), "worker runs");
+    let old = machine.observer.saved();
+    let refused = "ERROR Error polling for host commands: CodeDeploy command service error: \
+                   HttpError: User: u is not authorized";
+    for _ in 0..5 {
+        machine.log(refused);
+        machine.pass(MINUTE_MS);
+    }
+    machine.expect(Some(false), "does not answer it");
+    for _ in 0..3 {
+        machine.observer = restarted(&machine.observer);
+        machine.pass(20 * SECOND_MS);
+        machine.expect(None, "too early");
+    }
+    machine.processes.0.clear();
+    machine.observer = Observer::new(Some(old), ALWAYS);
+    machine.pass(5 * SECOND_MS);
+    machine.expect(None, "not said anything yet");
 }
 
 #[test]

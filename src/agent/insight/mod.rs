@@ -109,7 +109,7 @@ impl Insight {
     pub(super) fn restore(config: &Config, host: &Host, saved: Value, seed: u64, now: Now) -> Self {
         let saved = read_saved(saved);
         let is_first = saved.is_none();
-        let saved = saved.unwrap_or(Saved {
+        let mut saved = saved.unwrap_or(Saved {
             since_ms: now.wall_ms,
             boot_id: host.boot_id.clone(),
             totals: Totals::none(),
@@ -124,6 +124,7 @@ impl Insight {
         let mut metrics = Metrics::new(&config.metrics, Some(saved.metrics), seed);
         if saved.boot_id != host.boot_id {
             metrics.give_up_old_news();
+            saved.observer.forget_boot();
         }
         let mut insight = Self {
             observer: Observer::new(Some(saved.observer), eras),

@@ -79,6 +79,15 @@ pub(super) fn mono(now: Now) -> i64 {
     i64::try_from(now.mono_ms).unwrap_or(i64::MAX)
 }
 
+impl SavedRoster {
+    /// The monotonic clock began anew.
+    pub(super) fn forget_boot(&mut self) {
+        for deployment in &mut self.deployments {
+            deployment.life.began = None;
+        }
+    }
+}
+
 impl Roster {
     pub(super) fn restore(saved: SavedRoster) -> Self {
         let mut roster = Self {
