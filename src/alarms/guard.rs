@@ -239,11 +239,14 @@ impl Guard {
         self.changed = true;
     }
 
-    /// Resumes; what counted until now counts no more.
+    /// Resumes. Where so many boots count that actions would be suspended at once, those count no
+    /// more; fewer go on counting.
     pub fn resume(&mut self) {
         self.boots.suspension = None;
-        for life in &mut self.boots.lives {
-            life.caused_by = None;
+        if self.restarts() > self.limits.max_restarts {
+            for life in &mut self.boots.lives {
+                life.caused_by = None;
+            }
         }
         self.changed = true;
     }
@@ -429,6 +432,27 @@ mod tests {
         assert_eq!(verdict, Some(Verdict::Suspend { restarts: 4 }));
         let guard = machine.boot();
         assert_eq!(guard.suspension().unwrap().by, By::Breaker);
+    }
+
+    /// A suspension by hand hides no loop, and a resume takes effect: shown by three lives of a loop,
+    /// one suspended and resumed, and one more that trips; resumed again, one passes.
+    #[test]
+    fn a_resume_forgets_only_what_would_trip_at_once() {
+        let mut machine = Machine::new();
+        for _ in 0..4 {
+            assert_eq!(looping_life(&mut machine, 4), None);
+        }
+        let mut guard = machine.start();
+        guard.suspend(By::Hand, 0, machine.now());
+        guard.resume();
+        assert_eq!(guard.restarts(), 3);
+        machine.saved = Some(guard.boots().clone());
+        let verdict = looping_life(&mut machine, 4);
+        assert_eq!(verdict, Some(Verdict::Suspend { restarts: 4 }));
+        let mut guard = machine.start();
+        guard.resume();
+        assert_eq!(guard.restarts(), 0);
+        assert_eq!(machine.pass(&mut guard, MINUTE), None);
     }
 
     /// Restarts that are further apart than the window never trip it: shown by a day of them.
