@@ -36,6 +36,8 @@ const INSTANCE: &str = "i-0123456789abcdef0";
 const UNREADABLE: &str = "/var/log/app/unreadable.log";
 /// Our agent is woken on this beat, which spares steps in which nothing happens.
 const WAKE_MS: u64 = 15_000;
+/// After so many failures our agent asks the alarms' history no more in a boot.
+const HISTORY_TRIES: u32 = 8;
 /// More steps than any story needs.
 const STEPS_MAX: u64 = 20_000;
 /// Trouble ends so long before the story does.
@@ -136,6 +138,8 @@ pub(crate) struct Machine {
     learn_ms: Option<u64>,
     start_ms: u64,
     after: Option<After>,
+    /// Our agent ended in peace, and did not start again.
+    said_goodbye: bool,
     power: Power,
     boots: u32,
     booted_ms: u64,
@@ -203,6 +207,7 @@ impl Machine {
             learn_ms: None,
             start_ms: 8_000,
             after: None,
+            said_goodbye: false,
             power: Power::Up,
             boots: 0,
             booted_ms: 0,
@@ -365,6 +370,7 @@ impl Machine {
                 _ => self.rng.i64(0..3_000),
             };
             for datum in take.data {
+                self.say_datum(&take.namespace, &datum);
                 let visible_ms = self.clock.true_ms() + late_ms;
                 self.outside
                     .alarms
@@ -385,6 +391,10 @@ impl Machine {
             let action = called.arn.rsplit(":ec2:").next().map(str::to_owned);
             let action = action.filter(|_| called.arn.contains(":automate:"));
             self.say(format!("{} calls {}", called.alarm, called.arn));
+            self.look_at_breaker()?;
+            if self.outside.alarms.is_freed {
+                self.oracle.freed();
+            }
             self.oracle.called(now, action.is_some())?;
             if let Some(action) = action {
                 let wait_ms = self.rng.u64(1_000..45_000);
@@ -436,11 +446,11 @@ impl Machine {
         self.agent_gone();
         self.outside.store.power_cut();
         self.outside.files.power_cut();
-        self.down(for_ms, by_action, !cleanly || self.is_frozen);
+        self.down(for_ms, by_action);
     }
 
     /// The machine is off.
-    fn down(&mut self, for_ms: Option<u64>, by_action: bool, abruptly: bool) {
+    fn down(&mut self, for_ms: Option<u64>, by_action: bool) {
         self.say(format!("the machine is off, for {for_ms:?} ms"));
         self.outside.codedeploy.power_off();
         self.after = None;
@@ -448,7 +458,8 @@ impl Machine {
             Some(for_ms) => Power::Off(self.clock.ms + for_ms),
             None => Power::Gone,
         };
-        self.oracle.boots(self.clock.ms, by_action, abruptly);
+        let ms = self.clock.ms;
+        self.oracle.boots(ms, by_action, self.said_goodbye);
         let mends = by_action && self.rng.f64() < self.plan.heals;
         // What no reboot heals breaks again soon: this is how loops come about.
         let is_hopeless = by_action && self.plan.heals == 0.0;
@@ -482,6 +493,7 @@ impl Machine {
         self.boots += 1;
         self.power = Power::Up;
         self.clock.reboot();
+        self.outside.alarms.dark_histories = 0;
         self.booted_ms = self.clock.ms;
         self.is_frozen = false;
         self.last_failed = false;
@@ -513,9 +525,11 @@ impl Machine {
         }
         self.moods(now);
         self.lose_bytes(now);
-        self.turns(now);
+        let has_turned = self.turns(now);
         if now + QUIET_MS < self.plan.span_ms {
-            self.incidents(now);
+            if !has_turned {
+                self.incidents(now);
+            }
             self.troubles(now);
         }
         Ok(())
@@ -570,10 +584,10 @@ impl Machine {
         }
     }
 
-    /// What was to turn turns.
-    fn turns(&mut self, now: u64) {
+    /// What was to turn turns; whether it did.
+    fn turns(&mut self, now: u64) -> bool {
         if self.turn_ms.is_none_or(|at| now < at) {
-            return;
+            return false;
         }
         self.turn_ms = None;
         if self.is_broken() {
@@ -584,6 +598,7 @@ impl Machine {
         } else {
             self.incident(now);
         }
+        true
     }
 
     fn is_broken(&self) -> bool {
@@ -689,13 +704,11 @@ impl Machine {
 
     /// The state directory is put back to an earlier checkpoint, or has none.
     fn roll_back(&mut self) {
+        self.oracle.rolled_back(self.clock.ms);
         match self.snapshot.take() {
             Some(bytes) if self.rng.bool() => {
                 self.say("an old checkpoint comes back".to_owned());
-                self.outside
-                    .store
-                    .save(checkpoint::NAME, &bytes)
-                    .expect("the disk is fine");
+                self.outside.store.place(checkpoint::NAME, &bytes);
             }
             _ => {
                 self.say("the checkpoint is removed".to_owned());
@@ -731,14 +744,8 @@ impl Machine {
             Order::Resume => AlarmCall::EnableActions { names },
         };
         drop(self.outside.alarms.obey(call));
-        if self.fuse.is_dead() {
-            return;
-        }
         let text = order.word().as_bytes();
-        self.outside
-            .store
-            .save(ORDER_FILE, text)
-            .expect("the disk is fine");
+        self.outside.store.place(ORDER_FILE, text);
     }
 
     fn jump(&mut self) {
@@ -837,6 +844,7 @@ impl Machine {
         let agent = Agent::start(config, host, seed, &mut self.outside.edges(), now);
         self.agent = Some(agent.map_err(|error| format!("the agent does not start: {error}"))?);
         self.say("our agent starts".to_owned());
+        self.said_goodbye = false;
         self.looked = self.steps;
         self.next = Next::Now;
         self.learn_ms = Some(self.clock.ms + self.rng.u64(0..3_000));
@@ -863,18 +871,17 @@ impl Machine {
             self.kill(until);
             return Ok(());
         }
+        if self.outside.alarms.dark_histories >= HISTORY_TRIES {
+            self.oracle.boot_stays_dark();
+        }
+        if self.steps >= self.looked {
+            self.looked = self.steps + 40;
+            self.look_at_breaker()?;
+        }
         let now = self.clock.now();
         let Some(agent) = &self.agent else {
             return Ok(());
         };
-        if self.steps >= self.looked {
-            self.looked = self.steps + 40;
-            let status = agent.status(now).alarms;
-            let by_breaker = status.suspended_by.as_deref() == Some("loop breaker");
-            let ms = self.clock.ms;
-            self.oracle
-                .breaker(by_breaker, status.suspension_confirmed, ms)?;
-        }
         let Some(after) = self.after.filter(|_| agent.is_done(now)) else {
             return Ok(());
         };
@@ -882,15 +889,27 @@ impl Machine {
             agent.finish(&mut self.outside.edges(), now);
         }
         self.say("our agent has stopped".to_owned());
+        self.said_goodbye = true;
         self.agent_gone();
         match after {
             After::Restart(until) => {
                 self.after = None;
                 self.start_ms = until.max(self.clock.ms + 1);
             }
-            After::Down { for_ms, by_action } => self.down(for_ms, by_action, false),
+            After::Down { for_ms, by_action } => self.down(for_ms, by_action),
         }
         Ok(())
+    }
+
+    /// What our agent says of its breaker; nothing new while there is none.
+    fn look_at_breaker(&mut self) -> Result<(), String> {
+        let Some(agent) = &self.agent else {
+            return Ok(());
+        };
+        let status = agent.status(self.clock.now()).alarms;
+        let by_breaker = status.suspended_by.as_deref() == Some("loop breaker");
+        self.oracle
+            .breaker(by_breaker, status.suspension_confirmed, self.clock.ms)
     }
 
     fn stop_agent(&mut self) {
@@ -909,7 +928,7 @@ impl Machine {
         self.start_ms = until;
         // The shutdown that it was killed in goes on.
         if let Some(After::Down { for_ms, by_action }) = self.after.take() {
-            self.down(for_ms, by_action, false);
+            self.down(for_ms, by_action);
         }
     }
 
@@ -933,13 +952,14 @@ impl Machine {
         let serves = !mood.down
             && !mood.expired
             && mood.throttle + mood.error + mood.timeout + mood.lost_answer == 0.0;
-        let is_dated = self.skew_ms == 0 && now >= self.skewed_until;
+        let since = self.outside.codedeploy.running_since_ms();
+        // What began by a wrong date may look as if another boot had cut it off.
+        let is_dated = self.skew_ms == 0 && since.unwrap_or(now) >= self.skewed_until;
         let is_calm = is_up && runs && self.learn_ms.is_none() && serves && is_dated;
         let works =
             self.outside.codedeploy.is_working() || self.outside.codedeploy.mode == Mode::Stopped;
         let age_ms = |since: u64| now.saturating_sub(since);
         let hangs_ms = self.plan.hangs_after_s * 1_000;
-        let since = self.outside.codedeploy.running_since_ms();
         let condition = match self.plan.subject {
             Subject::Dead => !works,
             Subject::Hangs => since.is_some_and(|since| age_ms(since) > hangs_ms),
@@ -964,6 +984,18 @@ impl Machine {
             works,
             last_failed: self.last_failed,
             running_since_ms: since,
+        }
+    }
+
+    /// What the alarm is given to judge.
+    fn say_datum(&self, namespace: &str, datum: &Datum) {
+        let alarm = self.outside.alarms.alarm(self.plan.preset);
+        if self.is_loud && alarm.is_some_and(|alarm| alarm.watches(namespace, datum)) {
+            let for_ms = datum.time_ms - EPOCH_MS;
+            println!(
+                "{:>9} datum for {for_ms}: {:?}",
+                self.clock.ms, datum.numbers
+            );
         }
     }
 

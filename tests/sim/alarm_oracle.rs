@@ -16,8 +16,9 @@
 //!   Where the metric is EC2's own, nothing can be held back, and of a boot in which our agent
 //!   never ran nothing is known: there the rule holds of actions before which our agent ran for a
 //!   minute with services that answer, and of none while the role lacks DisableAlarmActions.
-//!   The breaker trips on nothing but restarts an alarm may have caused: where the role may not
-//!   read the history of an alarm on EC2's own metric, that is any restart.
+//!   The breaker trips on nothing but restarts an alarm may have caused: where the history of an
+//!   alarm on EC2's own metric cannot be read, for want of a permission or of answers, that is any
+//!   restart.
 //! - *Old news makes no datum* that looks fresh: every datum is checked against what was true in
 //!   its own period and boot.
 
@@ -76,6 +77,7 @@ fn times(plan: &Plan) -> Times {
         rests: rests * MINUTE,
     };
     let n = plan.periods;
+    let jump = u64::try_from(plan.jump_ms_max).unwrap_or(0) / MINUTE;
     match plan.subject {
         // Dead is after three minutes of silence; 2.x does not say when it is well again.
         Subject::Dead => minutes(n - 4, n + 8, n + 9, 9),
@@ -83,7 +85,8 @@ fn times(plan: &Plan) -> Times {
         Subject::LastFailed => minutes(n - 2, n + 5, n + 6, 6),
         Subject::InstanceCheck | Subject::SystemCheck => minutes(n - 1, n + 5, n + 6, 6),
         Subject::Silent => minutes(n - 1, n + 7, n + 8, 7),
-        // One datapoint is all.
+        // One datapoint is all; dated ahead, it is evaluated when its time comes.
+        Subject::Failed | Subject::Lost if plan.jumpy => minutes(0, 8 + jump, 6, 8),
         Subject::Failed | Subject::Lost => minutes(0, 8, 6, 8),
     }
 }
@@ -147,6 +150,8 @@ pub(crate) struct Oracle {
     boot: u32,
     /// Boots that may be taken for an alarm's doing.
     doubtful_boots: Vec<u64>,
+    /// When the machine last went down.
+    down_ms: u64,
     has_tripped: bool,
     is_suspended: bool,
     pub(crate) suspensions: u64,
@@ -191,6 +196,7 @@ impl Oracle {
             truths: Vec::new(),
             boot: 0,
             doubtful_boots: Vec::new(),
+            down_ms: 0,
             has_tripped: false,
             is_suspended: false,
             suspensions: 0,
@@ -381,9 +387,11 @@ impl Oracle {
         self.truths.push(Truth { ended, boot });
     }
 
-    /// The machine went down, and boots; whether an alarm may have had a hand in it.
-    pub(crate) fn boots(&mut self, ms: u64, by_action: bool, abruptly: bool) {
+    /// The machine went down, and boots; whether an alarm may have had a hand in it, and whether our
+    /// agent had ended in peace before.
+    pub(crate) fn boots(&mut self, ms: u64, by_action: bool, said_goodbye: bool) {
         self.boot += 1;
+        self.down_ms = ms;
         let unseen = matches!(
             self.plan.subject,
             Subject::InstanceCheck | Subject::SystemCheck
@@ -397,8 +405,27 @@ impl Oracle {
             .plan
             .denied
             .contains(&"cloudwatch:DescribeAlarmHistory");
-        if by_action || breached || unseen && (abruptly || untold) {
+        if by_action || breached || unseen && (!said_goodbye || untold) {
             self.doubtful_boots.push(ms);
+        }
+    }
+
+    /// The service would not say what led to the last boot.
+    pub(crate) fn boot_stays_dark(&mut self) {
+        if self.doubtful_boots.last() != Some(&self.down_ms) {
+            self.doubtful_boots.push(self.down_ms);
+        }
+    }
+
+    /// The service was asked to call actions again.
+    pub(crate) fn freed(&mut self) {
+        self.is_suspended = false;
+    }
+
+    /// What our agent remembers is older than what it did: a loss it has told of it may find again.
+    pub(crate) fn rolled_back(&mut self, ms: u64) {
+        if self.plan.subject == Subject::Lost && self.incidents > 0 {
+            self.unspent.push_back(ms);
         }
     }
 

@@ -38,10 +38,30 @@ const MENDED: &[(u64, &str)] = &[
         294,
         "an old checkpoint called an agent well that had been silent for long",
     ),
+    (
+        228,
+        "an agent of 2.x that the service refuses was well after our second restart",
+    ),
     (427, "a clean restart of ours was taken for silence"),
     (
         576,
         "clean reboots by an alarm whose history is denied made a loop",
+    ),
+    (
+        814,
+        "with a date set ahead, an agent that somebody stopped looked dead",
+    ),
+    (
+        1_607,
+        "after a restart of ours a deployment was as old as the wall clock said",
+    ),
+    (
+        2_244,
+        "an old checkpoint called an agent of 2.x well whose process was gone",
+    ),
+    (
+        3_601,
+        "a suspension by hand made the breaker forget what had counted",
     ),
 ];
 

@@ -55,6 +55,10 @@ pub(crate) struct MemAlarms {
     history: Vec<ActionTaken>,
     /// What was called since somebody looked.
     pub(crate) called: Vec<Called>,
+    /// Whether somebody asked to call actions again, after the last time they were switched off.
+    pub(crate) is_freed: bool,
+    /// How often in a boot the history was asked for in vain.
+    pub(crate) dark_histories: u32,
     /// PutMetricAlarm calls so far.
     pub(crate) puts: u64,
     /// Broken rules.
@@ -76,6 +80,8 @@ impl MemAlarms {
             late: Vec::new(),
             history: Vec::new(),
             called: Vec::new(),
+            is_freed: false,
+            dark_histories: 0,
             puts: 0,
             violations: Vec::new(),
         }
@@ -237,6 +243,7 @@ impl MemAlarms {
         if names.iter().any(|name| !self.alarms.contains_key(name)) {
             return Err(missing());
         }
+        self.is_freed = enabled;
         for name in names {
             if let Some(kept) = self.alarms.get_mut(name) {
                 kept.model.actions_enabled = enabled;
@@ -287,7 +294,9 @@ impl AlarmService for MemAlarms {
             self.violations
                 .push(format!("alarm call {} overtakes another", id.0));
         }
+        let is_history = matches!(call, AlarmCall::History { .. });
         let (delay, result) = self.judge(call);
+        self.dark_histories += u32::from(is_history && result.is_err());
         let ready_ms = self.ms + delay.max(1);
         self.pending.push((ready_ms, AlarmAnswer { id, result }));
     }
