@@ -15,6 +15,8 @@ use crate::support::world::{Finished, World};
 
 /// The agent spreads its calls after a start over half a minute; and then some.
 const MANAGED: Duration = Duration::from_secs(90);
+/// Fifty agents besides, at three puts a second, on a machine that has other things to do.
+const FLEET: Duration = Duration::from_secs(240);
 /// `alarms plan` found a difference.
 const DIFFERENT: i32 = 2;
 const REBOOT: &str = "reboot-when-codedeploy-agent-dead";
@@ -285,6 +287,48 @@ fn applying_at_once_waits_its_turn() {
     assert!(state.alarms.throttled > 0, "the limit was never reached");
     drop(state);
     drop(imds);
+    cloud.assert_no_violations();
+}
+
+/// A fleet that starts at once gets all its alarms, though the service takes three puts a second
+/// from all of it, and then asks for nothing more: shown by fifty real agents of one account, the
+/// puts that were refused, and how many calls each alarm took.
+#[test]
+fn fifty_agents_that_start_at_once_all_get_their_alarms() {
+    const AGENTS: usize = 50;
+    let cloud = Cloud::start();
+    cloud.state().alarms.puts_per_second = Some(3);
+    let fleet: Vec<(World, Imds)> = (0..AGENTS)
+        .map(|n| {
+            let imds = Imds::start(Instance {
+                id: format!("i-0000000000000{n:04}"),
+                ..Instance::default()
+            });
+            let mut world = World::on_instance(&cloud, &imds);
+            world.set("alarms", "manage = true");
+            for preset in [REBOOT, "recover-when-system-check-fails"] {
+                world.alarm(&format!("preset = \"{preset}\""));
+            }
+            (world, imds)
+        })
+        .collect();
+    let agents: Vec<_> = fleet.iter().map(|(world, _)| world.start()).collect();
+    for (world, _) in &fleet {
+        world.wait_status(FLEET, "its alarms are made", |status| {
+            status.alarms.applied_ms.is_some()
+        });
+    }
+    for agent in agents {
+        agent.stop(LIMIT);
+    }
+    let state = cloud.state();
+    let made = state.alarms.alarms.len();
+    assert_eq!(made, 2 * AGENTS);
+    assert!(state.alarms.throttled > 0, "the limit was never reached");
+    let puts = state.alarms.calls.iter();
+    let puts = puts.filter(|call| *call == "PutMetricAlarm").count();
+    assert!(puts < 6 * made, "{puts} puts for {made} alarms");
+    drop(state);
     cloud.assert_no_violations();
 }
 
