@@ -83,7 +83,7 @@ pub type EpochMs = i64;
 /// The two times of one step. Monotonic time orders and delays; wall time only dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds of a clock that never goes back.
+    /// Milliseconds since the machine's boot, sleep included; it never goes back.
     pub mono_ms: u64,
     /// The system's idea of the date, which may jump.
     pub wall_ms: EpochMs,

@@ -104,8 +104,6 @@ struct Trouble {
 #[derive(Debug)]
 pub(super) struct Health {
     memory: SavedHealth,
-    /// When this machine was booted.
-    boot_ms: EpochMs,
     /// When we began to look.
     began: Option<i64>,
     /// When the service last answered.
@@ -150,18 +148,18 @@ pub(super) struct SavedHealth {
 }
 
 impl SavedHealth {
-    /// A stop holds until the next boot.
+    /// A stop holds until the next boot, and so does health; what is ill may stay so.
     pub(super) fn forget_boot(&mut self) {
         self.stopped_ms = None;
+        self.told.take_if(|told| told.is_healthy() == Some(true));
     }
 }
 
 impl Health {
-    pub(super) fn new(memory: SavedHealth, boot_ms: Option<EpochMs>) -> Self {
+    pub(super) fn new(memory: SavedHealth) -> Self {
         Self {
             was_unwell: memory.is_unwell,
             memory,
-            boot_ms: boot_ms.unwrap_or(EpochMs::MIN),
             began: None,
             answered: None,
             trouble: None,
@@ -194,10 +192,17 @@ impl Health {
 
     /// What a record says of the agent itself.
     pub(super) fn take(&mut self, sign: Sign<'_>, moment: Moment) {
+        if sign == Sign::Answered {
+            self.memory.answered_ms = self.memory.answered_ms.max(Some(moment.at_ms));
+        }
         let at = moment.mono();
+        // What it said before the boot says nothing of the process that runs now. The age tells,
+        // not the date of the boot: that is another one as soon as the date is set.
+        if at < 0 {
+            return;
+        }
         match sign {
             Sign::Answered => {
-                self.memory.answered_ms = self.memory.answered_ms.max(Some(moment.at_ms));
                 self.answered = self.answered.max(Some(at));
                 self.trouble = None;
                 self.starts = None;
@@ -214,9 +219,7 @@ impl Health {
                 self.starts = Some((first, count.saturating_add(1)));
             }
             Sign::Stopped => {
-                // Dates are compared once only: a date that is set later must not undo a stop.
-                let is_recent = moment.at_ms >= self.boot_ms;
-                self.memory.stopped_ms = is_recent.then_some(moment.at_ms);
+                self.memory.stopped_ms = Some(moment.at_ms);
                 self.starts = None;
                 self.trouble = None;
             }

@@ -93,7 +93,7 @@ impl Observer {
         let saved = saved.unwrap_or_default();
         Self {
             roster: Roster::restore(saved.roster),
-            health: Health::new(saved.health, eras.boot_ms),
+            health: Health::new(saved.health),
             look: Look::default(),
             outbox: Outbox {
                 eras,

@@ -908,8 +908,7 @@ impl Machine {
         };
         let status = agent.status(self.clock.now()).alarms;
         let by_breaker = status.suspended_by.as_deref() == Some("loop breaker");
-        self.oracle
-            .breaker(by_breaker, status.suspension_confirmed, self.clock.ms)
+        self.oracle.breaker(by_breaker, status.suspension_confirmed)
     }
 
     fn stop_agent(&mut self) {
@@ -981,6 +980,7 @@ impl Machine {
             is_calm: is_calm || unseen && is_up,
             is_enabled: alarm.is_some_and(|alarm| alarm.actions_enabled),
             is_up,
+            runs: is_up && runs,
             works,
             last_failed: self.last_failed,
             running_since_ms: since,

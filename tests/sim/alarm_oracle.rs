@@ -51,6 +51,8 @@ pub(crate) struct Scene {
     pub(crate) is_enabled: bool,
     /// The machine is up.
     pub(crate) is_up: bool,
+    /// Our agent runs, and is not told to stop.
+    pub(crate) runs: bool,
     /// The CodeDeploy agent works, or was stopped on purpose.
     pub(crate) works: bool,
     pub(crate) last_failed: bool,
@@ -148,9 +150,12 @@ pub(crate) struct Oracle {
     pub(crate) owed_in_all: u64,
     truths: Vec<Truth>,
     boot: u32,
-    /// Boots that may be taken for an alarm's doing.
+    /// Boots that may be taken for an alarm's doing, by what our agent had lived until then.
     doubtful_boots: Vec<u64>,
-    /// When the machine last went down.
+    /// For how long our agent has run in all: what it did not live through it cannot measure.
+    lived_ms: u64,
+    seen_ms: u64,
+    /// What it had lived when the machine last went down.
     down_ms: u64,
     has_tripped: bool,
     is_suspended: bool,
@@ -196,6 +201,8 @@ impl Oracle {
             truths: Vec::new(),
             boot: 0,
             doubtful_boots: Vec::new(),
+            lived_ms: 0,
+            seen_ms: 0,
             down_ms: 0,
             has_tripped: false,
             is_suspended: false,
@@ -217,6 +224,12 @@ impl Oracle {
     /// The scene changes now, or is looked at.
     pub(crate) fn see(&mut self, scene: Scene, ms: u64) -> Result<(), String> {
         self.sample(ms);
+        self.lived_ms += if self.scene.runs {
+            ms - self.seen_ms
+        } else {
+            0
+        };
+        self.seen_ms = ms;
         if scene.condition != self.scene.condition {
             self.has_changed_since_call |= !scene.condition;
             self.since = ms;
@@ -391,7 +404,7 @@ impl Oracle {
     /// agent had ended in peace before.
     pub(crate) fn boots(&mut self, ms: u64, by_action: bool, said_goodbye: bool) {
         self.boot += 1;
-        self.down_ms = ms;
+        self.down_ms = self.lived_ms;
         let unseen = matches!(
             self.plan.subject,
             Subject::InstanceCheck | Subject::SystemCheck
@@ -406,7 +419,7 @@ impl Oracle {
             .denied
             .contains(&"cloudwatch:DescribeAlarmHistory");
         if by_action || breached || unseen && (!said_goodbye || untold) {
-            self.doubtful_boots.push(ms);
+            self.doubtful_boots.push(self.down_ms);
         }
     }
 
@@ -430,16 +443,11 @@ impl Oracle {
     }
 
     /// Whether our agent says that its breaker has suspended actions.
-    pub(crate) fn breaker(
-        &mut self,
-        by_breaker: bool,
-        is_confirmed: bool,
-        ms: u64,
-    ) -> Result<(), String> {
+    pub(crate) fn breaker(&mut self, by_breaker: bool, is_confirmed: bool) -> Result<(), String> {
         if by_breaker && !self.has_tripped {
-            // Lives count as nearer to each other than they were, by what the machine was off.
+            // What it lived is noted every few minutes: less than it was, where it ended abruptly.
             let window = WINDOW_MS + WINDOW_MS / 2;
-            let within = |at: &&u64| ms - **at < window;
+            let within = |at: &&u64| self.lived_ms - **at < window;
             let count = self.doubtful_boots.iter().filter(within).count();
             if count <= MAX_RESTARTS {
                 return Err(format!("the breaker tripped after {count} restarts"));
