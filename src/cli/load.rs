@@ -324,6 +324,29 @@ mod tests {
         assert!(seen >= 5, "only {seen} files");
     }
 
+    /// Every configuration in the README is good, but for the two keys that a reader is told to write,
+    /// and there is one for each preset: shown by parsing each block.
+    #[test]
+    fn every_configuration_in_the_readme_is_good() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```toml\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 4, "only {} blocks", blocks.len());
+        for block in &blocks {
+            let mut block = (*block).to_owned();
+            if block.contains("[[alarm]]") {
+                block.insert_str(0, "[alarms]\nallow_terminate = true\n");
+            }
+            let parsed = Config::parse(&[(path.clone(), block.clone())]);
+            assert!(parsed.is_ok(), "{block}\n{parsed:?}");
+        }
+        for preset in crate::config::alarm::PRESETS {
+            let line = format!("\npreset = \"{}\"\n", preset.name);
+            assert!(blocks.iter().any(|block| block.contains(&line)), "{line}");
+        }
+    }
+
     /// The main file comes first, then conf.d in the order of names, without what is hidden or
     /// not TOML: shown by the names read from a folder.
     #[test]

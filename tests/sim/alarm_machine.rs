@@ -731,7 +731,10 @@ impl Machine {
             return;
         }
         let order = match self.resume_ms.take() {
-            Some(_) => Order::Resume,
+            Some(_) => {
+                self.oracle.resumed_by_hand(now);
+                Order::Resume
+            }
             None => {
                 self.resume_ms = Some(now + self.rng.u64(5..60) * MINUTE);
                 Order::Suspend

@@ -388,7 +388,10 @@ impl Oracle {
         let beats = self.beat_ms.is_some_and(|at| ms - at < 8 * MINUTE);
         // A gap before the call is still looked at after it, and is not breaching.
         let gap = self.forgets() && self.calm_since.is_none_or(|since| since > from);
-        self.has_changed_since_call = !self.scene.condition || beats || gap;
+        // What has just begun again is another incident than the one that this call is for.
+        let is_young =
+            (self.stretches.back()).is_some_and(|last| ms - last.from < self.times.least);
+        self.has_changed_since_call = !self.scene.condition || is_young || beats || gap;
         self.is_armed = false;
         self.owed.clear();
         Ok(())
@@ -433,6 +436,14 @@ impl Oracle {
     /// The service was asked to call actions again.
     pub(crate) fn freed(&mut self) {
         self.is_suspended = false;
+    }
+
+    /// A person resumes: where the breaker would trip at once, what counted counts no more.
+    pub(crate) fn resumed_by_hand(&mut self, ms: u64) {
+        let within = |at: &&u64| ms - **at < WINDOW_MS + WINDOW_MS / 2;
+        if self.preventable.iter().filter(within).count() > MAX_RESTARTS {
+            self.preventable.clear();
+        }
     }
 
     /// What our agent remembers is older than what it did: a loss it has told of it may find again.
