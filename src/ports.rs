@@ -351,4 +351,10 @@ pub trait MetricService {
 
     /// The next answer that is there, if any.
     fn answer(&mut self) -> Option<MetricAnswer>;
+
+    /// By how much the service's date is ahead of the system's, in ms, as far as its answers told;
+    /// 0 while it takes the system's, and where there is no service.
+    fn clock_offset_ms(&self) -> i64 {
+        0
+    }
 }

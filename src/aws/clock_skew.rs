@@ -26,7 +26,7 @@ pub(crate) struct Clock {
 impl TimeSource for Clock {
     fn now(&self) -> SystemTime {
         let system = SystemTime::now();
-        let offset = self.offset_ms.load(Ordering::Relaxed);
+        let offset = self.offset_ms();
         let by = Duration::from_millis(offset.unsigned_abs());
         let shifted = if offset >= 0 {
             system.checked_add(by)
@@ -38,6 +38,11 @@ impl TimeSource for Clock {
 }
 
 impl Clock {
+    /// The correction, in ms; 0 while the service takes the system's time.
+    pub(crate) fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
     /// Takes over the time of an answer that complained about ours. Logged once per correction.
     pub(crate) fn correct(&self, date: &str) {
         let Ok(service) = DateTime::from_str(date, Format::HttpDate) else {
@@ -48,7 +53,7 @@ impl Clock {
             return;
         };
         let wanted = service_ms.saturating_sub(epoch_ms(SystemTime::now()));
-        let present = self.offset_ms.load(Ordering::Relaxed);
+        let present = self.offset_ms();
         if wanted.abs_diff(present) < NOISE_MS.unsigned_abs() {
             return;
         }
@@ -97,7 +102,7 @@ mod tests {
         let now = DateTime::from_millis(epoch_ms(SystemTime::now())).fmt(Format::HttpDate);
         for date in ["", "yesterday", &now.unwrap()] {
             clock.correct(date);
-            assert_eq!(clock.offset_ms.load(Ordering::Relaxed), 0, "{date}");
+            assert_eq!(clock.offset_ms(), 0, "{date}");
         }
     }
 }

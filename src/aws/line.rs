@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::{mpsc, watch};
 
+use super::clock_skew::Clock;
 use super::logs::broken;
 use crate::config::Identity;
 use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
@@ -112,17 +113,20 @@ impl LogService for CloudWatchLogs {
 
 /// CloudWatch as the middle sees it.
 #[derive(Debug)]
-pub struct CloudWatchMetrics(Line<MetricAnswer>);
+pub struct CloudWatchMetrics {
+    line: Line<MetricAnswer>,
+    clock: Clock,
+}
 
 impl CloudWatchMetrics {
-    pub(super) fn new(line: Line<MetricAnswer>) -> Self {
-        Self(line)
+    pub(super) fn new(line: Line<MetricAnswer>, clock: Clock) -> Self {
+        Self { line, clock }
     }
 }
 
 impl MetricService for CloudWatchMetrics {
     fn submit(&mut self, id: CallId, call: MetricCall) {
-        self.0
+        self.line
             .submit(Call::Metric(id, call), |_, error| MetricAnswer {
                 id,
                 result: Err(error),
@@ -130,7 +134,11 @@ impl MetricService for CloudWatchMetrics {
     }
 
     fn answer(&mut self) -> Option<MetricAnswer> {
-        self.0.answer()
+        self.line.answer()
+    }
+
+    fn clock_offset_ms(&self) -> i64 {
+        self.clock.offset_ms()
     }
 }
 

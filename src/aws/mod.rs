@@ -108,8 +108,10 @@ fn start_with(
     let (alarms, alarm_answers) = Line::new(&calls);
     let (events, event_answers) = Line::new(&calls);
     let (feed_out, feed) = watch::channel(None);
+    let clock = Clock::default();
     let worker = Worker {
         settings,
+        clock: clock.clone(),
         compression,
         wanted,
         http,
@@ -129,7 +131,7 @@ fn start_with(
         })?;
     Ok(Services {
         logs: CloudWatchLogs::new(logs),
-        metrics: CloudWatchMetrics::new(metrics),
+        metrics: CloudWatchMetrics::new(metrics, clock),
         alarms: CloudWatchAlarms::new(alarms),
         events: EventBridge::new(events),
         identity: IdentityFeed {
@@ -154,6 +156,7 @@ impl Drop for LastRing {
 /// The thread's side of the channels.
 struct Worker {
     settings: Settings,
+    clock: Clock,
     compression: Compression,
     wanted: BTreeSet<String>,
     http: SharedHttpClient,
@@ -168,7 +171,7 @@ struct Worker {
 impl Worker {
     /// Serves until the caller has let go of both of its ends.
     fn run(self, runtime: &tokio::runtime::Runtime, bell: &Bell) {
-        let clock = Clock::default();
+        let clock = self.clock;
         let (region_out, region) = watch::channel(RegionState::Looking);
         let seeker = Seeker::new(Parts {
             settings: self.settings.clone(),

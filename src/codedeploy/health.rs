@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded;
 use super::fact::Sign;
 use super::roster::{Moment, mono};
+use super::verdict::Verdict;
 use crate::event::{EpochMs, Now};
 
 /// Without an answer, with errors alone, for so long: dead.
@@ -34,39 +35,6 @@ const ERROR_OVER_MS: i64 = 150_000;
 const BEHIND_MS: i64 = 30_000;
 /// Longest reason kept, in bytes.
 const REASON_BYTES_MAX: usize = 200;
-
-/// The CodeDeploy agent's health, with the reason in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It does its work.
-    Healthy(String),
-    /// It cannot do any.
-    Unhealthy(String),
-    /// Nothing can be said, and nobody is to be called: none is installed, it was stopped on
-    /// purpose, it is too early.
-    Waiting(String),
-}
-
-impl Verdict {
-    /// Healthy or not; `None` while waiting.
-    #[must_use]
-    pub fn is_healthy(&self) -> Option<bool> {
-        match self {
-            Self::Healthy(_) => Some(true),
-            Self::Unhealthy(_) => Some(false),
-            Self::Waiting(_) => None,
-        }
-    }
-
-    /// Why.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Healthy(reason) | Self::Unhealthy(reason) | Self::Waiting(reason) => reason,
-        }
-    }
-}
 
 /// Which of the two agents writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

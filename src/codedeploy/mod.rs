@@ -32,6 +32,7 @@ mod show;
 mod tail;
 mod v1;
 mod v2;
+mod verdict;
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -50,9 +51,9 @@ use news::Outbox;
 use roster::{Moment, Roster, SavedRoster, mono};
 
 pub use failure::{Cause, Failure};
-pub use health::Verdict;
 pub use news::{Eras, Freshness, News, Outcome, What};
 pub use roster::{DEPLOYMENTS_MAX, HANGING_AFTER_MS, QUIET_AFTER_MS};
+pub use verdict::Verdict;
 
 /// The length of a date and time, `2026-11-21T02:12:40`, as both agents write it.
 const TIME_BYTES: usize = 19;

@@ -18,12 +18,15 @@
 //!
 //! - Every number that was counted is delivered, waits, or is counted in a tally by reason.
 //! - A datum's time is the period in which it happened, never the one in which it was read.
+//! - No datum is dated later than the service's own date, where its answers tell it (`dates.rs`).
 //! - A period gets gauges and fill-in zeros once, at its own end, or never.
 //! - What waits is bounded in numbers, labels in bytes, requests in data and bytes.
 
 mod border;
 mod custom;
+mod dates;
 mod numbers;
+mod outgoing;
 mod pending;
 mod publish;
 mod registry;
@@ -34,20 +37,18 @@ mod tally;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::config::Identity;
 use crate::config::metric::{BuiltinMetric, MetricsConfig};
 use crate::event::{EpochMs, Now};
-use crate::ports::{Datum, MetricService};
+use crate::ports::MetricService;
 use crate::status::MetricsStatus;
 pub use border::{Customs, OpenBorder};
 use custom::Listener;
-use pending::Waiting;
-use publish::{Publisher, REQUEST_BYTES_MAX, REQUEST_DATA_MAX, bytes_of};
-use registry::{NEWEST_MS, Number, OLDEST_MS, Registry};
+use dates::Difference;
+use publish::Publisher;
+use registry::{Number, Registry};
 pub use saved::Saved;
-use series::Place;
 use tally::{Refusal, Tally};
 
 /// For the edge's tests: what a datum is counted with.
@@ -75,6 +76,7 @@ pub struct Metrics {
     publish_at_ms: Option<u64>,
     /// When the present period ends, by the clock that never goes back.
     turn_at_ms: u64,
+    difference: Difference,
     /// Dimensions of which it was said that this instance has no value.
     without_value: BTreeSet<String>,
     is_stopping: bool,
@@ -96,6 +98,7 @@ impl Metrics {
             saved_version: 0,
             publish_at_ms: None,
             turn_at_ms: 0,
+            difference: Difference::default(),
             without_value: BTreeSet::new(),
             is_stopping: false,
         };
@@ -151,6 +154,7 @@ impl Metrics {
 
     /// Counts for a built-in metric, at the time it happened.
     pub fn count(&mut self, metric: BuiltinMetric, value: f64, at_ms: EpochMs) {
+        let at_ms = self.dated(at_ms);
         let number = Number { value, at_ms };
         self.registry.count(metric, None, number, &mut self.tally);
         self.version += 1;
@@ -161,7 +165,7 @@ impl Metrics {
     pub fn time(&mut self, metric: BuiltinMetric, label: &str, seconds: f64, at_ms: EpochMs) {
         let number = Number {
             value: seconds,
-            at_ms,
+            at_ms: self.dated(at_ms),
         };
         self.registry
             .count(metric, Some(label), number, &mut self.tally);
@@ -182,7 +186,7 @@ impl Metrics {
 
     /// Counts what a record says, as the user's `[[metric]]`s want it. The text is redacted.
     pub fn hear(&mut self, source: &str, text: &str, time_ms: EpochMs) {
-        let record = (source, text, time_ms);
+        let record = (source, text, self.dated(time_ms));
         if self
             .listener
             .hear(record, &mut self.registry, &mut self.tally)
@@ -196,6 +200,7 @@ impl Metrics {
         if self.publisher.settle(service, now, &mut self.tally) {
             self.version += 1;
         }
+        let now = self.agree_on_date(service.clock_offset_ms(), now);
         if !self.config.enabled {
             return;
         }
@@ -205,14 +210,13 @@ impl Metrics {
             self.make_request(now, customs);
         }
         if self.is_someone() {
-            let when = (now, now.wall_ms - OLDEST_MS);
             let saved = self.saved_version;
             if self.publisher.is_due(saved, now)
                 && self.publisher.hold_back(customs, &mut self.tally)
             {
                 self.version += 1;
             }
-            if self.publisher.submit(service, saved, when, &mut self.tally) {
+            if self.publisher.submit(service, saved, now, &mut self.tally) {
                 self.version += 1;
             }
         }
@@ -312,84 +316,5 @@ impl Metrics {
 
     fn is_publish_due(&self, now: Now) -> bool {
         self.is_stopping || self.publish_at_ms.is_some_and(|at_ms| at_ms <= now.mono_ms)
-    }
-
-    /// What may be sent: the numbers of every period but the one that is being lived through.
-    fn sendable(&self) -> impl Iterator<Item = (Waiting<'_>, Place)> {
-        let builtin = self.registry.builtin_pending.newest_first();
-        let all = builtin.chain(self.registry.custom_pending.newest_first());
-        let open_ms = self.registry.open_ms.filter(|_| !self.is_stopping);
-        all.filter(move |(at_ms, ..)| Some(*at_ms) != open_ms)
-            .map(|waiting| (waiting, waiting.1.place(&self.identity)))
-            .filter(|(_, place)| *place != Place::Waiting)
-    }
-
-    /// Gives up what the service would refuse by now.
-    fn expire(&mut self, now: Now) {
-        let within = (now.wall_ms - OLDEST_MS, now.wall_ms + NEWEST_MS);
-        for pending in [
-            &mut self.registry.builtin_pending,
-            &mut self.registry.custom_pending,
-        ] {
-            let (old, new) = pending.keep_within(within.0, within.1);
-            self.tally.refuse(Refusal::TooOld, old);
-            self.tally.refuse(Refusal::TooNew, new);
-            self.version += u64::from(old + new > 0);
-        }
-    }
-
-    /// Makes one request of what may be sent, the newest first: after an outage the present
-    /// matters most.
-    fn make_request(&mut self, now: Now, customs: &mut dyn Customs) {
-        let mut chosen = Vec::new();
-        let mut nowhere = BTreeSet::new();
-        let (mut count, mut bytes) = (0, 0);
-        for ((at_ms, series, numbers), place) in self.sendable() {
-            let datum = match place {
-                Place::Known(dimensions) => Some(Datum {
-                    name: series.name.clone(),
-                    dimensions,
-                    time_ms: at_ms,
-                    unit: series.unit.clone(),
-                    resolution_s: series.resolution_s,
-                    numbers: numbers.clone(),
-                }),
-                Place::Nowhere(name) => {
-                    nowhere.insert(name);
-                    None
-                }
-                Place::Waiting => continue,
-            };
-            count += usize::from(datum.is_some());
-            bytes += datum.as_ref().map_or(0, bytes_of);
-            if count > REQUEST_DATA_MAX || bytes > REQUEST_BYTES_MAX {
-                break;
-            }
-            chosen.push((at_ms, Arc::clone(series), datum));
-        }
-        let mut data = Vec::new();
-        for (at_ms, series, datum) in chosen {
-            self.registry.take(at_ms, &series);
-            if let Some(datum) = datum {
-                customs.made(&datum);
-                data.push(datum);
-            }
-        }
-        self.say_without_value(nowhere);
-        if data.is_empty() {
-            self.publish_at_ms = None;
-            return;
-        }
-        self.version += 1;
-        let namespace = &self.config.namespace;
-        self.publisher.add(namespace, data, self.version, now);
-    }
-
-    fn say_without_value(&mut self, names: BTreeSet<String>) {
-        for name in names {
-            if self.without_value.insert(name.clone()) {
-                tracing::warn!(dimension = %name, "this instance has no value for a dimension; metrics of its sets are not published");
-            }
-        }
     }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Customs;
 use super::numbers;
+use super::registry::OLDEST_MS;
 use super::tally::{Refusal, Tally};
 use crate::event::{EpochMs, Now};
 use crate::ports::{
@@ -188,13 +189,13 @@ impl Publisher {
         &mut self,
         service: &mut dyn MetricService,
         saved_version: u64,
-        (now, oldest_ms): (Now, EpochMs),
+        now: Now,
         tally: &mut Tally,
     ) -> bool {
         if !self.is_due(saved_version, now) {
             return false;
         }
-        let aged = self.drop_older(oldest_ms, tally);
+        let aged = self.expire(now, tally);
         let Some(request) = self.requests.front() else {
             return aged;
         };
@@ -276,19 +277,28 @@ impl Publisher {
     }
 
     /// The service would call the whole request invalid for one datum that is too old.
-    fn drop_older(&mut self, oldest_ms: EpochMs, tally: &mut Tally) -> bool {
-        let mut aged = false;
+    fn expire(&mut self, now: Now, tally: &mut Tally) -> bool {
+        let old = self.keep(|datum| datum.time_ms >= now.wall_ms - OLDEST_MS);
+        tally.refuse(Refusal::TooOld, old);
+        old > 0
+    }
+
+    /// Gives up what is dated later; how many data. What is in flight may still arrive.
+    pub(super) fn drop_newer(&mut self, newest_ms: EpochMs) -> u64 {
+        self.keep(|datum| datum.time_ms <= newest_ms)
+    }
+
+    /// Keeps some data; how many went.
+    fn keep(&mut self, stays: impl Fn(&Datum) -> bool) -> u64 {
+        let before = self.len();
         for request in &mut self.requests {
-            let young = |datum: &&Datum| datum.time_ms >= oldest_ms;
-            if !request.data.iter().all(|datum| young(&datum)) {
-                let before = request.data.len();
-                request.data.retain(|datum| young(&datum));
-                tally.refuse(Refusal::TooOld, (before - request.data.len()) as u64);
-                aged = true;
+            if !request.data.iter().all(&stays) {
+                request.data.retain(&stays);
             }
         }
+        let gone = before - self.len();
         self.requests.retain(|request| !request.data.is_empty());
-        aged
+        gone
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) const OLDEST_MS: EpochMs = 14 * 86_400_000 - 600_000;
 /// The service takes data so far in the future (same place), less a margin.
 pub(super) const NEWEST_MS: EpochMs = 2 * 3_600_000 - 60_000;
 
+/// What is told with a date further ahead than this did not happen then: the date was set since. At
+/// the service it would look fresh when that date comes.
+const AHEAD_MS: EpochMs = 300_000;
+
 /// What is counted.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -220,6 +224,12 @@ impl Registry {
         self.closed = Closed::restore(closed);
     }
 
+    /// Forgets what was lived through by a date that lies ahead of the right one.
+    pub(super) fn forget_ahead(&mut self, now_ms: EpochMs) {
+        self.open_ms = self.open_ms.filter(|open_ms| *open_ms <= now_ms);
+        self.closed.forget_ahead(now_ms);
+    }
+
     /// Takes out what waits for a period of a series.
     pub(super) fn take(&mut self, period_ms: EpochMs, series: &Arc<Series>) {
         let builtin = self.builtin_pending.take(period_ms, series);
@@ -310,7 +320,7 @@ impl Into<'_> {
             if at_ms < now.wall_ms - OLDEST_MS {
                 return tally.refuse(Refusal::TooOld, 1);
             }
-            if at_ms > now.wall_ms + NEWEST_MS {
+            if at_ms > now.wall_ms + AHEAD_MS {
                 return tally.refuse(Refusal::TooNew, 1);
             }
         }
@@ -359,6 +369,13 @@ impl Closed {
     /// All ranges, in order.
     pub(super) fn ranges(&self) -> &[(EpochMs, EpochMs)] {
         &self.0
+    }
+
+    fn forget_ahead(&mut self, now_ms: EpochMs) {
+        self.0.retain(|(from_ms, _)| *from_ms < now_ms);
+        if let Some((_, until_ms)) = self.0.last_mut() {
+            *until_ms = (*until_ms).min(now_ms);
+        }
     }
 
     /// Closes a period; false if any of it was closed before.

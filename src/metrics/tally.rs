@@ -9,7 +9,7 @@ pub(super) enum Refusal {
     NotANumber,
     /// Older than two weeks, when it was counted or before it could be sent.
     TooOld,
-    /// More than two hours in the future.
+    /// Dated ahead of now.
     TooNew,
     /// A line said nothing for a dimension of the set.
     NoLabel,

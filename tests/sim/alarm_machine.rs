@@ -152,6 +152,8 @@ pub(crate) struct Machine {
     is_frozen: bool,
     /// When what is broken mends itself, or what works breaks: in the minute after that.
     turn_ms: Option<u64>,
+    /// When somebody last stopped CodeDeploy.
+    stopped_ms: Option<u64>,
     last_failed: bool,
     losing: Option<u64>,
     resume_ms: Option<u64>,
@@ -218,6 +220,7 @@ impl Machine {
             check_fails: false,
             is_frozen: false,
             turn_ms: None,
+            stopped_ms: None,
             last_failed: false,
             losing: None,
             resume_ms: None,
@@ -357,6 +360,7 @@ impl Machine {
         let (ms, true_ms) = (self.clock.ms, self.clock.true_ms());
         (self.outside.logs.ms, self.outside.logs.true_ms) = (ms, true_ms);
         (self.outside.metrics.ms, self.outside.metrics.true_ms) = (ms, true_ms);
+        self.outside.metrics.wall_ms = self.clock.now().wall_ms;
         (self.outside.alarms.ms, self.outside.alarms.true_ms) = (ms, true_ms);
     }
 
@@ -634,6 +638,7 @@ impl Machine {
                     _ => Mode::Stopped,
                 };
                 self.say(format!("CodeDeploy is {mode:?}"));
+                self.stopped_ms = (mode == Mode::Stopped).then_some(now);
                 self.on_stage(|codedeploy, stage| codedeploy.break_down(mode, stage));
                 self.turn_ms = self.rng.bool().then_some(now + quickly);
             }
@@ -757,6 +762,11 @@ impl Machine {
         ];
         let skew_ms = all[self.rng.usize(0..all.len())];
         let skew_ms = skew_ms.clamp(-self.plan.jump_ms_max, self.plan.jump_ms_max);
+        // A stop that is read after the date was set ahead looks older than the boot: nobody can tell.
+        let is_new = |at: u64| self.clock.ms - at < 10 * MINUTE;
+        if skew_ms > self.skew_ms && self.stopped_ms.is_some_and(is_new) {
+            return;
+        }
         self.say(format!("the date is set to {skew_ms} ms off"));
         self.clock.set_skew(skew_ms);
         let span = u64::try_from(self.skew_ms.abs().max(skew_ms.abs())).unwrap_or(0);
@@ -786,7 +796,7 @@ impl Machine {
             if ended.failed && !ended.aborted && self.plan.subject == Subject::Failed {
                 self.oracle.pulse(self.clock.ms);
             }
-            self.oracle.ended(ended);
+            self.oracle.ended(ended, self.clock.ms);
         }
     }
 

@@ -117,6 +117,8 @@ struct Sample {
 struct Truth {
     ended: Ended,
     boot: u32,
+    /// The true date: a datum has this one, or the record's, as long as the service takes that.
+    true_ms: EpochMs,
 }
 
 /// Judges one seed.
@@ -398,9 +400,12 @@ impl Oracle {
     }
 
     /// A deployment ended.
-    pub(crate) fn ended(&mut self, ended: Ended) {
-        let boot = self.boot;
-        self.truths.push(Truth { ended, boot });
+    pub(crate) fn ended(&mut self, ended: Ended, ms: u64) {
+        self.truths.push(Truth {
+            ended,
+            boot: self.boot,
+            true_ms: self.begin_ms + i64::try_from(ms).unwrap_or(0),
+        });
     }
 
     /// The machine went down, and boots; whether an alarm may have had a hand in it, and whether our
@@ -505,11 +510,21 @@ impl Oracle {
                 datum.time_ms - self.begin_ms
             ))
         };
-        if name == "DeploymentsFailed" && value > 0.0 {
+        if name == "DeploymentsFailed" && value > 0.0 && self.plan.jump_ms_max > 300_000 {
+            // It may be told by the date of before a jump, or by that of its reading.
+            let now_ms = self.begin_ms + i64::try_from(ms).unwrap_or(0);
+            let is_fresh = now_ms - datum.time_ms < 15 * 60_000;
+            let its = |truth: &Truth| truth.ended.failed && truth.boot == self.boot;
+            if is_fresh && !self.truths.iter().any(its) {
+                return wrong("no deployment failed in this boot");
+            }
+        } else if name == "DeploymentsFailed" && value > 0.0 {
             let its = |truth: &&Truth| {
                 truth.ended.failed
                     && !truth.ended.aborted
-                    && minute(truth.ended.wall_ms) == datum.time_ms
+                    && [truth.ended.wall_ms, truth.true_ms]
+                        .map(minute)
+                        .contains(&datum.time_ms)
             };
             let all: Vec<&Truth> = self.truths.iter().filter(its).collect();
             if all.is_empty() {

@@ -16,10 +16,6 @@ use super::alarm_plan::Plan;
 /// Seeds that are played when nobody asks for others: each preset some times.
 const DEFAULT_SEEDS: u64 = 220;
 
-/// Of a thousand seeds, so many may still fail: none of those that are played when nobody asks for
-/// others. A ratchet: it may only shrink.
-const FAILURES_PER_MILLE_MAX: u64 = 4;
-
 /// Seeds that found something, and what.
 const MENDED: &[(u64, &str)] = &[
     (
@@ -88,15 +84,11 @@ fn mended_alarm_seeds_hold() {
     }
 }
 
-/// The same with a date that is hours off. Not kept yet: data that a wrong date puts into the future
-/// are evaluated when their time comes, and look like a breach of then.
+/// The same with a date that is up to three hours off: what it puts into the future is never
+/// evaluated when its time comes.
 #[test]
-#[ignore = "data dated ahead by hours are evaluated when their time comes"]
 fn a_date_that_is_hours_off_makes_no_breach() {
-    play(
-        Plan::hours_off,
-        "a_date_that_is_hours_off_makes_no_breach --ignored",
-    );
+    play(Plan::hours_off, "a_date_that_is_hours_off_makes_no_breach");
 }
 
 fn play(plan: fn(u64) -> Plan, test: &str) {
@@ -148,9 +140,7 @@ fn play(plan: fn(u64) -> Plan, test: &str) {
         println!("{:36} {total:?}", preset.name);
     }
     if let Some((seed, what)) = failures.first() {
-        let failed = failures.len() as u64;
-        assert!(
-            failed * 1_000 <= FAILURES_PER_MILLE_MAX * count,
+        panic!(
             "{} of {count} seeds failed; seed {seed} {what}\nreplay: SIM_SEED={seed} cargo test \
              --test sim -- {test} --nocapture",
             failures.len()

@@ -81,6 +81,7 @@ fn play(seed: u64) {
     for second in 0..4_200_u64 {
         clock.advance_to(second * 1_000);
         (service.ms, service.true_ms) = (clock.ms, clock.true_ms());
+        service.wall_ms = clock.now().wall_ms;
         let faulty = second < 3_600;
         if second % 300 == 0 {
             service.mood = if faulty {

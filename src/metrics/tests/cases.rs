@@ -192,6 +192,50 @@ fn a_clock_that_jumps_back_repeats_nothing() {
     );
 }
 
+/// Where the service says that the system's date is wrong, data have the service's, nothing that was
+/// dated ahead is sent, and the times to come keep their heartbeats: shown by a date that is two
+/// hours ahead for half an hour, of which the service knows after some minutes.
+#[test]
+fn the_services_date_is_the_date() {
+    const AHEAD_MS: i64 = 2 * 3_600_000;
+    let mut agent = Agent::new("");
+    agent.minutes(10);
+    agent.now.wall_ms += AHEAD_MS;
+    agent.service.mood = Mood::Refusing(ErrorClass::RetrySoon);
+    agent.minutes(3);
+    agent
+        .metrics
+        .count(DeploymentsFailed, 1.0, agent.now.wall_ms);
+    agent.service.mood = Mood::Well;
+    agent.service.offset_ms = -AHEAD_MS;
+    agent.minutes(27);
+    agent
+        .metrics
+        .count(DeploymentsFailed, 2.0, agent.now.wall_ms);
+    agent.minutes(2);
+    agent.now.wall_ms -= AHEAD_MS;
+    agent.service.offset_ms = 0;
+    agent.minutes(130);
+    let beats = agent.service.ones("Heartbeat");
+    let minutes: BTreeSet<i64> = beats.iter().map(|(at, _)| at / 60).collect();
+    assert_eq!(minutes.len(), beats.len());
+    let missing: Vec<i64> = (0..170)
+        .filter(|minute| !minutes.contains(minute))
+        .collect();
+    assert!(
+        missing.iter().all(|minute| (9..14).contains(minute)),
+        "{missing:?}"
+    );
+    assert!(minutes.iter().all(|minute| *minute <= 172), "{minutes:?}");
+    let failed: Vec<_> = agent.service.ones("DeploymentsFailed");
+    let failed: Vec<_> = failed
+        .into_iter()
+        .filter(|(_, value)| *value > 0.0)
+        .collect();
+    assert_eq!(failed, [(40 * 60, 2.0)]);
+    assert!(agent.metrics.status(agent.now).refused["too_new"] > 0);
+}
+
 /// What is too far in the future, too old or no number is refused and counted, and nothing else
 /// is: shown by one of each.
 #[test]
@@ -201,7 +245,7 @@ fn what_the_service_would_refuse_is_refused_here() {
     let wall_ms = agent.now.wall_ms;
     agent
         .metrics
-        .count(DeploymentsFailed, 1.0, wall_ms + 2 * 3_600_000);
+        .count(DeploymentsFailed, 1.0, wall_ms + 6 * 60_000);
     agent
         .metrics
         .count(DeploymentsFailed, 1.0, wall_ms - 14 * 86_400_000);

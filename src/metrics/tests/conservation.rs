@@ -119,6 +119,10 @@ impl Model {
             Action::Jump(ms) => {
                 // Not so far that the service would refuse what was counted before.
                 let slip_ms = (self.wall_slip_ms + EpochMs::from(ms)).clamp(0, 6_000_000);
+                // What is read again after the date was set back is dated ahead, and refused.
+                if slip_ms < self.wall_slip_ms {
+                    self.save();
+                }
                 self.now.wall_ms += slip_ms - self.wall_slip_ms;
                 self.wall_slip_ms = slip_ms;
             }

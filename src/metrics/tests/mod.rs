@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::Config;
-use crate::ports::{CallId, ErrorClass, MetricAnswer, MetricCall, Numbers, ServiceError};
+use crate::ports::{CallId, Datum, ErrorClass, MetricAnswer, MetricCall, Numbers, ServiceError};
 
 /// A full hour, 2026-11-21T12:00:00Z.
 const NOON_MS: EpochMs = 1_795_262_400_000;
@@ -61,6 +61,8 @@ struct Service {
     /// Every call that was taken.
     taken: Vec<Vec<Datum>>,
     calls: usize,
+    /// By how much its date is ahead of the agent's.
+    offset_ms: i64,
 }
 
 impl Service {
@@ -71,6 +73,7 @@ impl Service {
             answers: VecDeque::new(),
             taken: Vec::new(),
             calls: 0,
+            offset_ms: 0,
         }
     }
 
@@ -118,6 +121,10 @@ impl MetricService for Service {
 
     fn answer(&mut self) -> Option<MetricAnswer> {
         self.answers.pop_front()
+    }
+
+    fn clock_offset_ms(&self) -> i64 {
+        self.offset_ms
     }
 }
 

@@ -11,6 +11,9 @@ use deploywatch::ports::{
 use super::fuse::{Fuse, Pulse};
 use super::service::Mood;
 
+/// A request that is signed by a date further off than this is refused
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
+const SKEW_MS_MAX: u64 = 300_000;
 const TOO_NEW_MS: EpochMs = 2 * 3_600_000;
 const TOO_OLD_MS: EpochMs = 14 * 24 * 3_600_000;
 
@@ -37,6 +40,10 @@ pub(crate) struct MemMetrics {
     pub(crate) ms: u64,
     /// The true date.
     pub(crate) true_ms: EpochMs,
+    /// The machine's date.
+    pub(crate) wall_ms: EpochMs,
+    /// What was learnt of the difference, by being refused.
+    offset_ms: i64,
     pending: Vec<(u64, MetricAnswer)>,
     /// What was taken since the oracle looked.
     pub(crate) takes: Vec<Take>,
@@ -56,6 +63,8 @@ impl MemMetrics {
             mood: Mood::default(),
             ms: 0,
             true_ms: 0,
+            wall_ms: 0,
+            offset_ms: 0,
             pending: Vec::new(),
             takes: Vec::new(),
             answered: Vec::new(),
@@ -72,6 +81,7 @@ impl MemMetrics {
     /// The process is gone: nobody waits for the answers.
     pub(crate) fn forget(&mut self) {
         self.pending.clear();
+        self.offset_ms = 0;
     }
 
     fn judge(&mut self, id: CallId, call: &MetricCall) -> (u64, Result<(), ServiceError>) {
@@ -95,6 +105,11 @@ impl MemMetrics {
         }
         if self.chance(self.mood.timeout) {
             return failed(30_000, ErrorClass::RetrySoon, "Timeout");
+        }
+        let signed_ms = self.wall_ms + self.offset_ms;
+        if signed_ms.abs_diff(self.true_ms) > SKEW_MS_MAX {
+            self.offset_ms = self.true_ms - self.wall_ms;
+            return failed(delay, ErrorClass::RetrySoon, "RequestTimeTooSkewed");
         }
         let window = self.true_ms - TOO_OLD_MS..=self.true_ms + TOO_NEW_MS;
         if call
@@ -140,6 +155,10 @@ impl MetricService for MemMetrics {
         self.violations.extend(broken);
         let ready_ms = self.ms + delay.max(1);
         self.pending.push((ready_ms, MetricAnswer { id, result }));
+    }
+
+    fn clock_offset_ms(&self) -> i64 {
+        self.offset_ms
     }
 
     fn answer(&mut self) -> Option<MetricAnswer> {

@@ -61,6 +61,7 @@ impl World {
         self.service.true_ms = self.clock.true_ms();
         self.metrics.ms = self.clock.ms;
         self.metrics.true_ms = self.clock.true_ms();
+        self.metrics.wall_ms = self.clock.now().wall_ms;
         self.events.ms = self.clock.ms;
         self.events.true_ms = self.clock.true_ms();
     }
