@@ -47,7 +47,7 @@ fn assert_linear(what: &str, bytes: usize, work: impl Fn(usize)) {
 }
 
 /// Pieces that begin one thing or another again and again.
-const POISON: [&str; 41] = [
+const POISON: [&str; 58] = [
     "://",
     "://u:",
     "pwd=/",
@@ -89,6 +89,23 @@ const POISON: [&str; 41] = [
     "\"password\",\"value\":",
     "(\"password\",",
     "<a key=\"password\">",
+    "password is generated for ",
+    "password is generated for x: ",
+    "AKIAIOSFODNN7EXAMPLE-",
+    "AKIAIOSFODNN7EXAMPLE ",
+    "eyJwYXlsb2Fk",
+    "IQoJ",
+    "'password=a ",
+    "mysql '-p",
+    "mongo -p '",
+    "redis-cli -a",
+    "securestring --value '",
+    "securestring --value ",
+    "\"SecureString\",\"Value\":",
+    "auth\":",
+    "_auth=AAAA",
+    "env password ",
+    "pw=",
 ];
 
 /// Redaction, of whole lines and of lines that are cut.

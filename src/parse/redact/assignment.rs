@@ -5,12 +5,10 @@
 use std::ops::Range;
 
 use super::Rule;
+use super::key::{Key, NAME_BYTES_MAX, ends_with, is_name};
 use super::needles::Word;
 use super::pair;
 use super::value;
-
-/// Longest key name looked at.
-const NAME_BYTES_MAX: usize = 96;
 
 /// Longest beginning of an ARN, up to the kind of resource.
 const ARN_BYTES_MAX: usize = 80;
@@ -29,22 +27,12 @@ enum Separator {
     Argument,
 }
 
-/// A key that was recognised.
-struct Key {
-    rule: Rule,
-    word: Word,
-    /// Where its name begins: `DB_PASSWORD` begins at `D`.
-    start: usize,
-    /// One past its name.
-    end: usize,
-}
-
 /// The secret that belongs to the key the word at `hit` is in, if it is a key.
 pub(super) fn find(text: &str, hit: Range<usize>, word: Word) -> Option<(Range<usize>, Rule)> {
     let bytes = text.as_bytes();
-    let key = key(bytes, hit, word)?;
+    let key = Key::around(bytes, hit, word)?;
     let Some((separator, after)) = separator(bytes, &key) else {
-        return bare_aws_secret(bytes, &key);
+        return bare_aws_secret(bytes, &key).or_else(|| generated(bytes, &key));
     };
     let at = skip_blanks(bytes, after);
     let mark = bytes.get(at + value::backslashes(&bytes[at..]));
@@ -56,93 +44,10 @@ pub(super) fn find(text: &str, hit: Range<usize>, word: Word) -> Option<(Range<u
     }
     let range = match word {
         Word::Authorization if !is_quoted => header(text, at)?,
-        _ => value::find(text, at)?,
+        _ if is_quoted => value::find(text, at)?,
+        _ => words(bytes, &key, value::find(text, at)?),
     };
     is_plausible(bytes, &key, separator, &bytes[range.clone()]).then_some((range, key.rule))
-}
-
-/// The whole name around the word, if the word ends it.
-fn key(bytes: &[u8], hit: Range<usize>, word: Word) -> Option<Key> {
-    let (end, rule) = match word {
-        Word::Pass => (pass_end(bytes, hit.clone())?, Rule::Password),
-        Word::Pwd => (hit.end, Rule::Password),
-        Word::Secret => secret_end(bytes, hit.end),
-        Word::Token => (hit.end, token_rule(&bytes[..hit.start])),
-        Word::ApiKey => (hit.end, Rule::ApiKey),
-        Word::PrivateKey => (hit.end, Rule::PrivateKey),
-        Word::CryptKey => (hit.end, Rule::Secret),
-        Word::SessionId => (hit.end, Rule::Cookie),
-        Word::Authorization => (hit.end, Rule::Authorization),
-        Word::Signature => (hit.end, Rule::Signature),
-    };
-    if bytes.get(end).is_some_and(|&byte| is_name(byte)) {
-        return None;
-    }
-    let name = bytes[..hit.start]
-        .iter()
-        .rev()
-        .take(NAME_BYTES_MAX)
-        .take_while(|&&byte| is_name(byte))
-        .count();
-    Some(Key {
-        rule,
-        word,
-        start: hit.start - name,
-        end,
-    })
-}
-
-/// The end of the name with `pass` in it: `pass`, `password`, `passwd2`; but not `bypass`.
-fn pass_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
-    let pass = bytes[hit.clone()]
-        .windows(4)
-        .position(|word| word.eq_ignore_ascii_case(b"pass"))?;
-    let pass = hit.start + pass;
-    let end = continued(bytes, pass + 4, &["word", "wd", "phrase"]);
-    let is_flag = hit.len() == "storepass".len();
-    if end == pass + 4 && is_inside_word(bytes, pass) && !is_flag {
-        return None;
-    }
-    let digits = bytes[end..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    Some(end + digits)
-}
-
-/// The end of the name whose word `secret` ends at `hit_end`, and whether it is AWS's.
-fn secret_end(bytes: &[u8], hit_end: usize) -> (usize, Rule) {
-    let joint = skip_joint(bytes, hit_end);
-    let access = continued(bytes, joint, &["access"]);
-    let second = skip_joint(bytes, access);
-    let key = continued(bytes, second, &["key"]);
-    if access > joint && key > second {
-        return (key, Rule::AwsSecretAccessKey);
-    }
-    let end = continued(bytes, joint, &["key", "string"]);
-    if end == joint {
-        return (hit_end, Rule::Secret);
-    }
-    let base = skip_joint(bytes, end);
-    let end_of_base = continued(bytes, base, &["base"]);
-    (
-        if end_of_base > base { end_of_base } else { end },
-        Rule::Secret,
-    )
-}
-
-/// Which token it is, by what stands before the word.
-fn token_rule(before: &[u8]) -> Rule {
-    let joint = before.strip_suffix(b"_").or(before.strip_suffix(b"-"));
-    let before = joint.unwrap_or(before);
-    let tail = before
-        .get(before.len().saturating_sub(8)..)
-        .unwrap_or_default();
-    if ends_with(tail, b"session") || ends_with(tail, b"security") {
-        Rule::SessionToken
-    } else {
-        Rule::Token
-    }
 }
 
 /// What stands behind the key, and where it ends.
@@ -153,9 +58,11 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
     if bytes.get(at) == Some(&b'>') && is_in_tag(&bytes[..key.start]) {
         return Some((Separator::Tag, at + 1));
     }
-    // `user[password]=x`
+    // `user[password]=x`, as it is and in a URL
     if before == Some(b'[') && bytes.get(at) == Some(&b']') {
         at += 1;
+    } else if before == Some(b'%') && name.starts_with(b"5B") && bytes[at..].starts_with(b"%5D") {
+        at += 3;
     }
     let backslashes = bytes[at..]
         .iter()
@@ -187,9 +94,34 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
             Some((Separator::Argument, blanks))
         }
         // Two spaces are the columns of a help text.
-        _ if is_flag && !is_quoted && blanks == at + 1 => Some((Separator::Argument, blanks)),
+        _ if blanks != at + 1 || is_quoted => None,
+        _ if is_flag || is_setting(bytes, key) => Some((Separator::Argument, blanks)),
         _ => None,
     }
+}
+
+/// Whether a value stands behind this name with nothing but a blank between: `ENV DB_PASSWORD x` of a Dockerfile,
+/// `login bob password x` of a .netrc, `requirepass x` of redis.
+fn is_setting(bytes: &[u8], key: &Key) -> bool {
+    const COMMANDS: [&[u8]; 4] = [b"env", b"setenv", b"fastcgi_param", b"setx"];
+    let name = &bytes[key.start..key.end];
+    let Some((b' ', before)) = bytes[..key.start].split_last() else {
+        return name == b"requirepass";
+    };
+    let word = |text: &[u8]| {
+        let tail = text.iter().rev().take(NAME_BYTES_MAX);
+        tail.take_while(|byte| !byte.is_ascii_whitespace() && **byte != b']')
+            .count()
+    };
+    let last = word(before);
+    let (before_last, last) = before.split_at(before.len() - last);
+    name == b"requirepass"
+        || COMMANDS
+            .iter()
+            .any(|command| command.eq_ignore_ascii_case(last))
+        || name == b"password"
+            && ends_with(before_last, b"login ")
+            && last.last().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 /// Whether `<` or `<namespace:` stands before a name.
@@ -217,6 +149,7 @@ fn is_ruled_out(bytes: &[u8], key: &Key, separator: Separator, after: usize, at:
             bytes[..key.start].ends_with(b"/")
                 || matches!(first, Some(b'{' | b'['))
                 || has_blank && next_field == Some(b':')
+                || is_verdict(bytes, key, has_blank)
                 || !has_blank && key.word == Word::Secret && is_in_arn(&bytes[..key.start])
         }
         Separator::Equals => has_blank && next_field == Some(b'='),
@@ -227,6 +160,14 @@ fn is_ruled_out(bytes: &[u8], key: &Key, separator: Separator, after: usize, at:
         && matches!(&bytes[key.start..key.end], b"PWD" | b"OLDPWD" | b"pwd")
         && matches!(first, Some(b'/' | b'~'));
     is_impossible || is_directory
+}
+
+/// Whether `pass` is one of a test's or a compiler's: `PASS: TestLogin`, `second pass: done`.
+fn is_verdict(bytes: &[u8], key: &Key, has_blank: bool) -> bool {
+    let name = &bytes[key.start..key.end];
+    let before = bytes[..key.start].trim_ascii_end();
+    let is_prose = has_blank && before.last().is_some_and(u8::is_ascii_alphabetic);
+    name == b"PASS" || name.eq_ignore_ascii_case(b"pass") && is_prose
 }
 
 /// Whether the value that was read is one, for keys that are also used for other things.
@@ -255,6 +196,8 @@ fn is_plausible(bytes: &[u8], key: &Key, separator: Separator, secret: &[u8]) ->
             Word::Signature | Word::SessionId => {
                 separator == Separator::Equals && secret.len() >= 16
             }
+            // An access key's id goes by its own name.
+            Word::Key => !secret.starts_with(b"AKIA") && !secret.starts_with(b"ASIA"),
             _ => true,
         }
 }
@@ -305,30 +248,36 @@ fn bare_aws_secret(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
     (key.rule == Rule::AwsSecretAccessKey && len == 40).then_some((start..start + len, key.rule))
 }
 
-/// Whether letters before it make another word of it, as in `compass` (and not in `dbPass`).
-fn is_inside_word(bytes: &[u8], at: usize) -> bool {
-    let is_camel = bytes[at].is_ascii_uppercase();
-    bytes[..at].last().is_some_and(|before| match is_camel {
-        true => before.is_ascii_uppercase(),
-        false => before.is_ascii_alphabetic(),
-    })
+/// What MySQL made up at its first start: `A temporary password is generated for root@localhost: x`.
+fn generated(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
+    let rest = bytes[key.end..].strip_prefix(b" is generated for ")?;
+    let colon = memchr::memmem::find(&rest[..rest.len().min(NAME_BYTES_MAX)], b": ")?;
+    let start = bytes.len() - rest.len() + colon + 2;
+    let line = memchr::memchr(b'\n', &bytes[start..]);
+    let secret = start..line.map_or(bytes.len(), |len| start + len);
+    (key.word == Word::Pass && !secret.is_empty()).then_some((secret, key.rule))
 }
 
-/// Behind one of these words (in any case) if it stands here; else here.
-fn continued(bytes: &[u8], at: usize, words: &[&str]) -> usize {
-    let rest = &bytes[at..];
-    words
-        .iter()
-        .find(|word| {
-            rest.get(..word.len())
-                .is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()))
-        })
-        .map_or(at, |word| at + word.len())
-}
-
-/// Behind the `_` or `-` that joins two words of a name.
-fn skip_joint(bytes: &[u8], at: usize) -> usize {
-    at + usize::from(matches!(bytes.get(at), Some(b'_' | b'-')))
+/// The value without quotes, and where a quote opens before its key, the words up to where that closes or
+/// another field begins: `'DB_PASSWORD=two words'`, as a shell that traces prints it.
+fn words(bytes: &[u8], key: &Key, mut value: Range<usize>) -> Range<usize> {
+    let opened = key.start.checked_sub(1).map(|at| bytes[at]);
+    let Some(mark @ (b'\'' | b'"')) = opened else {
+        return value;
+    };
+    let rest = &bytes[value.end..];
+    let Some(closed) = memchr::memchr2(mark, b'\n', rest).filter(|at| rest[*at] == mark) else {
+        return value;
+    };
+    let close = value.end + closed;
+    while bytes[value.end] == b' ' {
+        let next = skip_blanks(bytes, value.end);
+        if next >= close || value::field(&bytes[next..close]).is_some() {
+            break;
+        }
+        value.end = value::bare(&bytes[..close], next).end.max(next + 1);
+    }
+    value
 }
 
 /// Behind spaces, tabs and colours.
@@ -359,12 +308,4 @@ fn skip_colour(bytes: &[u8], mut at: usize) -> usize {
         }
     }
     at
-}
-
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
-}
-
-fn ends_with(text: &[u8], word: &[u8]) -> bool {
-    text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::value;
+use super::{pair, value};
 
 /// How far behind the command its option is looked for: a line of a hook.
 const COMMAND_BYTES_MAX: usize = 512;
@@ -22,12 +22,45 @@ pub(super) fn curl_user(text: &str, after: usize) -> Option<Range<usize>> {
 /// The password in `mysql -psecret` (and mysqldump, mysqladmin…); a blank behind `-p` means that it
 /// is asked for.
 pub(super) fn mysql_password(text: &str, after: usize) -> Option<Range<usize>> {
-    let line = line(text, after);
-    let at = option(text.as_bytes(), &line, b" -p")?;
-    if text.as_bytes().get(at).is_none_or(u8::is_ascii_whitespace) {
+    let bytes = text.as_bytes();
+    let option = option(bytes, &line(text, after), " -p")?;
+    if bytes.get(option.end).is_none_or(u8::is_ascii_whitespace) {
         return None;
     }
-    believed(text, value::find(text, at)?)
+    let value = option.value(bytes, option.end);
+    (!is_port(&bytes[value.clone()])).then(|| believed(text, value))?
+}
+
+/// The password in `mongo -p secret` (and mongosh, mongodump…).
+pub(super) fn mongo_password(text: &str, after: usize) -> Option<Range<usize>> {
+    let value = password_option(text, after)?;
+    (!is_port(&text.as_bytes()[value.clone()])).then_some(value)
+}
+
+/// The password in `redis-cli -a secret`.
+pub(super) fn redis_password(text: &str, after: usize) -> Option<Range<usize>> {
+    believed(text, option_value(text, line(text, after), " -a")?)
+}
+
+/// The value of a parameter that is kept encrypted: `put-parameter --type SecureString --value x`,
+/// `"Type":"SecureString","Value":"x"`, and the column behind `SecureString` in `--output text`.
+pub(super) fn parameter(text: &str, hit: Range<usize>) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let rest = line(text, hit.end);
+    if let Some(at) = pair::next_value(bytes, hit.end) {
+        return believed(text, value::find(text, at)?);
+    }
+    if bytes.get(hit.end) == Some(&b'\t') {
+        let column = &bytes[hit.end + 1..rest.end];
+        let len = memchr::memchr(b'\t', column).unwrap_or(column.len());
+        return believed(text, hit.end + 1..hit.end + 1 + len);
+    }
+    let head = &bytes[..hit.start];
+    let from = head.len().saturating_sub(COMMAND_BYTES_MAX);
+    let from = memchr::memrchr3(b'\n', b'|', b';', &head[from..]).map_or(from, |at| from + at);
+    // What is cut must not be cut inside of a character.
+    let from = (from..=hit.start).find(|at| text.is_char_boundary(*at))?;
+    believed(text, option_value(text, from..rest.end, " --value")?)
 }
 
 /// The password in `docker login -u user -p secret`, and of other tools that log in so.
@@ -63,11 +96,9 @@ fn line(text: &str, after: usize) -> Range<usize> {
 /// The value behind an option, with or without a blank.
 fn option_value(text: &str, line: Range<usize>, name: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    let mut at = option(bytes, &line, name.as_bytes())?;
-    if matches!(bytes.get(at), Some(b' ' | b'=')) {
-        at += 1;
-    }
-    let value = value::quoted(bytes, at).unwrap_or_else(|| value::bare(bytes, at));
+    let option = option(bytes, &line, name)?;
+    let is_apart = matches!(bytes.get(option.end), Some(b' ' | b'='));
+    let value = option.value(bytes, option.end + usize::from(is_apart));
     (!value.is_empty()).then_some(value)
 }
 
@@ -84,10 +115,45 @@ fn behind_flags(text: &str, line: Range<usize>, flag: u8) -> Option<Range<usize>
     })
 }
 
-/// Where the option's name ends.
-fn option(bytes: &[u8], line: &Range<usize>, name: &[u8]) -> Option<usize> {
-    let found = memchr::memmem::find(&bytes[line.clone()], name)?;
-    Some(line.start + found + name.len())
+/// An option that was found.
+struct Named {
+    /// Where its name ends.
+    end: usize,
+    /// Whether a quote opens before it, as a shell that traces puts one around each word that needs it.
+    is_quoted: bool,
+}
+
+impl Named {
+    /// The value that begins there.
+    fn value(&self, bytes: &[u8], at: usize) -> Range<usize> {
+        if self.is_quoted {
+            let quote = memchr::memchr2(b'\'', b'\n', &bytes[at.min(bytes.len())..]);
+            return at.min(bytes.len())..quote.map_or(bytes.len(), |len| at + len);
+        }
+        value::quoted(bytes, at).unwrap_or_else(|| value::bare(bytes, at))
+    }
+}
+
+/// Finds ` -name`, or ` '-name`.
+fn option(bytes: &[u8], line: &Range<usize>, name: &str) -> Option<Named> {
+    let line_bytes = &bytes[line.clone()];
+    let dashed = name.trim_start().as_bytes();
+    memchr::memmem::find_iter(line_bytes, dashed).find_map(|found| {
+        let before = &line_bytes[..found];
+        let is_quoted = before.ends_with(b" '");
+        (is_quoted || before.ends_with(b" ")).then_some(Named {
+            end: line.start + found + dashed.len(),
+            is_quoted,
+        })
+    })
+}
+
+/// `3306:3306`: what `-p` is for elsewhere.
+fn is_port(value: &[u8]) -> bool {
+    value.contains(&b':')
+        && value
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b':')
 }
 
 fn believed(text: &str, secret: Range<usize>) -> Option<Range<usize>> {

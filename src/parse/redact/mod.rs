@@ -16,6 +16,7 @@
 
 mod assignment;
 mod command;
+mod key;
 mod needles;
 mod pair;
 mod pem;
@@ -320,11 +321,14 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Assigned(word) => assignment::find(text, hit, word),
         Kind::Bearer => shapes::bearer(bytes, hit.end).map(|range| (range, Rule::BearerToken)),
         Kind::Basic => shapes::basic(bytes, hit.end).map(|range| (range, Rule::BasicAuth)),
+        Kind::Auth => shapes::auth(bytes, hit.end).map(|range| (range, Rule::BasicAuth)),
         Kind::Url => match shapes::webhook(bytes, hit.end) {
-            Some(range) => Some((range, Rule::SlackToken)),
+            Some(found) => Some(found),
             None => shapes::url_password(text, hit.end).map(|range| (range, Rule::UrlPassword)),
         },
-        Kind::AwsKeyId => shapes::aws_key_id(bytes, hit.start).map(|r| (r, Rule::AwsAccessKeyId)),
+        Kind::AwsKeyId => aws_key(bytes, hit.start, spans),
+        Kind::AwsSession => shapes::aws_session(bytes, hit.start).map(|r| (r, Rule::SessionToken)),
+        Kind::Google => shapes::google(bytes, hit.start).map(|r| (r, Rule::ApiKey)),
         Kind::Github => shapes::github(bytes, hit.start).map(|r| (r, Rule::GithubToken)),
         Kind::Slack => shapes::slack(bytes, hit.start).map(|r| (r, Rule::SlackToken)),
         Kind::Stripe => shapes::stripe(bytes, hit).map(|r| (r, Rule::StripeKey)),
@@ -334,13 +338,25 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Cookie => shapes::cookie(bytes, hit).map(|r| (r, Rule::Cookie)),
         Kind::Curl => command::curl_user(text, hit.end).map(|r| (r, Rule::BasicAuth)),
         Kind::Mysql => command::mysql_password(text, hit.end).map(|r| (r, Rule::Password)),
+        Kind::Mongo => command::mongo_password(text, hit.end).map(|r| (r, Rule::Password)),
+        Kind::RedisCli => command::redis_password(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::Login => command::login_password(text, hit).map(|r| (r, Rule::Password)),
         Kind::Sshpass => command::password_option(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::Identified => command::sql_password(text, hit.end).map(|r| (r, Rule::Password)),
+        Kind::SecureString => command::parameter(text, hit).map(|r| (r, Rule::Secret)),
     };
     if let Some((range, rule)) = found {
         spans.add(range, rule);
     }
+}
+
+/// A key id of AWS, and the secret that stands beside it without a name, as tables have them.
+fn aws_key(bytes: &[u8], start: usize, spans: &mut Spans) -> Option<(Range<usize>, Rule)> {
+    let id = shapes::aws_key_id(bytes, start)?;
+    if let Some(secret) = shapes::aws_secret_behind(bytes, id.end) {
+        spans.add(secret, Rule::AwsSecretAccessKey);
+    }
+    Some((id, Rule::AwsAccessKeyId))
 }
 
 /// `PRIVATE KEY` of a marker line, or a key that holds one.

@@ -9,17 +9,26 @@ pub(super) fn value_of(bytes: &[u8], start: usize, end: usize) -> Option<usize> 
     let opened = &opened[..opened.len() - escapes(opened)];
     let next = skip_blanks(bytes, end);
     match bytes.get(next)? {
-        b',' => {
+        b',' if opened.ends_with(b"(") => {
             let second = skip_blanks(bytes, next + 1);
-            if opened.ends_with(b"(") {
-                return is_quote(bytes, second).then_some(second);
-            }
-            behind_value(bytes, second + quote_bytes(bytes, second)?, b':')
+            is_quote(bytes, second).then_some(second)
         }
+        b',' => behind_comma(bytes, next),
         b'>' if opened.ends_with(b"=") => Some(next + 1),
         _ if opened.ends_with(b"=") && next > end => behind_value(bytes, next, b'='),
         _ => None,
     }
+}
+
+/// Where the value of the next field begins, if that is `"value"`; the quote of this one closes here.
+pub(super) fn next_value(bytes: &[u8], at: usize) -> Option<usize> {
+    let next = skip_blanks(bytes, at + quote_bytes(bytes, at)?);
+    (bytes.get(next) == Some(&b',')).then(|| behind_comma(bytes, next))?
+}
+
+fn behind_comma(bytes: &[u8], comma: usize) -> Option<usize> {
+    let name = skip_blanks(bytes, comma + 1);
+    behind_value(bytes, name + quote_bytes(bytes, name)?, b':')
 }
 
 /// Behind the word `value`, its closing quote if it has one, and the separator.

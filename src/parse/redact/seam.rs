@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::needles::Needles;
+use super::needles::{Kind, Needles};
 use super::value::{self, Quote};
 use super::{RedactState, Redactor, Rule, Spans, look, pem};
 
@@ -16,6 +16,13 @@ const WINDOW_BYTES: usize = 4_096;
 
 /// Longest name before a word that belongs to it: `--`, `X-Amz-`, `<db:`.
 const NAME_BYTES_MAX: usize = 96;
+
+/// Words before a name that can make a setting of it where nothing but a blank stands behind it:
+/// `login bob password x`.
+const WORDS_BEFORE: usize = 2;
+
+/// Longest such words.
+const WORDS_BYTES_MAX: usize = 40;
 
 /// What is put behind a part to see whether a secret would go on there.
 const PROBE: &str = "q7ZpX9vK2mB4nT6w";
@@ -135,11 +142,38 @@ fn zones_of(needles: &Needles, window: &str, zones: &mut Vec<Range<usize>>) {
         let start = first.map_or(hit.start, |(range, _)| range.start);
         end = spans.end;
         let start = hit.start.min(start);
-        let name = window.as_bytes()[..start].iter().rev().take(NAME_BYTES_MAX);
-        let name = name.take_while(|&&byte| !is_between(byte)).count();
+        let secret = first.map_or(start, |(range, _)| range.start);
+        let mut start = name_start(window, start);
+        if matches!(kind, Kind::Assigned(_) | Kind::SecureString) && is_apart(window, secret) {
+            start = words_before(window, start);
+        }
         // The byte behind can be what tells: the `@` of a URL.
-        zones.push(start - name..hit.end.max(end) + 1);
+        zones.push(start..hit.end.max(end) + 1);
     });
+}
+
+/// Where the name begins that ends here.
+fn name_start(window: &str, end: usize) -> usize {
+    let before = window.as_bytes()[..end].iter().rev().take(NAME_BYTES_MAX);
+    end - before.take_while(|&&byte| !is_between(byte)).count()
+}
+
+/// Whether nothing but a blank stands between a name and what begins here.
+fn is_apart(window: &str, at: usize) -> bool {
+    let head = window[..at].strip_suffix(' ').unwrap_or_default();
+    head.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Where the words begin that can make a setting of the name that begins here, if they are short.
+fn words_before(window: &str, start: usize) -> usize {
+    (0..WORDS_BEFORE).fold(start, |at, _| {
+        let begin = name_start(window, at.saturating_sub(1));
+        if start - begin <= WORDS_BYTES_MAX {
+            begin
+        } else {
+            at
+        }
+    })
 }
 
 /// What stands between two fields, so that nothing before it belongs to the next one's name.

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::value;
+use super::{Rule, value};
 
 /// Shortest credentials behind `Bearer` that are believed without a digit or sign in them.
 const BEARER_WORD_BYTES: usize = 20;
+
+/// How far behind the id of a key its secret is looked for.
+const ROW_BYTES_MAX: usize = 128;
 
 /// How far the end of a password with a `/` in it is looked for.
 const URL_BYTES_MAX: usize = 256;
@@ -22,6 +25,49 @@ pub(super) fn aws_key_id(bytes: &[u8], start: usize) -> Option<Range<usize>> {
         .get(start + len)
         .is_some_and(u8::is_ascii_alphanumeric);
     (len == 20 && ends).then_some(start..start + len)
+}
+
+/// The forty characters of a secret key a word or two behind its id, as `--output text`, the console's table
+/// of new keys and a variable that holds them all have it. A hash in hexadecimal digits is none.
+pub(super) fn aws_secret_behind(bytes: &[u8], mut at: usize) -> Option<Range<usize>> {
+    let bytes = &bytes[..bytes.len().min(at + ROW_BYTES_MAX)];
+    for _ in 0..2 {
+        at += run(bytes, at, |byte| {
+            matches!(byte, b' ' | b'\t' | b',' | b':' | b'|' | b'"' | b'\'')
+        });
+        let len = run(bytes, at, |byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+')
+        });
+        let word = &bytes[at..at + len];
+        let is_secret = len == 40
+            && word.iter().any(u8::is_ascii_uppercase)
+            && word.iter().any(u8::is_ascii_lowercase);
+        if is_secret {
+            return Some(at..at + len);
+        }
+        at += run(bytes, at, |byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'+')
+        });
+    }
+    None
+}
+
+/// `IQoJ…`: a session token of AWS, some hundred characters.
+pub(super) fn aws_session(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'=' | b'%')
+    });
+    let is_token = len >= 100 && bytes[start..].starts_with(b"IQoJ");
+    (is_token && stands_alone(bytes, start)).then_some(start..start + len)
+}
+
+/// `AIza…`: a key of Google's, 39 characters.
+pub(super) fn google(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+    });
+    let is_key = len == 39 && bytes[start..].starts_with(b"AIza");
+    (is_key && stands_alone(bytes, start)).then_some(start..start + len)
 }
 
 /// `ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…` (36 and more), `github_pat_…` (82).
@@ -68,16 +114,30 @@ pub(super) fn gitlab(bytes: &[u8], start: usize) -> Option<Range<usize>> {
 }
 
 /// What lets anybody write into a chat, in the URL whose `://` ends here: the path of a webhook.
-pub(super) fn webhook(bytes: &[u8], after: usize) -> Option<Range<usize>> {
-    const HOOK: &[u8] = b"hooks.slack.com/services/";
-    let start = after + HOOK.len();
-    let is_hook = bytes[after..].starts_with(HOOK);
-    let len = is_hook.then(|| {
-        run(bytes, start, |byte| {
-            byte.is_ascii_alphanumeric() || byte == b'/'
-        })
-    })?;
-    (len >= 20).then_some(start..start + len)
+pub(super) fn webhook(bytes: &[u8], after: usize) -> Option<(Range<usize>, Rule)> {
+    const HOOKS: [(&[u8], Rule); 4] = [
+        (b"hooks.slack.com/services/", Rule::SlackToken),
+        (b"discord.com/api/webhooks/", Rule::Token),
+        (b"discordapp.com/api/webhooks/", Rule::Token),
+        (b"api.telegram.org/bot", Rule::Token),
+    ];
+    const TEAMS: &[u8] = b".webhook.office.com/webhookb2/";
+    let rest = &bytes[after..];
+    let known = HOOKS.iter().find(|(hook, _)| rest.starts_with(hook));
+    let (start, rule) = match known {
+        Some((hook, rule)) => (after + hook.len(), *rule),
+        None => {
+            let host = run(bytes, after, |byte| {
+                byte.is_ascii_alphanumeric() || byte == b'-'
+            });
+            let is_teams = rest[host..].starts_with(TEAMS);
+            is_teams.then_some((after + host + TEAMS.len(), Rule::Token))?
+        }
+    };
+    let len = run(bytes, start, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b':' | b'_' | b'-' | b'@')
+    });
+    (len >= 20).then_some((start..start + len, rule))
 }
 
 /// `eyJ….….…`: three to five parts of base64url, the first an object.
@@ -90,6 +150,13 @@ pub(super) fn jwt(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     let first = run(bytes, start, is_part);
     if first < 10 {
         return None;
+    }
+    // `{"payload":"…`: a password for a registry of ECR's, one part of more than a thousand characters.
+    if first >= 100 && bytes[start..].starts_with(b"eyJwYXlsb2Fk") {
+        let padding = run(bytes, start + first, |byte| {
+            matches!(byte, b'+' | b'/' | b'=') || is_part(byte)
+        });
+        return Some(start..start + first + padding);
     }
     let mut end = start + first;
     let mut parts = 1;
@@ -132,6 +199,15 @@ pub(super) fn basic(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     let padding = run(bytes, start + body, |byte| byte == b'=').min(2);
     (body >= 4 && is_user_and_password(&bytes[start..start + body]))
         .then_some(start..start + body + padding)
+}
+
+/// The credentials behind `"auth":` or `_auth=`, as the configurations of docker and npm have them.
+pub(super) fn auth(bytes: &[u8], after: usize) -> Option<Range<usize>> {
+    let between = run(bytes, after, |byte| {
+        matches!(byte, b' ' | b'\\' | b'"' | b':' | b'=')
+    });
+    let is_named = bytes[..after].ends_with(b"=") || bytes[after..after + between].contains(&b':');
+    is_named.then(|| basic(bytes, after + between))?
 }
 
 /// What `Cookie: a=1; b=2` and `Set-Cookie: a=1; Path=/` hold: all pairs of the first, the value of

@@ -463,7 +463,17 @@ fn more_tools_and_tokens_go() {
             "curl --proxy-user deploy:«hunter2» https://h/x",
         ],
     );
+    goes(
+        "token",
+        &[
+            "POST https://api.telegram.org/bot«123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc/sendMessage» 200",
+            "https://discord.com/api/webhooks/«123456789012345678/abc-DEF_ghi»",
+            "https://x.webhook.office.com/webhookb2/«0123abcd-1@4567/IncomingWebhook/0123»",
+        ],
+    );
     stays(&[
+        "see https://discord.com/api/docs",
+        "GET https://api.telegram.org/bots",
         "task_live_0123456789abcdefgh",
         "sk_live_short",
         "sk_test_51H8abcdEFGHijklMNOP",
@@ -483,6 +493,116 @@ fn more_tools_and_tokens_go() {
         "curl -sSLu deploy https://h/x",
         "curl -sS https://h/a:b",
         "keystore passed",
+    ]);
+}
+
+#[test]
+fn what_deployments_print_in_passing_goes() {
+    // Traces of a shell, settings of tools, tables of keys; what only looks like them stays.
+    goes(
+        "password",
+        &[
+            "DBPASS=«hunter2»",
+            "+ export 'DB_PASSWORD=«two words»'",
+            r#"+ docker run -e "DB_PASSWORD=«two words»" x"#,
+            "'password=«one» user=x'",
+            "'password=«one two» user=x'",
+            "+ mysql -u root '-p«hunter 2!»' shop",
+            "auth: { user: 'bob', pass: '«hunter2»' }",
+            "{'user': 'bob', 'pass': '«hunter2»'}",
+            "<pass>«hunter2»</pass>",
+            "    pass: «hunter2»",
+            "[stdout]pass: «hunter2»",
+            "smtp pass = «hunter2»",
+            "openssl rsa -in k -passin pass:«hunter2»",
+            "deploy --db-pass «hunter2» x",
+            "DB_PW=«hunter2»",
+            r#"{"pw":"«hunter2»"}"#,
+            "machine h.example login bob password «hunter2»",
+            "Step 3/9 : ENV DB_PASSWORD «hunter2»",
+            "SetEnv DB_PASS «hunter2»",
+            "requirepass «hunter2»",
+            "CONFIG SET requirepass «hunter2»",
+            "A temporary password is generated for root@localhost: «aB<3;x'y»",
+            "user%5Bpassword%5D=«hunter2»&x=1",
+            "redis-cli -h h -a «hunter2» ping",
+            "mongosh -u admin -p «hunter2» db",
+            "mongodump -p '«hunter 2»'",
+        ],
+    );
+    goes(
+        "secret",
+        &[
+            "APP_KEY=«base64:abcdefgh0123456789=»",
+            "newrelic.license_key: «0123456789abcdef»",
+            "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=«abc/+==»;EndpointSuffix=y",
+            "X-Auth-Key: «0123456789abcdef»",
+            "aws ssm put-parameter --name /db/pw --type SecureString --value '«hun ter2»' --overwrite",
+            "aws ssm put-parameter --name /db/pw --value «hunter2» --type SecureString",
+            r#"{"Name":"/db/x","Type":"SecureString","Value":"«hunter2»","Version":1}"#,
+            "PARAMETERS\t/db/x\tSecureString\t«hun ter2»\t1",
+        ],
+    );
+    goes(
+        "api-key",
+        &["https://maps.googleapis.com/x?key=«AIzaSyA0123456789abcdefghijklmnopqrst-_» x"],
+    );
+    goes(
+        "basic-auth",
+        &[
+            r#"{"auths":{"r.example":{"auth":"«dXNlcjpwYXNz»"}}}"#,
+            r#"{\"auth\": \"«dXNlcjpwYXNz»\"}"#,
+            "//registry.example/:_auth=«dXNlcjpwYXNzdw==»",
+        ],
+    );
+    goes("cookie", &["GET /x?PHPSESSID=«0123456789abcdef0123» 200"]);
+    goes(
+        "jwt",
+        &[format!("«eyJwYXlsb2Fk{}=»", "aB3".repeat(60)).as_str()],
+    );
+    goes(
+        "session-token",
+        &[format!("x «IQoJb3JpZ2luX2Vj{}/+==» y", "aB3".repeat(60)).as_str()],
+    );
+    for between in ["\t2026-11-21T03:00:00Z\t", ",", " ", " | "] {
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let line = format!("CREDENTIALS\tASIAIOSFODNN7EXAMPLE{between}{secret}\tx");
+        let want = format!(
+            "CREDENTIALS\t[redacted:aws-access-key-id]{between}[redacted:aws-secret-access-key]\tx"
+        );
+        assert_eq!(redacted(&line), want);
+    }
+    stays(&[
+        "PASS: TestLogin",
+        "--- PASS: TestLogin (0.00s)",
+        "PASS",
+        "second pass: done",
+        "bypass=1",
+        "surpass: x",
+        "ffmpeg -pass 1 -y",
+        "passing: 3",
+        "pass: 12",
+        "--pass-through x",
+        "pw=",
+        "xpw=abc",
+        "primary_key=7",
+        "cache-key: abc",
+        "app_key_id=7",
+        "no password required",
+        "the password must change",
+        "ENV DB_PASSWORD_FILE /run/x",
+        "login bob; password reset",
+        "docker run --name mongo -p 27017:27017 mongo:6",
+        "docker run --name mysql -p3306:3306 mysql",
+        "redis-cli ping",
+        r#"{"auth":"none"}"#,
+        r#""auth" failed: basic"#,
+        r#"{"Type":"SecureString","Name":"/db/x"}"#,
+        "put-parameter --type String --value 3",
+        "the type SecureString is encrypted",
+        "AIzaShort",
+        "IQoJshort",
+        "commit 0123456789abcdef0123456789abcdef01234567",
     ]);
 }
 
@@ -531,7 +651,7 @@ proptest! {
 
     #[test]
     fn no_cut_lets_a_secret_through(
-        before in "([a-z é]{0,3}|[a-zA-Z0-9]{0,90}){0,8}", after in "[ -~é]{0,80}", plant in 0usize..14,
+        before in "([a-z é]{0,3}|[a-zA-Z0-9]{0,90}){0,8}", after in "[ -~é]{0,80}", plant in 0usize..20,
         bytes_max in 100usize..300,
     ) {
         // Wherever a line is cut, and whether or not we restart there, no half of a secret is left:
@@ -546,6 +666,9 @@ proptest! {
             format!("Set-Cookie: sid={secret}; Path=/"),
             format!("password='{}{secret} {secret}'", "a b ".repeat(200)),
             format!("token={}{secret}{secret}", "x1".repeat(300)),
+            format!("'DB_PASSWORD=a b {secret} {secret}'"), format!("mysql '-p{secret} {secret}' x"),
+            format!("put-parameter --type SecureString --value {secret}"), format!("redis-cli -a {secret}"),
+            format!("password is generated for root@localhost: {secret}"), format!("ENV DB_PASSWORD {secret}"),
         ][plant].clone();
         let line = format!("{before} {text} {after}");
         for result in parts(&line, bytes_max) {
@@ -566,6 +689,7 @@ fn known_shapes_are_never_cut() {
         "xoxb-123456789012-abcdefGHIJ",
         "sk_live_51H8abcdEFGHijklMNOP",
         "glpat-abcdefghij0123456789",
+        "AIzaSyA0123456789abcdefghijklmnopqrst-_",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_",
     ] {
         for lead in 1..120 {

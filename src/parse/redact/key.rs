@@ -1,0 +1,165 @@
+//! The name a secret stands behind: how far it reaches around the telling word, and whether it is one.
+
+use std::ops::Range;
+
+use super::Rule;
+use super::needles::Word;
+
+/// Longest key name looked at.
+pub(super) const NAME_BYTES_MAX: usize = 96;
+
+/// A key that was recognised.
+pub(super) struct Key {
+    pub(super) rule: Rule,
+    pub(super) word: Word,
+    /// Where its name begins: `DB_PASSWORD` begins at `D`.
+    pub(super) start: usize,
+    /// One past its name.
+    pub(super) end: usize,
+}
+
+impl Key {
+    /// The whole name around the word, if the word ends it.
+    pub(super) fn around(bytes: &[u8], hit: Range<usize>, word: Word) -> Option<Self> {
+        let (end, rule) = match word {
+            Word::Pass => (pass_end(bytes, hit.clone())?, Rule::Password),
+            Word::Pwd => (pwd_end(bytes, hit.clone())?, Rule::Password),
+            Word::Secret => secret_end(bytes, hit.end),
+            Word::Token => (hit.end, token_rule(&bytes[..hit.start])),
+            Word::ApiKey => (hit.end, Rule::ApiKey),
+            Word::PrivateKey => (hit.end, Rule::PrivateKey),
+            Word::CryptKey => (hit.end, Rule::Secret),
+            Word::Key => (hit.end, key_rule(&bytes[..hit.start])?),
+            Word::SessionId => (hit.end, Rule::Cookie),
+            Word::Authorization => (hit.end, Rule::Authorization),
+            Word::Signature => (hit.end, Rule::Signature),
+        };
+        if bytes.get(end).is_some_and(|&byte| is_name(byte)) {
+            return None;
+        }
+        let name = bytes[..hit.start]
+            .iter()
+            .rev()
+            .take(NAME_BYTES_MAX)
+            .take_while(|&&byte| is_name(byte))
+            .count();
+        Some(Self {
+            rule,
+            word,
+            start: hit.start - name,
+            end,
+        })
+    }
+}
+
+/// The end of the name with `pass` in it: `pass`, `password`, `passwd2`; but not `bypass`.
+fn pass_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
+    let end = continued(bytes, hit.end, &["word", "wd", "phrase"]);
+    if end == hit.end && is_other_word(&bytes[..hit.start]) {
+        return None;
+    }
+    let digits = bytes[end..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    Some(end + digits)
+}
+
+/// Whether these letters make another word of `pass` behind them.
+fn is_other_word(before: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 6] = [b"by", b"com", b"over", b"sur", b"tres", b"under"];
+    BEGINNINGS
+        .iter()
+        .any(|beginning| ends_with(before, beginning))
+}
+
+/// The end of `pwd`, or of `pw` with no letter before it.
+fn pwd_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
+    let is_long = bytes[hit.end - 1].is_ascii_alphabetic();
+    let before = bytes[..hit.start].last();
+    let is_word = !before.is_some_and(u8::is_ascii_alphanumeric);
+    (is_long || is_word).then_some(hit.end - usize::from(!is_long))
+}
+
+/// Which key it is, by the word before `_key`; most are no secrets.
+fn key_rule(before: &[u8]) -> Option<Rule> {
+    const SECRET: [&[u8]; 10] = [
+        b"access",
+        b"account",
+        b"app",
+        b"auth",
+        b"encryption",
+        b"integration",
+        b"license",
+        b"master",
+        b"signing",
+        b"subscription",
+    ];
+    if ends_with(before, b"api") {
+        return Some(Rule::ApiKey);
+    }
+    let is_secret = SECRET.iter().any(|word| ends_with(before, word));
+    is_secret.then_some(Rule::Secret)
+}
+
+/// The end of the name whose word `secret` ends at `hit_end`, and whether it is AWS's.
+fn secret_end(bytes: &[u8], hit_end: usize) -> (usize, Rule) {
+    let joint = skip_joint(bytes, hit_end);
+    let access = continued(bytes, joint, &["access"]);
+    let second = skip_joint(bytes, access);
+    let key = continued(bytes, second, &["key"]);
+    if access > joint && key > second {
+        return (key, Rule::AwsSecretAccessKey);
+    }
+    let end = continued(bytes, joint, &["key", "string"]);
+    if end == joint {
+        return (hit_end, Rule::Secret);
+    }
+    let base = skip_joint(bytes, end);
+    let end_of_base = continued(bytes, base, &["base"]);
+    (
+        if end_of_base > base { end_of_base } else { end },
+        Rule::Secret,
+    )
+}
+
+/// Which token it is, by what stands before the word.
+fn token_rule(before: &[u8]) -> Rule {
+    let joint = before.strip_suffix(b"_").or(before.strip_suffix(b"-"));
+    let before = joint.unwrap_or(before);
+    let tail = before
+        .get(before.len().saturating_sub(8)..)
+        .unwrap_or_default();
+    if ends_with(tail, b"session") || ends_with(tail, b"security") {
+        Rule::SessionToken
+    } else {
+        Rule::Token
+    }
+}
+
+/// Behind one of these words (in any case) if it stands here; else here.
+fn continued(bytes: &[u8], at: usize, words: &[&str]) -> usize {
+    let rest = &bytes[at..];
+    words
+        .iter()
+        .find(|word| {
+            rest.get(..word.len())
+                .is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()))
+        })
+        .map_or(at, |word| at + word.len())
+}
+
+/// Behind the `_` or `-` that joins two words of a name.
+fn skip_joint(bytes: &[u8], at: usize) -> usize {
+    at + usize::from(matches!(bytes.get(at), Some(b'_' | b'-')))
+}
+
+/// What names are made of.
+pub(super) fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// Whether a text ends with this word, in any case.
+pub(super) fn ends_with(text: &[u8], word: &[u8]) -> bool {
+    text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
+}
