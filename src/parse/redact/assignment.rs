@@ -5,10 +5,13 @@
 use std::ops::Range;
 
 use super::Rule;
-use super::key::{Key, NAME_BYTES_MAX, ends_with, is_name};
+use super::key::{Key, NAME_BYTES_MAX, ends_with, is_name, skip_colour};
 use super::needles::Word;
 use super::pair;
 use super::value;
+
+/// From this length on a number is a password rather than a count of tests that passed.
+const NUMBER_BYTES_MIN: usize = 4;
 
 /// Longest beginning of an ARN, up to the kind of resource.
 const ARN_BYTES_MAX: usize = 80;
@@ -192,7 +195,10 @@ fn is_plausible(bytes: &[u8], key: &Key, separator: Separator, secret: &[u8]) ->
     !is_prose
         && match key.word {
             // Counters of test runs, not passwords.
-            Word::Pass if ends_with(name, b"pass") => !secret.iter().all(u8::is_ascii_digit),
+            Word::Pass if ends_with(name, b"pass") => {
+                let is_number = secret.iter().all(u8::is_ascii_digit);
+                !is_number || name.len() > b"pass".len() && secret.len() >= NUMBER_BYTES_MIN
+            }
             Word::Signature | Word::SessionId => {
                 separator == Separator::Equals && secret.len() >= 16
             }
@@ -248,9 +254,13 @@ fn bare_aws_secret(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
     (key.rule == Rule::AwsSecretAccessKey && len == 40).then_some((start..start + len, key.rule))
 }
 
-/// What MySQL made up at its first start: `A temporary password is generated for root@localhost: x`.
+/// `Your password is: x`, and what MySQL made up at its first start: `A temporary password is generated for
+/// root@localhost: x`.
 fn generated(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
-    let rest = bytes[key.end..].strip_prefix(b" is generated for ")?;
+    let rest = bytes[key.end..].strip_prefix(b" is")?;
+    if !rest.starts_with(b": ") && !rest.starts_with(b" generated for ") {
+        return None;
+    }
     let colon = memchr::memmem::find(&rest[..rest.len().min(NAME_BYTES_MAX)], b": ")?;
     let start = bytes.len() - rest.len() + colon + 2;
     let line = memchr::memchr(b'\n', &bytes[start..]);
@@ -293,19 +303,4 @@ fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
         }
         at = next;
     }
-}
-
-/// Behind each `ESC [ … m`, as `grep --color` puts it around a key.
-fn skip_colour(bytes: &[u8], mut at: usize) -> usize {
-    while let Some([0x1b, b'[', rest @ ..]) = bytes.get(at..) {
-        let parameters = rest
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
-            .count();
-        match rest.get(parameters) {
-            Some(b'm' | b'K') => at += 3 + parameters,
-            _ => break,
-        }
-    }
-    at
 }

@@ -54,7 +54,14 @@ impl Key {
 
 /// The end of the name with `pass` in it: `pass`, `password`, `passwd2`; but not `bypass`.
 fn pass_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
-    let end = continued(bytes, hit.end, &["word", "wd", "phrase"]);
+    // `grep --color` may have found the first half only.
+    let joint = skip_colour(bytes, hit.end);
+    let continued = continued(bytes, joint, &["word", "wd", "phrase"]);
+    let end = if continued > joint {
+        continued
+    } else {
+        hit.end
+    };
     if end == hit.end && is_other_word(&bytes[..hit.start]) {
         return None;
     }
@@ -105,10 +112,12 @@ fn key_rule(before: &[u8]) -> Option<Rule> {
 /// The end of the name whose word `secret` ends at `hit_end`, and whether it is AWS's.
 fn secret_end(bytes: &[u8], hit_end: usize) -> (usize, Rule) {
     let joint = skip_joint(bytes, hit_end);
-    let access = continued(bytes, joint, &["access"]);
-    let second = skip_joint(bytes, access);
+    // In prose: `Secret Access Key`.
+    let blank = |at: usize| at + usize::from(bytes.get(at) == Some(&b' '));
+    let access = continued(bytes, blank(joint), &["access"]);
+    let second = blank(skip_joint(bytes, access));
     let key = continued(bytes, second, &["key"]);
-    if access > joint && key > second {
+    if access > blank(joint) && key > second {
         return (key, Rule::AwsSecretAccessKey);
     }
     let end = continued(bytes, joint, &["key", "string"]);
@@ -147,6 +156,21 @@ fn continued(bytes: &[u8], at: usize, words: &[&str]) -> usize {
                 .is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()))
         })
         .map_or(at, |word| at + word.len())
+}
+
+/// Behind each `ESC [ … m`, as `grep --color` puts it around a key.
+pub(super) fn skip_colour(bytes: &[u8], mut at: usize) -> usize {
+    while let Some([0x1b, b'[', rest @ ..]) = bytes.get(at..) {
+        let parameters = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+            .count();
+        match rest.get(parameters) {
+            Some(b'm' | b'K') => at += 3 + parameters,
+            _ => break,
+        }
+    }
+    at
 }
 
 /// Behind the `_` or `-` that joins two words of a name.

@@ -82,7 +82,7 @@ pub(super) enum Word {
 /// Which is found does not depend on their order, since none begins another. The speed does: the order
 /// decides which share a bucket of the searcher. This one, the best of thousands of exchanges, lets it stop
 /// for nothing in ordinary logs a quarter as often as an order by subject, or less.
-const NEEDLES: [(&str, Kind); 47] = [
+const NEEDLES: [(&str, Kind); 48] = [
     ("curl", Kind::Curl),
     ("login", Kind::Login),
     ("identified by", Kind::Identified),
@@ -100,6 +100,7 @@ const NEEDLES: [(&str, Kind); 47] = [
     ("auth\"", Kind::Auth),
     ("pass", Kind::Assigned(Word::Pass)),
     ("apikey", Kind::Assigned(Word::ApiKey)),
+    ("api key", Kind::Assigned(Word::ApiKey)),
     ("signature", Kind::Assigned(Word::Signature)),
     ("github_pat_", Kind::Github),
     ("private", Kind::Private),

@@ -216,7 +216,12 @@ pub(super) fn cookie(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
     let head = &bytes[..hit.start];
     let is_answer = head.len() >= 4 && head[head.len() - 4..].eq_ignore_ascii_case(b"set-");
     let mut at = hit.end + run(bytes, hit.end, |byte| matches!(byte, b'\\' | b'"' | b'\''));
-    let separator = [b":".as_slice(), b"=>"]
+    // Of the option `--cookie`, too.
+    let separators: [&[u8]; 2] = match head.ends_with(b"--") {
+        true => [b" ", b"="],
+        false => [b":", b"=>"],
+    };
+    let separator = separators
         .into_iter()
         .find(|separator| bytes[at..].starts_with(separator))?;
     at += separator.len();

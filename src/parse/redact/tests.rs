@@ -503,6 +503,10 @@ fn what_deployments_print_in_passing_goes() {
         "password",
         &[
             "DBPASS=«hunter2»",
+            "DB_PASS=«12345678»",
+            "Your password is: «hun ter2»",
+            "password = \"\"\"«hunter2»\"\"\"",
+            "DB_\u{1b}[01;31m\u{1b}[KPASS\u{1b}[m\u{1b}[KWORD=«hunter2»",
             "+ export 'DB_PASSWORD=«two words»'",
             r#"+ docker run -e "DB_PASSWORD=«two words»" x"#,
             "'password=«one» user=x'",
@@ -545,7 +549,10 @@ fn what_deployments_print_in_passing_goes() {
     );
     goes(
         "api-key",
-        &["https://maps.googleapis.com/x?key=«AIzaSyA0123456789abcdefghijklmnopqrst-_» x"],
+        &[
+            "Your API key: «abc»",
+            "https://maps.googleapis.com/x?key=«AIzaSyA0123456789abcdefghijklmnopqrst-_» x",
+        ],
     );
     goes(
         "basic-auth",
@@ -555,7 +562,17 @@ fn what_deployments_print_in_passing_goes() {
             "//registry.example/:_auth=«dXNlcjpwYXNzdw==»",
         ],
     );
-    goes("cookie", &["GET /x?PHPSESSID=«0123456789abcdef0123» 200"]);
+    goes(
+        "cookie",
+        &[
+            "GET /x?PHPSESSID=«0123456789abcdef0123» 200",
+            "+ curl --cookie '«sid=31d4d96e407aad42»' https://h/",
+        ],
+    );
+    goes(
+        "aws-secret-access-key",
+        &["AWS Secret Access Key: «wJalr/K7»"],
+    );
     goes(
         "jwt",
         &[format!("«eyJwYXlsb2Fk{}=»", "aB3".repeat(60)).as_str()],
@@ -574,6 +591,11 @@ fn what_deployments_print_in_passing_goes() {
     }
     stays(&[
         "PASS: TestLogin",
+        "tests_pass=12",
+        "the password is wrong: try again",
+        "secret access: granted",
+        "an API key is missing",
+        "curl --cookie jar.txt https://h/",
         "--- PASS: TestLogin (0.00s)",
         "PASS",
         "second pass: done",

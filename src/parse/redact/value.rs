@@ -26,7 +26,11 @@ pub(super) fn quoted(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     if !matches!(mark, b'"' | b'\'' | b'`') {
         return None;
     }
-    let start = at + backslashes + 1;
+    let mut start = at + backslashes + 1;
+    // Three of them, as Python and TOML have.
+    if bytes[start..].starts_with(&[mark, mark]) {
+        start += 2;
+    }
     let end = closing(bytes, start, &Quote { mark, backslashes });
     Some(start..end)
 }
