@@ -47,7 +47,7 @@ fn assert_linear(what: &str, bytes: usize, work: impl Fn(usize)) {
 }
 
 /// Pieces that begin one thing or another again and again.
-const POISON: [&str; 58] = [
+const POISON: [&str; 64] = [
     "://",
     "://u:",
     "pwd=/",
@@ -106,6 +106,12 @@ const POISON: [&str; 58] = [
     "_auth=AAAA",
     "env password ",
     "pw=",
+    "password:[",
+    "\\x22password\\x22:",
+    "%22password%22%3A",
+    "password&quot;:",
+    "password for ",
+    "identified with ",
 ];
 
 /// Redaction, of whole lines and of lines that are cut.

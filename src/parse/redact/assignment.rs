@@ -13,6 +13,9 @@ use super::value;
 /// From this length on a number is a password rather than a count of tests that passed.
 const NUMBER_BYTES_MIN: usize = 4;
 
+/// How far into a list without quotes a digit is looked for.
+const LIST_BYTES_MAX: usize = 64;
+
 /// Longest beginning of an ARN, up to the kind of resource.
 const ARN_BYTES_MAX: usize = 80;
 
@@ -37,9 +40,8 @@ pub(super) fn find(text: &str, hit: Range<usize>, word: Word) -> Option<(Range<u
     let Some((separator, after)) = separator(bytes, &key) else {
         return bare_aws_secret(bytes, &key).or_else(|| generated(bytes, &key));
     };
-    let at = skip_blanks(bytes, after);
-    let mark = bytes.get(at + value::backslashes(&bytes[at..]));
-    let is_quoted = matches!(mark, Some(b'"' | b'\'' | b'`'));
+    let at = into_list(bytes, skip_blanks(bytes, after));
+    let is_quoted = value::is_quoted(bytes, at);
     // Everything that can be known before the value is read comes first: a value that is read and
     // then refused would be read again by each word in it.
     if !is_quoted && is_ruled_out(bytes, &key, separator, after, at) {
@@ -66,6 +68,8 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         at += 1;
     } else if before == Some(b'%') && name.starts_with(b"5B") && bytes[at..].starts_with(b"%5D") {
         at += 3;
+    } else if bytes[at..].starts_with(b"[]=") {
+        at += 2;
     }
     let backslashes = bytes[at..]
         .iter()
@@ -74,6 +78,10 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
     let is_quoted = matches!(bytes.get(at + backslashes), Some(b'"' | b'\''));
     if is_quoted {
         at += backslashes + 1;
+        // Doubled in a table of commas.
+        at += usize::from(bytes[at..].starts_with(b"\":"));
+    } else if let Some((len, _)) = value::written_quote(bytes, at) {
+        at += len;
     }
     if is_quoted && let Some(value) = pair::value_of(bytes, key.start, at) {
         return Some((Separator::Argument, value));
@@ -89,8 +97,13 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
             Some((Separator::Equals, blanks + 1 + more))
         }
         [b'%', b'3', b'D' | b'd', ..] => Some((Separator::Equals, blanks + 3)),
-        [b'\\', b'u', b'0', b'0', b'3', b'd' | b'D', ..] => Some((Separator::Equals, blanks + 6)),
+        [b'%', b'3', b'A' | b'a', ..] => Some((Separator::Colon, blanks + 3)),
+        [b'\\', ..] => written_equals(bytes, blanks).map(|end| (Separator::Equals, end)),
         [b':', ..] => Some((Separator::Colon, blanks + 1)),
+        // `SET PASSWORD FOR u = PASSWORD('secret')`
+        [b'(', b'\'', ..] if name.eq_ignore_ascii_case(b"password") => {
+            Some((Separator::Argument, blanks + 1))
+        }
         [b',', ..] if is_flag && is_quoted => Some((Separator::Argument, blanks + 1)),
         // `ALTER USER x PASSWORD 'secret'`
         [b'\'', ..] if blanks == at + 1 && name.eq_ignore_ascii_case(b"password") => {
@@ -100,6 +113,31 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         _ if blanks != at + 1 || is_quoted => None,
         _ if is_flag || is_setting(bytes, key) => Some((Separator::Argument, blanks)),
         _ => None,
+    }
+}
+
+/// Behind `\u003d`, which is `=` in JSON.
+fn written_equals(bytes: &[u8], at: usize) -> Option<usize> {
+    let at = at + value::backslashes(&bytes[at..]);
+    let is_equals = matches!(&bytes[at..], [b'u', b'0', b'0', b'3', b'd' | b'D', ..]);
+    is_equals.then_some(at + 5)
+}
+
+/// Into a list of values, as headers are printed: `["secret"]`, `[secret]`.
+fn into_list(bytes: &[u8], at: usize) -> usize {
+    let Some(b'[') = bytes.get(at) else {
+        return at;
+    };
+    let first = skip_blanks(bytes, at + 1);
+    // Without quotes a word may be a placeholder: `[FILTERED]`.
+    let inside = bytes[first..].iter().take(LIST_BYTES_MAX);
+    let has_digit = inside
+        .take_while(|byte| !matches!(byte, b']' | b'\n'))
+        .any(u8::is_ascii_digit);
+    let is_header = bytes[..at].ends_with(b":") && first == at + 1 && has_digit;
+    match value::is_quoted(bytes, first) || is_header {
+        true => first,
+        false => at,
     }
 }
 
@@ -255,9 +293,19 @@ fn bare_aws_secret(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
 }
 
 /// `Your password is: x`, and what MySQL made up at its first start: `A temporary password is generated for
-/// root@localhost: x`.
+/// root@localhost: x`. And what somebody gives it later.
 fn generated(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
-    let rest = bytes[key.end..].strip_prefix(b" is")?;
+    if key.word != Word::Pass {
+        return None;
+    }
+    let rest = &bytes[key.end..];
+    if rest.len() > 5 && rest[..5].eq_ignore_ascii_case(b" for ") {
+        // `SET PASSWORD FOR 'u'@'h' = 'secret'`
+        let near = &rest[..rest.len().min(NAME_BYTES_MAX)];
+        let equals = key.end + memchr::memmem::find(near, b" = '")?;
+        return Some((value::quoted(bytes, equals + 3)?, key.rule));
+    }
+    let rest = rest.strip_prefix(b" is")?;
     if !rest.starts_with(b": ") && !rest.starts_with(b" generated for ") {
         return None;
     }
@@ -265,7 +313,7 @@ fn generated(bytes: &[u8], key: &Key) -> Option<(Range<usize>, Rule)> {
     let start = bytes.len() - rest.len() + colon + 2;
     let line = memchr::memchr(b'\n', &bytes[start..]);
     let secret = start..line.map_or(bytes.len(), |len| start + len);
-    (key.word == Word::Pass && !secret.is_empty()).then_some((secret, key.rule))
+    (!secret.is_empty()).then_some((secret, key.rule))
 }
 
 /// The value without quotes, and where a quote opens before its key, the words up to where that closes or

@@ -76,11 +76,23 @@ pub(super) fn password_option(text: &str, after: usize) -> Option<Range<usize>> 
     believed(text, option_value(text, line(text, after), " -p")?)
 }
 
-/// The password in `IDENTIFIED BY 'secret'`.
+/// The password in `IDENTIFIED BY 'secret'`, `IDENTIFIED WITH plugin BY 'secret'`.
 pub(super) fn sql_password(text: &str, after: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    let blanks = bytes[after..].iter().take_while(|&&byte| byte == b' ');
-    believed(text, value::quoted(bytes, after + blanks.count())?)
+    let mut at = after;
+    for _ in 0..3 {
+        at += bytes[at..].iter().take_while(|&&byte| byte == b' ').count();
+        let word = &bytes[at..];
+        let len = word.iter().take(COMMAND_BYTES_MAX);
+        let len = len.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
+        let word = &word[..len.count()];
+        at += word.len();
+        if word.eq_ignore_ascii_case(b"by") || word.eq_ignore_ascii_case(b"as") {
+            let blanks = bytes[at..].iter().take_while(|&&byte| byte == b' ').count();
+            return believed(text, value::quoted(bytes, at + blanks)?);
+        }
+    }
+    None
 }
 
 /// What belongs to the command: its line, as far as that is looked at, up to the next command.

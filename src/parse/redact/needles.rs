@@ -57,7 +57,7 @@ pub(super) enum Kind {
     Login,
     /// `sshpass -p …`
     Sshpass,
-    /// `IDENTIFIED BY '…'`
+    /// `IDENTIFIED BY '…'`, `IDENTIFIED WITH … BY '…'`
     Identified,
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Word {
 const NEEDLES: [(&str, Kind); 48] = [
     ("curl", Kind::Curl),
     ("login", Kind::Login),
-    ("identified by", Kind::Identified),
+    ("identified ", Kind::Identified),
     ("pw\"", Kind::Assigned(Word::Pwd)),
     ("_key", Kind::Assigned(Word::Key)),
     ("_auth=", Kind::Auth),
@@ -133,7 +133,7 @@ const NEEDLES: [(&str, Kind); 48] = [
     ("mysql", Kind::Mysql),
 ];
 
-/// Length of the longest needle, `identified by` and `authorization`.
+/// Length of the longest needle, `authorization`.
 const NEEDLE_BYTES_MAX: usize = 13;
 
 /// A block that stays in the first-level cache.

@@ -20,6 +20,10 @@ pub(super) fn find(text: &str, at: usize) -> Option<Range<usize>> {
 
 /// The inside of the quotes that open here. Without a closing one on the line, up to its end.
 pub(super) fn quoted(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    if let Some(opened) = written_quote(bytes, at) {
+        return Some(inside_written(bytes, at, opened));
+    }
+    let at = at + string_prefix(bytes, at);
     let rest = bytes.get(at..)?;
     let backslashes = backslashes(rest);
     let mark = *rest.get(backslashes)?;
@@ -27,12 +31,58 @@ pub(super) fn quoted(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         return None;
     }
     let mut start = at + backslashes + 1;
-    // Three of them, as Python and TOML have.
-    if bytes[start..].starts_with(&[mark, mark]) {
-        start += 2;
+    // Three of them, as Python and TOML have; two, as a table of commas does.
+    let repeated = bytes[start..].iter().take_while(|&&byte| byte == mark);
+    match repeated.take(3).count() {
+        2 => start += 2,
+        1 if bytes.get(start + 1).is_some_and(u8::is_ascii_alphanumeric) => start += 1,
+        _ => {}
     }
     let end = closing(bytes, start, &Quote { mark, backslashes });
     Some(start..end)
+}
+
+/// Whether a value opens with a quote here.
+pub(super) fn is_quoted(bytes: &[u8], at: usize) -> bool {
+    let mark = at + string_prefix(bytes, at);
+    let mark = mark + bytes.get(mark..).map_or(0, backslashes);
+    matches!(bytes.get(mark), Some(b'"' | b'\'' | b'`')) || written_quote(bytes, at).is_some()
+}
+
+/// The `b` of Python's `b'…'`.
+fn string_prefix(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at..) {
+        Some([b'b' | b'B' | b'u' | b'r' | b'E' | b'N', rest @ ..]) => {
+            let mark = rest.get(backslashes(rest));
+            usize::from(matches!(mark, Some(b'"' | b'\'')))
+        }
+        _ => 0,
+    }
+}
+
+/// A quote that is written out, as access logs, web pages and URLs have it: how long it is here, and what of
+/// it closes.
+pub(super) fn written_quote(bytes: &[u8], at: usize) -> Option<(usize, &'static [u8])> {
+    const PLAIN: [&[u8]; 3] = [b"%22", b"&quot;", b"&#34;"];
+    const ESCAPED: [&[u8]; 2] = [b"x22", b"u0022"];
+    let rest = bytes.get(at..)?;
+    let backslashes = backslashes(rest);
+    let known: &[&[u8]] = if backslashes > 0 { &ESCAPED } else { &PLAIN };
+    let body = known
+        .iter()
+        .find(|body| rest[backslashes..].starts_with(body))?;
+    Some((backslashes + body.len(), body))
+}
+
+fn inside_written(bytes: &[u8], at: usize, (len, body): (usize, &[u8])) -> Range<usize> {
+    let start = at + len;
+    let line = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |end| start + end);
+    let closed = memchr::memmem::find(&bytes[start..line], body);
+    let mut end = closed.map_or(line, |closed| start + closed);
+    while end > start && bytes[end - 1] == b'\\' {
+        end -= 1;
+    }
+    start..end
 }
 
 /// A value without quotes: up to a space, a quote, an escaped newline, or a separator that
