@@ -29,6 +29,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::event::Batch;
@@ -159,6 +161,9 @@ impl Appended {
     }
 }
 
+/// What others can put where the file is to be, in a directory that is not ours alone.
+const NO_FILE: &str = "a link, a FIFO or a device is there, which is not written to";
+
 /// The open file and how far it is known to be good.
 #[derive(Debug)]
 struct Output {
@@ -180,9 +185,17 @@ impl Output {
             .append(true)
             .create(true)
             .mode(FILE_MODE)
-            .open(path)?;
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(path)
+            .map_err(|error| match error.raw_os_error() {
+                Some(code) if code == Errno::LOOP.raw_os_error() => io::Error::other(NO_FILE),
+                _ => error,
+            })?;
         File::open(directory)?.sync_all()?;
         let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::other(NO_FILE));
+        }
         let mut good_bytes = meta.len();
         if good_bytes > 0 && !ends_with_newline(&mut file)? {
             file.write_all(b"\n")?;
@@ -418,17 +431,55 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_retried_slowly_and_names_the_file() {
-        // Nothing is accepted that could not be written; shown with the device that is always full.
+        // What could not be written is told with its file, and may be tried again; shown by a write that
+        // finds no room after a part of it.
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = Appended::new(dir.path(), LOGS_FILE);
+        let error = file
+            .write(|output| {
+                output.file.write_all(b"{\"half")?;
+                Err(io::ErrorKind::StorageFull.into())
+            })
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::RetrySlowly);
+        let path = dir.path().join(LOGS_FILE);
+        assert!(error.message.contains(path.to_str().unwrap()), "{error}");
+        put(&mut DirectorySink::new(dir.path()), &["lost?"]).unwrap();
+        assert_eq!(lines(dir.path()).len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_through_what_others_put_there() {
+        // In a directory like /var/tmp somebody may have planted the file's name: a link, to a file or to
+        // nothing, a FIFO, a directory. It is an answer that says so, what the link leads to stays as it is, and
+        // when the obstacle is gone the batch is taken.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOGS_FILE);
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let mut sink = DirectorySink::new(dir.path());
-        let error = put(&mut sink, &["lost?"]).unwrap_err();
-        assert_eq!(error.class, ErrorClass::RetrySlowly);
-        assert!(error.message.contains(path.to_str().unwrap()), "{error}");
-        std::fs::remove_file(&path).unwrap();
-        put(&mut sink, &["lost?"]).unwrap();
-        assert_eq!(lines(dir.path()).len(), 1);
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "theirs\n").unwrap();
+        let link = |to: &Path| std::os::unix::fs::symlink(to, &path).unwrap();
+        let fifo = || {
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.unwrap().success());
+        };
+        let obstacles: [&dyn Fn(); 4] = [
+            &|| link(&victim),
+            &|| link(&dir.path().join("nothing")),
+            &|| link(Path::new("/dev/null")),
+            &fifo,
+        ];
+        for plant in obstacles {
+            plant();
+            let mut sink = DirectorySink::new(dir.path());
+            let error = put(&mut sink, &["x"]).unwrap_err();
+            assert_eq!(error.class, ErrorClass::RetrySlowly);
+            assert!(error.message.ends_with(NO_FILE), "{error}");
+            std::fs::remove_file(&path).unwrap();
+            put(&mut sink, &["x"]).unwrap();
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs\n");
+        assert!(!dir.path().join("nothing").exists());
     }
 
     #[test]

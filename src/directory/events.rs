@@ -116,10 +116,10 @@ mod tests {
         assert_eq!(lines(&deep), [expected("a"), expected("b\n")]);
     }
 
-    /// A full disk takes nothing and names the file, and the next try is whole: shown with the
-    /// device that is always full.
+    /// A file that cannot be written is an answer that names it, and the next try is whole: shown with a
+    /// link in its place.
     #[test]
-    fn a_full_disk_is_an_answer_and_heals() {
+    fn trouble_with_the_file_is_an_answer_and_heals() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(EVENTS_FILE);
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();

@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// Nothing is accepted that could not be written, and what was torn harms no other line: shown
-    /// with the device that is always full, and with half a line in the file.
+    /// with a link in its place, and with half a line in the file.
     #[test]
     fn trouble_with_the_file_is_an_answer() {
         let dir = tempfile::tempdir().unwrap();
