@@ -152,7 +152,26 @@ pub trait Store {
     /// # Errors
     /// As the system says.
     fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>>;
+
+    /// Gives something damaged the first free name of `NAME.damaged-1` to `-9`, the last of which is
+    /// replaced, and returns that. Whatever stands there, file or not, is then in nobody's way.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn set_aside(&mut self, name: &str) -> io::Result<String> {
+        let free = |store: &mut Self, nth: u32| {
+            let aside = format!("{name}.damaged-{nth}");
+            matches!(store.load(&aside), Ok(None)).then_some(aside)
+        };
+        let aside = (1..DAMAGED_MAX).find_map(|nth| free(self, nth));
+        let aside = aside.unwrap_or_else(|| format!("{name}.damaged-{DAMAGED_MAX}"));
+        self.rename(name, &aside)?;
+        Ok(aside)
+    }
 }
+
+/// Damaged files of one name that are kept.
+pub const DAMAGED_MAX: u32 = 9;
 
 /// Wakes the scan: a hint that something happened, never the truth about what.
 pub trait Watch {

@@ -1,7 +1,10 @@
 //! What must survive a restart: the boots, the suspension, what was applied; and the order a
 //! person left while we were busy or away.
 
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{InvalidData, InvalidInput},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,22 +69,23 @@ pub enum LoadError {
 /// # Errors
 /// When it cannot be read, or was written by a newer version.
 pub fn load(store: &mut dyn Store, now: Now) -> Result<Option<Saved>, LoadError> {
-    let Some(bytes) = store.load(FILE)? else {
-        return Ok(None);
+    let why = match store.load(FILE) {
+        Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => match serde_json::from_slice::<Saved>(&bytes) {
+            Ok(saved) if saved.version > VERSION => return Err(LoadError::Newer(saved.version)),
+            Ok(saved) => return Ok(Some(saved)),
+            Err(error) => error.to_string(),
+        },
+        // What is no file, or larger than any of ours, is as good as a damaged one.
+        Err(error) if matches!(error.kind(), InvalidData | InvalidInput) => error.to_string(),
+        Err(error) => return Err(error.into()),
     };
-    match serde_json::from_slice::<Saved>(&bytes) {
-        Ok(saved) if saved.version > VERSION => Err(LoadError::Newer(saved.version)),
-        Ok(saved) => Ok(Some(saved)),
-        Err(error) => {
-            let aside = format!("{FILE}.damaged");
-            tracing::error!(%error, kept_as = %aside, "the memory of boots is damaged; alarms' actions are suspended until nothing has restarted for a while");
-            store.rename(FILE, &aside)?;
-            Ok(Some(Saved {
-                boots: Boots::unknown(now),
-                ..Saved::default()
-            }))
-        }
-    }
+    let kept_as = store.set_aside(FILE)?;
+    tracing::error!(%why, %kept_as, "the memory of boots is damaged; alarms' actions are suspended until nothing has restarted for a while");
+    Ok(Some(Saved {
+        boots: Boots::unknown(now),
+        ..Saved::default()
+    }))
 }
 
 /// Writes it, durably.

@@ -730,7 +730,7 @@ fn state_survives_or_is_refused() {
     let saved = state::load(&mut disk, time.now()).unwrap();
     let alarms = Alarms::new(&config(REBOOT), saved, "boot", 1, time.now());
     assert_eq!(alarms.actions_suspended(), 1.0);
-    assert!(disk.0.contains_key("boots.damaged"));
+    assert!(disk.0.contains_key("boots.damaged-1"));
 
     for (content, expected) in [
         (Order::Suspend.word(), Some(Order::Suspend)),

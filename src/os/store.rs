@@ -14,11 +14,11 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::beneath::file_type;
-use crate::ports::Store;
+use crate::ports::{DAMAGED_MAX, Store};
 use folder::{Fate, close_to_others, listing, open_file, open_folder, sweep, write_new};
 
 /// The file whose lock says that this directory is in use.
@@ -159,13 +159,32 @@ impl OsStore {
         let Some(folder) = folder else {
             return Ok((self.dir.try_clone()?, file));
         };
-        match open_folder(&self.dir, folder) {
+        match self.open_own(folder) {
             Err(error) if is_missing(&error) && missing == Missing::Make => {
                 rustix::fs::mkdirat(&self.dir, folder, Mode::RWXU)?;
                 rustix::fs::fsync(&self.dir)?;
                 Ok((open_folder(&self.dir, folder)?, file))
             }
             answer => Ok((answer?, file)),
+        }
+    }
+
+    /// Opens a folder of ours. What stands in its place and is none (a link, a file) is set aside, for
+    /// without the folder nothing could start or be rescued.
+    fn open_own(&self, folder: &str) -> io::Result<OwnedFd> {
+        match open_folder(&self.dir, folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                for nth in 1..=DAMAGED_MAX {
+                    let aside = format!("{folder}.damaged-{nth}");
+                    let (dir, flags) = (&self.dir, RenameFlags::NOREPLACE);
+                    if rustix::fs::renameat_with(dir, folder, dir, &aside, flags).is_ok() {
+                        tracing::error!(name = folder, kept_as = %aside, "no folder of the state directory, set aside");
+                        return Err(io::ErrorKind::NotFound.into());
+                    }
+                }
+                Err(error)
+            }
+            answer => answer,
         }
     }
 
@@ -237,7 +256,7 @@ impl OsStore {
             "" => self.dir.try_clone(),
             folder => self
                 .place(folder, Missing::Leave)
-                .and_then(|(dir, name)| open_folder(&dir, name)),
+                .and_then(|(_, name)| self.open_own(name)),
         };
         let dir = match dir {
             Err(error) if is_missing(&error) => return Ok(Vec::new()),
@@ -448,8 +467,8 @@ mod tests {
 
     #[test]
     fn links_in_the_directory_are_not_followed() {
-        // A link in place of a file or a folder must be refused or replaced, what it points at left
-        // alone: shown with a victim outside.
+        // A link in place of a file must be refused or replaced, in place of a folder set aside, what it
+        // points at left alone: shown with a victim outside.
         let (dir, mut store) = opened();
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "mine").unwrap();
@@ -458,9 +477,16 @@ mod tests {
         symlink(&victim, store.path().join(".new.tmp")).unwrap();
         assert!(store.load("file").is_err());
         assert!(store.append("file", b"x").is_err());
-        assert!(store.load("folder/victim").is_err());
-        assert!(store.save("folder/victim", b"x").is_err());
-        assert!(store.names("folder").is_err());
+        assert_eq!(store.names("folder").unwrap(), []);
+        symlink(dir.path(), store.path().join("folder")).unwrap();
+        assert_eq!(store.load("folder/victim").unwrap(), None);
+        std::fs::write(store.path().join("folder"), "a file").unwrap();
+        store.save("folder/victim", b"x").unwrap();
+        assert_eq!(store.load("folder/victim").unwrap().unwrap(), b"x");
+        for nth in 1..=3 {
+            let aside = store.path().join(format!("folder.damaged-{nth}"));
+            assert!(aside.symlink_metadata().is_ok(), "{aside:?}");
+        }
         store.save("new", b"fresh").unwrap();
         store.save("file", b"fresh").unwrap();
         assert_eq!(store.load("file").unwrap().unwrap(), b"fresh");

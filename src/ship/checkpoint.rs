@@ -32,8 +32,6 @@ const HEADER_BYTES_MAX: usize = 128;
 const VERSION: u32 = 2;
 /// Numbers of bytes, events or milliseconds from here on are not believed.
 const NUMBER_MAX: u64 = 1 << 60;
-/// So many damaged checkpoints are kept; the last place is then used again.
-const DAMAGED_MAX: u32 = 9;
 
 /// All that is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +264,7 @@ pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
         })),
         Err(DecodeError::TooNew { version }) => Err(LoadError::TooNew { version }),
         Err(DecodeError::Damaged(why)) => {
-            let name = set_aside(store)?;
+            let name = store.set_aside(NAME)?;
             if let Some(noted) = noted {
                 tracing::error!(%name, %why, "damaged checkpoint set aside, using the one noted last");
                 return Ok(Loaded::Known(noted));
@@ -288,19 +286,6 @@ fn read(store: &mut dyn Store, name: &str) -> io::Result<Option<Result<Checkpoin
         }
         Err(error) => Err(error),
     }
-}
-
-/// Gives the damaged file the first free name.
-fn set_aside(store: &mut dyn Store) -> io::Result<String> {
-    let mut name = String::new();
-    for nth in 1..=DAMAGED_MAX {
-        name = format!("{NAME}.damaged-{nth}");
-        if store.load(&name)?.is_none() {
-            break;
-        }
-    }
-    store.rename(NAME, &name)?;
-    Ok(name)
 }
 
 /// Stores the checkpoint, atomically.

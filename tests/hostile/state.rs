@@ -39,7 +39,13 @@ enum Harm {
     Gone,
 }
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 11] = [
+    "boots",
+    "boots.damaged-1",
+    "alarms-order",
+    "rescue",
+    "dead-letter",
+    "checkpoints.damaged-1",
     "checkpoints",
     "checkpoints.recent",
     "rescue/0000000000000001.gz",
@@ -65,6 +71,10 @@ fn harm() -> impl Strategy<Value = Harm> {
 impl Harm {
     fn apply(&self, state: &Path, name: &str, victim: &Path) {
         let path = state.join(name);
+        // An earlier harm may have come to its folder.
+        if !path.parent().is_some_and(is_folder) {
+            return;
+        }
         let content = content_of(&path);
         let at = |thousandths: usize| thousandths * content.len() / 1000;
         let place = |content: &[u8]| {
@@ -80,6 +90,9 @@ impl Harm {
             Self::Cut(thousandths) => place(&content[..at(*thousandths)]),
             Self::Swap(with) => {
                 let other = state.join(FILES[*with]);
+                if !other.parent().is_some_and(is_folder) {
+                    return;
+                }
                 let theirs = content_of(&other);
                 place(&theirs);
                 remove(&other);
@@ -124,6 +137,10 @@ impl Harm {
             Self::Flip(..) => {}
         }
     }
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
 /// What a file holds, if it is one and was not harmed before.
@@ -197,6 +214,7 @@ fn lived_in(config: &str, machine: &Machine) {
         fs::write(state.join(name), encode(&segment, data.as_bytes())).unwrap();
     }
     fs::write(state.join("dead-letter/events.ndjson"), "{}\n").unwrap();
+    fs::write(state.join("boots"), "{\"version\":1}").unwrap();
 }
 
 proptest! {
