@@ -184,25 +184,34 @@ fn refused_events_are_counted() {
     cloud.assert_no_violations();
 }
 
-/// An event that the service will never take is found among thousands, put aside on disk and
-/// counted; the lines around it arrive, once.
+/// An event that the service will never take is found among thousands, put aside on disk (without the
+/// secrets it may have) and counted; the lines around it arrive, once.
 #[test]
 fn one_poisoned_event_harms_only_itself() {
-    let (cloud, world, mut writer) = scene();
+    let (cloud, mut world, mut writer) = scene();
+    let secret = world.log("secret.txt");
+    world.source(&format!(
+        "name = \"secret\"\npaths = [\"{}\"]\ngroup = \"/app\"\nstream = \"secret\"",
+        secret.display()
+    ));
+    std::fs::write(&secret, "VENOM with password=hunter2\n").unwrap();
     cloud.state().poison.push("VENOM".into());
     writer.write(2_000);
     std::io::Write::write_all(&mut append(&writer.path), b"a line with VENOM in it\n").unwrap();
     writer.write(2_000);
     let _agent = world.start();
     finish(&cloud, &writer).assert_exact();
-    world.wait_status(LIMIT, "the event is counted", |status| {
-        status
-            .sources
-            .get("app")
-            .is_some_and(|counts| counts.refused.invalid == 1)
+    world.wait_status(LIMIT, "the events are counted", |status| {
+        let is_counted = |source| {
+            let counts = status.sources.get(source);
+            counts.is_some_and(|counts| counts.refused.invalid == 1)
+        };
+        is_counted("app") && is_counted("secret")
     });
     let dead = world.contents("state/dead-letter").concat();
     assert!(dead.contains("a line with VENOM in it"), "{dead}");
+    let kept = "VENOM with password=[redacted:password]";
+    assert!(dead.contains(kept) && !dead.contains("hunter2"), "{dead}");
 }
 
 /// Two streams, one forbidden: the other is as fast as ever, and when the permission comes so

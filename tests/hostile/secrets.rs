@@ -7,6 +7,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use deploywatch::cli::status::render;
+use deploywatch::cli::terminal::Colour;
+
 use crate::machine::Machine;
 
 /// What was planted in the logs of the corpus, and here.
@@ -63,7 +66,7 @@ fn contents(dir: &Path, into: &mut Vec<(String, Vec<u8>)>) {
 }
 
 /// No planted secret is in anything the agent writes: events, metrics and their dimensions, incidents,
-/// state, its own log at its most talkative, `check`. Shown by the real binary over real logs of both
+/// state, its own log at its most talkative, `check`, `status` for people and machines. Shown by the real binary over real logs of both
 /// CodeDeploy agents and a log of ours, and by looking through every byte it left.
 #[test]
 fn no_secret_leaves_by_any_door() {
@@ -112,7 +115,7 @@ fn no_secret_leaves_by_any_door() {
         machine.path("out").display(),
     );
     let file = machine.path("a.toml");
-    fs::write(&file, config).unwrap();
+    fs::write(&file, &config).unwrap();
     let mut left = Vec::new();
     for args in [
         &["run", "--once"] as &[&str],
@@ -130,6 +133,17 @@ fn no_secret_leaves_by_any_door() {
         let log = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(0), "{args:?}: {log}");
         left.push((format!("{args:?} said"), [ran.stdout, ran.stderr].concat()));
+    }
+    // Deployments, their failures and last output are told from the state, too.
+    let status = machine.drain(&config).unwrap();
+    assert!(!status.deployments.deployments.is_empty());
+    let redacted = |source: &str| &status.sources[source].redacted;
+    assert!(!redacted("app").is_empty() && !redacted("agent").is_empty());
+    for text in [
+        serde_json::to_string(&status).unwrap(),
+        render(&status, 200, Colour::Off),
+    ] {
+        left.push(("status".to_owned(), text.into_bytes()));
     }
     contents(&machine.path("out"), &mut left);
     contents(&machine.path("state"), &mut left);
