@@ -26,9 +26,9 @@ fn used_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The least that some work took in three tries.
+/// The least that some work took in two tries.
 fn work_ns(mut work: impl FnMut()) -> u64 {
-    let tries = (0..3).map(|_| {
+    let tries = (0..2).map(|_| {
         let before = used_ns();
         work();
         used_ns() - before
@@ -40,6 +40,7 @@ fn work_ns(mut work: impl FnMut()) -> u64 {
 fn assert_linear(what: &str, bytes: usize, work: impl Fn(usize)) {
     let short = work_ns(|| work(bytes)).max(NOTHING_NS);
     let long = work_ns(|| work(bytes * LONGER));
+    println!("{what}: {short} ns, then {long} ns");
     assert!(
         long <= short * GROWTH_MAX,
         "{what}: {short} ns, then {long} ns for {LONGER} times"
