@@ -76,9 +76,9 @@ pub(super) fn written_quote(bytes: &[u8], at: usize) -> Option<(usize, &'static 
 
 fn inside_written(bytes: &[u8], at: usize, (len, body): (usize, &[u8])) -> Range<usize> {
     let start = at + len;
-    let line = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |end| start + end);
-    let closed = memchr::memmem::find(&bytes[start..line], body);
-    let mut end = closed.map_or(line, |closed| start + closed);
+    let closed = memchr::memmem::find(&bytes[start..], body);
+    let inside = &bytes[start..closed.map_or(bytes.len(), |closed| start + closed)];
+    let mut end = start + memchr::memchr(b'\n', inside).unwrap_or(inside.len());
     while end > start && bytes[end - 1] == b'\\' {
         end -= 1;
     }
