@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::beneath::file_type;
 use crate::ports::{DAMAGED_MAX, Store};
-use folder::{Fate, close_to_others, listing, open_file, open_folder, sweep, write_new};
+use folder::{Fate, close_to_others, exchange, listing, open_file, open_folder, sweep, write_new};
 
 /// The file whose lock says that this directory is in use.
 const LOCK_NAME: &str = "lock";
@@ -208,8 +208,10 @@ impl OsStore {
     fn replace(&self, name: &str, content: &[u8], fate: Fate) -> io::Result<()> {
         let (folder, file) = self.place(name, Missing::Make)?;
         let beside = temporary(file);
-        let written = write_new(&folder, &beside, content, fate)
-            .and_then(|()| Ok(rustix::fs::renameat(&folder, &beside, &folder, file)?));
+        let written = write_new(&folder, &beside, content, fate).and_then(|()| match fate {
+            Fate::OutlivesPowerCut => Ok(rustix::fs::renameat(&folder, &beside, &folder, file)?),
+            Fate::OutlivesProcess => exchange(&folder, &beside, file),
+        });
         if let Err(error) = written {
             // The error is what matters; a leftover goes with the next open.
             let _removed = rustix::fs::unlinkat(&folder, &beside, AtFlags::empty());

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// What a written content is to outlive; the disk is waited for only for the sake of the former.
@@ -31,6 +31,17 @@ pub(super) fn write_new(
     match fate {
         Fate::OutlivesPowerCut => file.sync_all(),
         Fate::OutlivesProcess => Ok(()),
+    }
+}
+
+/// Puts a written file in another's place without waiting for the disk. Renaming it over the old one
+/// would: against power cuts, ext4 then writes the new content out at once, which takes it a
+/// millisecond or two. Exchanging the two and removing the old one is as atomic to readers.
+pub(super) fn exchange(folder: &OwnedFd, new: &str, old: &str) -> io::Result<()> {
+    match rustix::fs::renameat_with(folder, new, folder, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(rustix::fs::unlinkat(folder, new, AtFlags::empty())?),
+        // There is no old one, or the file system cannot exchange.
+        Err(_) => Ok(rustix::fs::renameat(folder, new, folder, old)?),
     }
 }
 
