@@ -280,7 +280,9 @@ impl Agent {
     fn reached_end(&mut self, id: FileId) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             // Thousands of files may never grow again; what is held for each is little.
-            lane.target = None;
+            if let Some(target) = lane.target.take() {
+                self.shipper.reached_end(&target);
+            }
             if let Some(memory) = &mut lane.memory {
                 memory.reached_end();
             }

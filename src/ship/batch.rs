@@ -218,6 +218,17 @@ impl Builder {
         );
     }
 
+    /// Keeps no more memory than its events need; what it gives up, and how much less it holds.
+    pub(crate) fn shrink(&mut self) -> (Buffers, usize) {
+        let before = self.weight();
+        let Buffers { body, slots } = &self.buffers;
+        let mut tight = Buffers::with_capacity(body.len() + TAIL.len(), slots.len());
+        tight.body.extend_from_slice(body);
+        tight.slots.extend_from_slice(slots);
+        let given_up = std::mem::replace(&mut self.buffers, tight);
+        (given_up, before - self.weight())
+    }
+
     /// Takes an event that it admits and for which it has memory.
     pub(crate) fn push(&mut self, event: &Event<'_>, file: &Arc<FileOrigin>) {
         let time_ms = sendable(event.time_ms);

@@ -14,7 +14,7 @@ use crate::status::TargetStatus;
 use super::Limits;
 use super::batch::{Begin, Builder};
 use super::bisect::{Refusal, Undecided};
-use super::buffers::weight_of;
+use super::buffers::{Buffers, weight_of};
 use super::pace::Pace;
 use super::send::SUSPICION_FIRST;
 
@@ -193,6 +193,20 @@ impl Lane {
         if self.open.is_some() {
             self.haste = Haste::Now;
         }
+    }
+
+    /// Others wait for memory, and nothing more goes into the open batch for now: it leaves if it is
+    /// half full, since it would take up a full one's memory until its time has come; a smaller
+    /// one gives up what it does not need.
+    pub(super) fn make_room(&mut self) -> Option<(Buffers, usize)> {
+        let open = self.open.as_mut()?;
+        if open.begin_of_next() == Begin::Large {
+            self.hurry();
+            return None;
+        }
+        let (buffers, bytes) = open.shrink();
+        self.weight -= bytes;
+        Some((buffers, bytes))
     }
 
     /// When it wants attention: its next call may be made, or it takes events again. `None` while

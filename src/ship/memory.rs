@@ -120,6 +120,11 @@ impl Memory {
         }
     }
 
+    /// Whether anybody was refused and waits.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.wants.is_empty()
+    }
+
     /// Whether it is this target's turn.
     pub(crate) fn is_first(&self, lane: u32) -> bool {
         self.wants.front().is_some_and(|want| want.lane == lane)

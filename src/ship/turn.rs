@@ -6,7 +6,7 @@ use crate::ports::{CallId, ErrorClass, LogAnswer, LogService};
 use super::buffers::Buffers;
 use super::lane::{Lane, Step, Verdict};
 use super::pace::{End, Outage};
-use super::{Shipper, report};
+use super::{Shipper, TargetId, report};
 
 /// Create calls under way at once: the quota is 50 CreateLogStream and 10 CreateLogGroup calls a
 /// second for a whole account and Region.
@@ -133,6 +133,16 @@ impl Shipper {
             (lane.can_dissolve() && !self.memory.is_first(*index)).then_some((until_ms, *index))
         });
         waiting.max().map(|(_, index)| index)
+    }
+
+    /// All there is for a target has been pushed: while others wait for memory, it must not keep a
+    /// full batch's for what may come some day.
+    pub fn reached_end(&mut self, id: &TargetId) {
+        if self.memory.is_wanted()
+            && let Some((buffers, bytes)) = self.lane_mut(id.index).make_room()
+        {
+            self.memory.give_back(bytes, buffers);
+        }
     }
 
     /// Makes the calls that are due, those served longest ago first.
