@@ -2,12 +2,14 @@
 //!
 //! `notify`'s thread calls [`Shared::note`], which only puts paths into a bounded set; beyond
 //! [`PATHS_MAX`] the set becomes one bit. [`Shared::pace`] runs on a thread of its own and wakes the
-//! loop at most once in [`PACE`]. Accesses are dropped before anything else. Used by `watch.rs`.
+//! loop at most once in [`PACE`]; [`Shared::rest`] lets `notify`'s own thread sleep as long, so that
+//! a file that is written line by line wakes none of the three for each line. Accesses are dropped
+//! before anything else. Used by `watch.rs`.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::event::{ModifyKind, RenameMode};
 use notify::{Event, EventKind};
@@ -21,10 +23,23 @@ pub(super) const PATHS_MAX: usize = 16_384;
 /// behind it together.
 pub(super) const PACE: Duration = Duration::from_millis(20);
 
+/// An event that comes so long after the last one was not waiting in the kernel's queue with others.
+const ALONE: Duration = Duration::from_micros(100);
+
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     noted: Mutex<Noted>,
+    /// The loop is to be woken, or the thread that wakes it shall end.
     pub(super) changed: Condvar,
+    /// `notify`'s thread is wanted.
+    asked: Condvar,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Noted,
+    Dropped,
 }
 
 /// What was noticed since the last [`Watch::take`], under one lock.
@@ -41,6 +56,8 @@ pub(super) struct Noted {
     pub(super) is_aliased: bool,
     /// The loop is to be woken.
     pub(super) wake: bool,
+    /// `notify`'s thread is to answer somebody.
+    is_asked: bool,
     /// The thread that wakes it shall end.
     pub(super) stop: bool,
     /// An error of `notify` has been told.
@@ -54,15 +71,48 @@ impl Shared {
     }
 
     /// Called by `notify`'s thread for each event.
-    pub(super) fn note(&self, event: notify::Result<Event>) {
-        match event {
+    pub(super) fn note(&self, event: notify::Result<Event>) -> Fate {
+        let is_dropped = match &event {
             // Opening, reading and closing: ours above all. A write has its own event.
-            Ok(event) if event.kind.is_access() => return,
-            Ok(event) if !self.is_wanted(&event) => return,
-            Ok(event) => self.lock().take_in(event),
-            Err(error) => self.lock().complain(&error),
+            Ok(event) => event.kind.is_access() || !self.is_wanted(event),
+            Err(_) => false,
+        };
+        if is_dropped {
+            return Fate::Dropped;
         }
-        self.changed.notify_one();
+        let mut noted = self.lock();
+        let was_told = noted.wake;
+        match event {
+            Ok(event) => noted.take_in(event),
+            Err(error) => noted.complain(&error),
+        }
+        drop(noted);
+        // The thread that wakes the loop sleeps through what it knows already.
+        if !was_told {
+            self.changed.notify_one();
+        }
+        Fate::Noted
+    }
+
+    /// Lets `notify`'s thread sleep for a pace behind an event that came alone: the kernel keeps
+    /// what comes meanwhile, like events joined, and it is read in one go. Not in the midst of
+    /// many events, and no longer than until that thread is asked for something.
+    pub(super) fn rest(&self, last: &mut Instant) {
+        if last.elapsed() >= ALONE {
+            let is_free = |noted: &mut Noted| !noted.is_asked && !noted.stop;
+            let rested = self.asked.wait_timeout_while(self.lock(), PACE, is_free);
+            drop(rested.unwrap_or_else(PoisonError::into_inner));
+        }
+        *last = Instant::now();
+    }
+
+    /// Asks `notify` for what its own thread answers.
+    pub(super) fn asking<T>(&self, ask: impl FnOnce() -> T) -> T {
+        self.lock().is_asked = true;
+        self.asked.notify_one();
+        let answer = ask();
+        self.lock().is_asked = false;
+        answer
     }
 
     /// Whether somebody cares. Beside the files that are shipped lie others, in `/tmp` above all, and
@@ -181,6 +231,35 @@ mod tests {
         shared.note(Ok(event("one more".to_owned())));
         let noted = shared.lock();
         assert!(noted.rescan && noted.wake && noted.paths.is_empty());
+    }
+
+    /// `notify`'s thread rests for a pace behind an event that came alone; behind one of many, and
+    /// while it is asked for something, not at all; and being asked ends a rest: shown by the clock,
+    /// the last with a thread that would rest for ever.
+    #[test]
+    fn it_rests_behind_what_comes_alone() {
+        let shared = Shared::default();
+        let long_ago = Instant::now() - 2 * ALONE;
+        let took = |last: &mut Instant| {
+            let begin = Instant::now();
+            shared.rest(last);
+            begin.elapsed()
+        };
+        assert!(took(&mut long_ago.clone()) >= PACE);
+        assert!(took(&mut (Instant::now() + PACE)) < PACE);
+        assert!(shared.asking(|| took(&mut long_ago.clone())) < PACE);
+        std::thread::scope(|scope| {
+            let resting = scope.spawn(|| {
+                while !shared.lock().stop {
+                    shared.rest(&mut long_ago.clone());
+                }
+            });
+            for _ in 0..100 {
+                shared.asking(|| assert!(shared.lock().is_asked));
+            }
+            shared.lock().stop = true;
+            resting.join().unwrap();
+        });
     }
 
     #[test]

@@ -15,10 +15,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 
-use super::hints::Shared;
+use super::hints::{Fate, Shared};
 use super::wake::SMALL_STACK_BYTES;
 use crate::event::FileKey;
 use crate::ports::{Hints, Interest, Watch};
@@ -157,7 +158,13 @@ impl Live {
     fn start(waker: Box<dyn Fn() + Send>) -> notify::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let watcher = INotifyWatcher::new(move |event| theirs.note(event), Config::default())?;
+        let mut last = Instant::now();
+        let on_event = move |event| {
+            if theirs.note(event) == Fate::Noted {
+                theirs.rest(&mut last);
+            }
+        };
+        let watcher = INotifyWatcher::new(on_event, Config::default())?;
         let watcher = with_thread(watcher)?;
         let theirs = Arc::clone(&shared);
         let pacer = std::thread::Builder::new()
@@ -189,7 +196,7 @@ impl Live {
             // The kernel has one watch for both names; `notify` is to know it by the new one.
             self.release(&name);
         }
-        if let Err(error) = self.watcher.watch(dir, RecursiveMode::NonRecursive) {
+        if let Err(error) = self.begin(dir) {
             self.lose(key);
             return Err(error);
         }
@@ -216,10 +223,7 @@ impl Live {
         }
         self.release(dir);
         if let Some(name) = self.directories.known_as(key)
-            && self
-                .watcher
-                .watch(&name, RecursiveMode::NonRecursive)
-                .is_err()
+            && self.begin(&name).is_err()
         {
             self.lose(key);
         }
@@ -291,9 +295,16 @@ impl Live {
         self.shared.lock().is_aliased = directories.keys.len() > directories.names.len();
     }
 
+    fn begin(&mut self, dir: &Path) -> notify::Result<()> {
+        let watcher = &mut self.watcher;
+        self.shared
+            .asking(|| watcher.watch(dir, RecursiveMode::NonRecursive))
+    }
+
     fn release(&mut self, dir: &Path) {
+        let watcher = &mut self.watcher;
         // Fails when the kernel or `notify` let go of it before us.
-        let _released = self.watcher.unwatch(dir);
+        let _released = self.shared.asking(|| watcher.unwatch(dir));
     }
 }
 
