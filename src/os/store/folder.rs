@@ -2,25 +2,14 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-/// What a written content is to outlive; the disk is waited for only for the sake of the former.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    OutlivesPowerCut,
-    OutlivesProcess,
-}
-
-pub(super) fn write_new(
-    folder: &OwnedFd,
-    name: &str,
-    content: &[u8],
-    fate: Fate,
-) -> io::Result<()> {
+/// Writes a new file and waits for the disk.
+pub(super) fn write_new(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
@@ -28,20 +17,23 @@ pub(super) fn write_new(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mut file = open_file(folder, name, flags)?;
     file.write_all(content)?;
-    match fate {
-        Fate::OutlivesPowerCut => file.sync_all(),
-        Fate::OutlivesProcess => Ok(()),
-    }
+    file.sync_all()
 }
 
-/// Puts a written file in another's place without waiting for the disk. Renaming it over the old one
-/// would: against power cuts, ext4 then writes the new content out at once, which takes it a
-/// millisecond or two. Exchanging the two and removing the old one is as atomic to readers.
-pub(super) fn exchange(folder: &OwnedFd, new: &str, old: &str) -> io::Result<()> {
-    match rustix::fs::renameat_with(folder, new, folder, old, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(rustix::fs::unlinkat(folder, new, AtFlags::empty())?),
-        // There is no old one, or the file system cannot exchange.
-        Err(_) => Ok(rustix::fs::renameat(folder, new, folder, old)?),
+/// Writes over what a file holds, or makes it.
+pub(super) fn write_over(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
+    let file = open_file(folder, name, flags)?;
+    file.write_all_at(content, 0)?;
+    file.set_len(content.len() as u64)
+}
+
+/// Lets two files of a folder change places, or gives the one the other's name where there is no
+/// other, or the file system cannot exchange.
+pub(super) fn exchange(folder: &OwnedFd, one: &str, other: &str) -> io::Result<()> {
+    match rustix::fs::renameat_with(folder, one, folder, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(_) => Ok(rustix::fs::renameat(folder, one, folder, other)?),
     }
 }
 
