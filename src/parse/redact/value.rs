@@ -117,6 +117,10 @@ pub(super) fn bare(bytes: &[u8], at: usize) -> Range<usize> {
 
 /// Where the value ends without closing brackets that nothing in it opened, and punctuation.
 fn without_closers(bytes: &[u8], at: usize, mut end: usize) -> usize {
+    let may_not_belong = |byte: &u8| matches!(byte, b',' | b';' | b'.' | b')' | b']' | b'}');
+    if !bytes[at..end].last().is_some_and(may_not_belong) {
+        return end;
+    }
     let count = |byte: u8| {
         bytes[at..end]
             .iter()
