@@ -60,6 +60,12 @@ row() { # what fluent-bit vector floor ours; what was not measured is left out
   [[ "$5" != *"not measured"* ]] || return 0
   printf '| %s | %s | %s | %s | %s |\n' "$@"
 }
+# The same in whole milliseconds.
+ms() {
+  local value
+  value=$(get "$@")
+  [ "$value" = "not measured" ] && echo "$value" || printf '%.0f\n' "$value"
+}
 of() { get "$1" "$2" deploywatch "$3"; }
 lost() { echo "$(of lost "$1" "$2") lost, $(of dup "$1" "$2") twice"; }
 
@@ -93,9 +99,9 @@ table() {
     "$(of rss_mb old deployments=10000) MB, $(of first_line_ms old deployments=10000) ms"
   row '1,000 lines a second: CPU' '3.3-5.5 %' '5.2 %' - "$(of cpu_pct steady rate=1000) %"
   row 'first line after quiet, write to arrival: median, p99' 'about 1 s' 'about 1 s' - \
-    "$(get p50_ms steady deploywatch-quiet rate=0.4) ms, $(get p99_ms steady deploywatch-quiet rate=0.4) ms"
+    "$(ms p50_ms steady deploywatch-quiet rate=0.4) ms, $(ms p99_ms steady deploywatch-quiet rate=0.4) ms"
   row "a young file's line beside a backlog of $((bytes * 2 / 1000000000)) GB: median, p99" - - - \
-    "$(of p50_ms fair deploywatch) ms, $(of p99_ms fair deploywatch) ms"
+    "$(ms p50_ms fair deploywatch deploywatch) ms, $(ms p99_ms fair deploywatch deploywatch) ms"
   row '10 renames under load, of 105,000 lines' '0 to 95,000 lost' '0 lost' - "$(lost rotate mode=rename)"
   row '10 copy-truncates under load' '417-1,133 lost' '77-89 lost' - "$(lost rotate mode=copytruncate)"
   row 'kill -9 in mid-drain' '0-899,230 lost, 26,690-1.1 M twice' '0 lost, 142,381 twice' - "$(lost kill deploywatch)"
