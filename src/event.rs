@@ -69,7 +69,9 @@ impl Span {
 
 /// Which file on this machine: device and inode. Inodes are reused, so this is a hint to be
 /// checked by a fingerprint, never proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct FileKey {
     /// Device number.
     pub device: u64,

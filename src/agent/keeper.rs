@@ -20,13 +20,15 @@ use crate::ports::Store;
 use crate::ship::checkpoint::{self, Checkpoint, Encoding, Loaded};
 use crate::ship::dead_letter::DeadLetter;
 use crate::ship::ledger::Ledger;
-use crate::ship::rescue::{Damaged, RESCUE_BYTES_MAX, Rescue, Segment, SegmentId};
+use crate::ship::rescue::{Damaged, RESCUE_BYTES_MAX, Rescue, SegmentId};
 use crate::ship::{Poison, Tally};
 use crate::status::SourceCounts;
 use crate::tail::{Lost, Tail};
 
 use super::Edges;
 use super::insight::Insight;
+use super::orphans::{self, Orphans, SEVERED};
+use super::rescue;
 
 /// Longest time between a settled byte and the durable checkpoint that knows of it.
 const SAVE_MS: u64 = 1_000;
@@ -63,6 +65,7 @@ pub enum StartError {
 pub(super) struct Known<'a> {
     pub(super) tail: &'a mut Tail,
     pub(super) ledger: &'a Ledger,
+    pub(super) orphans: &'a Orphans,
     pub(super) insight: &'a mut Insight,
 }
 
@@ -79,6 +82,7 @@ pub(super) struct Keeper {
     /// The rescue segment read last: number, where it begins, content.
     segment: Option<(u64, Offset, Vec<u8>)>,
     sequence: u64,
+    backlog_bytes: u64,
     /// When the durable checkpoint is due; `None`: it is up to date.
     save_due_ms: Option<u64>,
     unnoted_bytes: u64,
@@ -101,6 +105,7 @@ impl Keeper {
     /// Reads what an earlier run left: itself, what it knew of files, what it made of records.
     pub(super) fn restore(
         store: &mut dyn Store,
+        now: Now,
     ) -> Result<(Self, Vec<FileRecord>, Value), StartError> {
         let known = match checkpoint::load(store)? {
             Loaded::Fresh => Checkpoint::default(),
@@ -110,7 +115,7 @@ impl Keeper {
                 Checkpoint::default()
             }
         };
-        let keeper = Self {
+        let mut keeper = Self {
             counts: known.counts,
             unsent: known.losses.iter().map(|loss| loss.id).collect(),
             losses: known.losses.into(),
@@ -119,6 +124,7 @@ impl Keeper {
             dead_letter: DeadLetter::open(store)?,
             segment: None,
             sequence: known.sequence,
+            backlog_bytes: 0,
             save_due_ms: None,
             unnoted_bytes: 0,
             noted_bytes: 0,
@@ -129,6 +135,16 @@ impl Keeper {
             new_losses: Vec::new(),
             trouble: None,
         };
+        for stake in known.at_stake {
+            let lost = Lost {
+                source: stake.source.into(),
+                path: stake.path,
+                family: stake.family,
+                bytes: stake.bytes,
+                reason: SEVERED,
+            };
+            keeper.lose(&lost, now);
+        }
         Ok((keeper, known.files, known.insight))
     }
 
@@ -150,6 +166,14 @@ impl Keeper {
     pub(super) fn touch(&mut self, now: Now) {
         let pause_ms = SAVE_MS + self.saved_bytes / SAVE_BYTES_PER_MS;
         self.save_due_ms.get_or_insert(now.mono_ms + pause_ms);
+    }
+
+    /// Bytes that are on disk and not settled. A checkpoint shall know of them without anything
+    /// being settled, too: should they be cut away, they are lost.
+    pub(super) fn note_backlog(&mut self, bytes: u64, now: Now) {
+        if std::mem::replace(&mut self.backlog_bytes, bytes) != bytes {
+            self.touch(now);
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<u64> {
@@ -201,15 +225,7 @@ impl Keeper {
         tracing::error!(path = %lost.path.display(), bytes = lost.bytes, reason = lost.reason, "bytes were lost");
         let counts = self.counts.entry(lost.source.to_string()).or_default();
         *counts.lost.entry(lost.reason.to_owned()).or_default() += lost.bytes;
-        let loss = self.add_marker(Loss {
-            id: 0,
-            source: lost.source.to_string(),
-            path: lost.path.clone(),
-            bytes: lost.bytes,
-            reason: lost.reason.to_owned(),
-            at_ms: now.wall_ms,
-            family: lost.family.clone(),
-        });
+        let loss = self.add_marker(loss_of(lost, now));
         self.new_losses.push(loss);
         self.touch(now);
     }
@@ -304,7 +320,7 @@ impl Keeper {
     ) {
         tracing::error!(segment = id.0, error = %damaged, "a rescue segment is damaged");
         if let Some(segment) = &damaged.segment {
-            self.lose(&lost(segment, "a rescue segment was damaged"), now);
+            self.lose(&rescue::lost(segment, "a rescue segment was damaged"), now);
         }
         self.spent(store, id.0);
     }
@@ -322,7 +338,7 @@ impl Keeper {
         if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
             self.save(known, edges, now);
         } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
-            let content = self.encode(known, edges);
+            let content = self.encode(known, edges, now);
             self.noted_bytes = content.len() as u64;
             self.unnoted_bytes = 0;
             if let Err(error) = edges.store.note(checkpoint::NOTED, &content) {
@@ -333,7 +349,7 @@ impl Keeper {
 
     /// Saves durably.
     pub(super) fn save(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
-        let content = self.encode(known, edges);
+        let content = self.encode(known, edges, now);
         match edges.store.save(checkpoint::NAME, &content) {
             Ok(()) => {
                 self.save_due_ms = None;
@@ -354,10 +370,11 @@ impl Keeper {
         }
     }
 
-    fn encode(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>) -> Vec<u8> {
+    fn encode(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) -> Vec<u8> {
         let Known {
             tail,
             ledger,
+            orphans,
             insight,
         } = known;
         self.sequence += 1;
@@ -368,6 +385,9 @@ impl Keeper {
             counts: self.counts.clone(),
             losses: self.losses.iter().cloned().collect(),
             next_loss: self.next_loss,
+            at_stake: (orphans::at_stake(tail, ledger, orphans).iter())
+                .map(|lost| loss_of(lost, now))
+                .collect(),
             ..Checkpoint::default()
         };
         let usual_bytes = self.encoded_bytes + self.encoded_bytes / 16;
@@ -380,13 +400,15 @@ impl Keeper {
     }
 }
 
-/// What is lost with a rescue segment.
-pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
-    Lost {
-        source: segment.source.as_str().into(),
-        path: segment.path.clone(),
-        family: segment.family.clone(),
-        bytes: segment.length,
-        reason,
+/// A loss whose marker has no number yet.
+fn loss_of(lost: &Lost, now: Now) -> Loss {
+    Loss {
+        id: 0,
+        source: lost.source.to_string(),
+        path: lost.path.clone(),
+        bytes: lost.bytes,
+        reason: lost.reason.to_owned(),
+        at_ms: now.wall_ms,
+        family: lost.family.clone(),
     }
 }

@@ -90,6 +90,7 @@ impl Agent {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.forget_position();
             }
+            self.keeper.touch(now);
         }
         for lost in news.lost {
             self.keeper.lose(&lost, now);

@@ -141,7 +141,7 @@ impl Agent {
         edges: &mut Edges<'_>,
         now: Now,
     ) -> Result<Self, StartError> {
-        let (keeper, records, insight) = Keeper::restore(edges.store)?;
+        let (keeper, records, insight) = Keeper::restore(edges.store, now)?;
         let limits = Limits {
             flush_interval_ms: flush_ms(&config),
             ..Limits::default()
@@ -225,6 +225,7 @@ impl Agent {
         let mut known = Known {
             tail: &mut self.tail,
             ledger: &self.ledger,
+            orphans: &self.orphans,
             insight: &mut self.insight,
         };
         self.keeper.save_if_due(&mut known, edges, now);
@@ -274,12 +275,12 @@ impl Agent {
             self.settle(edges, now);
             self.tail.notice_deleted(edges.files, now);
             self.rescue_deleted(edges, now);
-            self.lose_undelivered(now);
             // What is told of now is in the checkpoint, and leaves after the next start.
             self.report_losses(now);
             let mut known = Known {
                 tail: &mut self.tail,
                 ledger: &self.ledger,
+                orphans: &self.orphans,
                 insight: &mut self.insight,
             };
             self.keeper.save(&mut known, edges, now);

@@ -5,9 +5,13 @@
 use std::collections::BTreeMap;
 
 use crate::event::{FileId, Now, Span};
-use crate::tail::Lost;
+use crate::ship::ledger::Ledger;
+use crate::tail::{Lost, Tail};
 
 use super::Agent;
+
+/// Why bytes are lost that were read and not delivered.
+pub(super) const SEVERED: &str = "truncated before it was delivered";
 
 /// Contents that have left the table of files while bytes of them were on their way, with what a
 /// loss says of them.
@@ -19,7 +23,8 @@ impl Agent {
         let settled = self.ledger.settled(id).unwrap_or_default();
         self.ledger.cut(id, settled);
         if self.ledger.severed(id) > 0 {
-            self.orphans.insert(id, what);
+            let reason = SEVERED;
+            self.orphans.insert(id, Lost { reason, ..what });
         }
     }
 
@@ -39,26 +44,30 @@ impl Agent {
         self.release_orphan(span.file);
     }
 
-    /// We end: what is on its way and not on disk will not be sent again.
-    pub(super) fn lose_undelivered(&mut self, now: Now) {
-        for (id, bytes) in self.ledger.all_severed() {
-            self.lose_severed(id, bytes, now);
-        }
-    }
-
     fn lose_severed(&mut self, id: FileId, bytes: u64, now: Now) {
-        let reason = "truncated before it was delivered";
-        let of_file = |file| Lost::of(file, bytes, reason);
-        let orphan = self.orphans.get(&id).cloned();
-        if let Some(lost) = orphan.or_else(|| self.tail.file(id).map(of_file))
-            && bytes > 0
+        if bytes > 0
+            && let Some(lost) = severed(&self.tail, &self.orphans, id, bytes)
         {
-            let lost = Lost {
-                bytes,
-                reason,
-                ..lost
-            };
             self.keeper.lose(&lost, now);
         }
+    }
+}
+
+/// What of the bytes on their way would be lost if the process ended now. It is in every
+/// checkpoint, since whoever starts from that cannot know whether they arrived.
+pub(super) fn at_stake(tail: &Tail, ledger: &Ledger, orphans: &Orphans) -> Vec<Lost> {
+    let all = ledger.all_severed().into_iter();
+    all.filter_map(|(id, bytes)| severed(tail, orphans, id, bytes))
+        .collect()
+}
+
+/// So many bytes of a file that are on their way and not on disk.
+fn severed(tail: &Tail, orphans: &Orphans, id: FileId, bytes: u64) -> Option<Lost> {
+    match orphans.get(&id) {
+        Some(orphan) => Some(Lost {
+            bytes,
+            ..orphan.clone()
+        }),
+        None => Some(Lost::of(tail.file(id)?, bytes, SEVERED)),
     }
 }

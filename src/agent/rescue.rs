@@ -4,9 +4,9 @@
 use crate::event::{Event, FileId, FileKey, FileRecord, Fingerprint, Loss, Now, Offset, Origin};
 use crate::ship::rescue::{Evicted, SEGMENT_BYTES_MAX, Segment, SegmentId};
 use crate::ship::{Push, TargetId};
-use crate::tail::File;
+use crate::tail::{File, Lost};
 
-use super::{Agent, Edges, keeper, marker, names};
+use super::{Agent, Edges, marker, names};
 
 /// Deleted files with unread bytes that are held open at once; the rest is copied out.
 const DELETED_HELD_MAX: usize = 64;
@@ -32,10 +32,8 @@ impl Agent {
             path: segment.path.clone(),
             family: segment.family.clone(),
             root: segment.root.clone(),
-            key: FileKey {
-                device: 0,
-                inode: 0,
-            },
+            key: FileKey::default(),
+            is_displaced: false,
             heads: Vec::new(),
             tail: Fingerprint::default(),
             marks: Vec::new(),
@@ -127,10 +125,8 @@ impl Agent {
 
     fn lose_evicted(&mut self, evicted: Vec<Evicted>, now: Now) {
         for segment in evicted.into_iter().filter_map(|evicted| evicted.segment) {
-            self.keeper.lose(
-                &keeper::lost(&segment, "no room left for rescued bytes"),
-                now,
-            );
+            self.keeper
+                .lose(&lost(&segment, "no room left for rescued bytes"), now);
         }
     }
 
@@ -172,5 +168,16 @@ fn segment_of(file: &File, start: Offset, bytes: usize, now: Now) -> Segment {
         heard: file.heard,
         length: bytes as u64,
         at_ms: now.wall_ms,
+    }
+}
+
+/// What is lost with a rescue segment.
+pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
+    Lost {
+        source: segment.source.as_str().into(),
+        path: segment.path.clone(),
+        family: segment.family.clone(),
+        bytes: segment.length,
+        reason,
     }
 }

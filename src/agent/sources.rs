@@ -29,6 +29,8 @@ impl Agent {
         let files = self.tail.files();
         let settled = |id| self.ledger.settled(id).unwrap_or_default().0;
         let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));
+        let backlog_bytes = backlog_bytes.sum();
+        self.keeper.note_backlog(backlog_bytes, now);
         let agent_source = self.insight.source_of(Builtin::Agent);
         let is_unread = |file: &File| {
             let is_agents = agent_source.as_ref() == Some(&file.source.name);
@@ -36,7 +38,7 @@ impl Agent {
         };
         let logs = Logs {
             layout: self.discovery.layout(),
-            backlog_bytes: backlog_bytes.sum(),
+            backlog_bytes,
             is_agent_heard: !self.tail.files().any(is_unread),
         };
         self.insight.look(edges, &logs, now);

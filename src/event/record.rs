@@ -38,8 +38,11 @@ pub struct FileRecord {
     /// The literal directory its pattern begins with.
     #[serde(with = "super::path_text")]
     pub root: PathBuf,
-    /// Device and inode: where to look for it first.
+    /// Device and inode: where to look for it first. Zeros where it is displaced.
     pub key: FileKey,
+    /// Its inode was truncated or reused and a copy of it is being looked for, or it is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_displaced: bool,
     /// How its content begins: ever longer beginnings up to 1 KiB, the last one being all that is
     /// known, so that copies of any length can be told. (Version 1 had only the last one.)
     #[serde(default, alias = "head", deserialize_with = "one_or_more")]

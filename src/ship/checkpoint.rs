@@ -43,6 +43,9 @@ pub struct Checkpoint {
     pub next_loss: u64,
     /// Losses whose markers have not been answered for.
     pub losses: Vec<Loss>,
+    /// What is on its way and not on disk any more: whether it arrives, the next run cannot know.
+    /// These are no losses yet, and have no number.
+    pub at_stake: Vec<Loss>,
     /// Totals by source.
     pub counts: BTreeMap<String, SourceCounts>,
     /// What was made of the records up to each file's `heard`; in one file with those, so that
@@ -94,6 +97,7 @@ impl Encoding {
         encoding.field("{\n\"sequence\":", &known.sequence);
         encoding.field(",\n\"next_loss\":", &known.next_loss);
         encoding.field(",\n\"losses\":", &known.losses);
+        encoding.field(",\n\"at_stake\":", &known.at_stake);
         encoding.field(",\n\"counts\":", &known.counts);
         encoding.field(",\n\"insight\":", insight);
         encoding.body.extend_from_slice(b",\n\"files\":[");
@@ -188,7 +192,8 @@ impl Checkpoint {
             .files
             .iter()
             .flat_map(|file| [file.settled.0, file.size]);
-        let losses = self.losses.iter().flat_map(|loss| [loss.id, loss.bytes]);
+        let losses = self.losses.iter().chain(&self.at_stake);
+        let losses = losses.flat_map(|loss| [loss.id, loss.bytes]);
         let times = self.files.iter().map(|file| file.modified_ms);
         let mut numbers = counts
             .chain(files)
@@ -317,6 +322,7 @@ mod tests {
                 device: u64::MAX,
                 inode: 3,
             },
+            is_displaced: false,
             heads: vec![
                 Fingerprint { bytes: 64, hash: 8 },
                 Fingerprint {
@@ -334,22 +340,43 @@ mod tests {
                 print: Fingerprint { bytes: 7, hash: 1 },
             }],
         };
+        let loss = Loss {
+            id: 2,
+            source: "app".to_owned(),
+            path: path.clone(),
+            bytes: 9,
+            reason: "truncated".to_owned(),
+            at_ms: 8,
+            family: path,
+        };
         Checkpoint {
             sequence: 77,
             next_loss: 3,
-            losses: vec![Loss {
-                id: 2,
-                source: "app".to_owned(),
-                path: path.clone(),
-                bytes: 9,
-                reason: "truncated".to_owned(),
-                at_ms: 8,
-                family: path,
-            }],
+            losses: vec![loss.clone()],
+            at_stake: vec![Loss { id: 0, ..loss }],
             counts: BTreeMap::from([("app".to_owned(), SourceCounts::default())]),
             insight: serde_json::json!({"since_ms": 5}),
-            files: vec![file.clone(), file],
+            files: vec![
+                file.clone(),
+                FileRecord {
+                    key: FileKey::default(),
+                    is_displaced: true,
+                    ..file
+                },
+            ],
         }
+    }
+
+    /// A checkpoint as a version would write it.
+    fn written(version: u32, body: &str) -> Vec<u8> {
+        let header = Header {
+            deploywatch: KIND.to_owned(),
+            version,
+            crc32: sum(version, body.as_bytes()),
+            bytes: body.len(),
+        };
+        let header = serde_json::to_string(&header).unwrap();
+        format!("{header}\n{body}").into_bytes()
     }
 
     /// What is stored comes back, names that are not UTF-8 included, and a person can read it: a
@@ -416,18 +443,10 @@ mod tests {
     /// is empty.
     #[test]
     fn version_1_is_read() {
-        let body = br#"{"files":[{"source":"app","path":"/a.log","family":"/a.log","root":"/",
+        let body = r#"{"files":[{"source":"app","path":"/a.log","family":"/a.log","root":"/",
             "key":{"device":1,"inode":2},"head":{"bytes":9,"hash":5},"lead":{"bytes":9,"hash":5},
             "tail":{"bytes":4,"hash":6},"settled":9,"size":9,"modified_ms":1}]}"#;
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version: 1,
-            crc32: sum(1, body),
-            bytes: body.len(),
-        };
-        let known =
-            Checkpoint::decode(&[&serde_json::to_vec(&header).unwrap()[..], b"\n", body].concat())
-                .unwrap();
+        let known = Checkpoint::decode(&written(1, body)).unwrap();
         let file = &known.files[0];
         assert_eq!(file.heads, [Fingerprint { bytes: 9, hash: 5 }]);
         assert_eq!((file.settled, file.marks.len()), (Offset(9), 0));
@@ -437,13 +456,7 @@ mod tests {
     #[test]
     fn a_newer_one_is_refused() {
         let mut store = MemoryStore::default();
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version: VERSION + 1,
-            crc32: sum(VERSION + 1, b"later"),
-            bytes: 5,
-        };
-        let content = [&serde_json::to_vec(&header).unwrap()[..], b"\nlater"].concat();
+        let content = written(VERSION + 1, "later");
         store.save(NAME, &content).unwrap();
         let error = load(&mut store).unwrap_err();
         assert!(matches!(error, LoadError::TooNew { version } if version == VERSION + 1));
@@ -455,25 +468,20 @@ mod tests {
     /// checkpoint what is new in version 2.
     #[test]
     fn an_older_one_is_read() {
-        let now = example();
+        let mut now = example();
+        now.at_stake.clear();
         let text = String::from_utf8(now.encode()).unwrap();
         let (_, body) = text.split_once('\n').unwrap();
         let body = body
             .replace("\"insight\":{\"since_ms\":5},\n", "")
-            .replace("\"heard\":14,", "");
-        assert!(!body.contains("heard") && !body.contains("insight"));
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version: 1,
-            crc32: sum(1, body.as_bytes()),
-            bytes: body.len(),
-        };
-        let content = [
-            &serde_json::to_vec(&header).unwrap()[..],
-            b"\n",
-            body.as_bytes(),
-        ]
-        .concat();
+            .replace("\"heard\":14,", "")
+            .replace("\"at_stake\":[],\n", "");
+        assert!(
+            ["heard", "insight", "at_stake"]
+                .iter()
+                .all(|new| !body.contains(new))
+        );
+        let content = written(1, &body);
         let mut then = now;
         then.insight = serde_json::Value::Null;
         for file in &mut then.files {

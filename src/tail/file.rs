@@ -73,8 +73,8 @@ pub(crate) enum Place {
     Deleted,
     /// Its inode was truncated or reused since this time (monotonic ms); a copy is looked for.
     Displaced {
-        /// When.
-        since_mono_ms: u64,
+        /// When; `None`: before this process began.
+        since_mono_ms: Option<u64>,
     },
     /// Saved from a deleted file, as the rescue segment of this number.
     Rescued(u64),
@@ -113,6 +113,21 @@ impl File {
     /// Whether its inode holds another content, and a copy is looked for.
     pub(crate) fn is_displaced(&self) -> bool {
         matches!(self.place, Place::Displaced { .. })
+    }
+
+    /// Whether it is cut if its inode has so many bytes now.
+    pub(crate) fn is_cut_at(&self, size: u64) -> bool {
+        // Of what is only recalled a power cut may have taken the end, not what was read.
+        let least = match self.size_is_recalled {
+            true => self.read.0,
+            false => self.size,
+        };
+        size < least
+    }
+
+    /// Whether this process saw the size of its inode, and may not see what that holds.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.unverified.is_some() && self.unreadable.is_some() && !self.size_is_recalled
     }
 
     /// Takes over what a scan saw.
@@ -161,12 +176,17 @@ impl File {
 
     /// What a checkpoint keeps, given a position and its evidence.
     pub(crate) fn record(&self, position: Mark) -> Option<FileRecord> {
+        let key = match self.is_displaced() {
+            true => FileKey::default(),
+            false => self.key?,
+        };
         Some(FileRecord {
             source: self.source.name.to_string(),
             path: self.path.clone(),
             family: self.family.clone(),
             root: self.root.clone(),
-            key: self.key?,
+            key,
+            is_displaced: self.is_displaced(),
             heads: self.heads.clone(),
             tail: position.print,
             marks: self.marks_before(position.at).collect(),

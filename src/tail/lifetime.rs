@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{FileId, Now, Offset};
-use crate::ports::{Files, Kind, Meta};
+use crate::ports::Files;
 
 use super::file::{File, Place};
 use super::rotation;
@@ -16,9 +16,6 @@ const DISPLACED_LOOK_MS: u64 = 50;
 
 /// Inodes that contents were displaced from and that nobody has, as far as they are remembered.
 const VACATED_MAX: usize = 10_000;
-
-/// Inodes that were seen and not looked into, as far as they are remembered.
-const GLIMPSED_MAX: usize = 1_000;
 
 /// Bytes that were on disk and vanished unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +59,7 @@ impl Tail {
         };
         tracing::info!(path = %file.path.display(), read = file.read.0, "file was truncated or replaced, looking for its copy");
         file.place = Place::Displaced {
-            since_mono_ms: now.mono_ms,
+            since_mono_ms: Some(now.mono_ms),
         };
         file.gate_bytes = file.size;
         self.passing.insert(id);
@@ -113,16 +110,16 @@ impl Tail {
 
     /// Ends the search for displaced contents after a while, and says what went with them.
     pub(super) fn give_up_displaced(&mut self, now: Now) {
-        let displaced = |file: &File| match file.place {
-            Place::Displaced { since_mono_ms } => Some(since_mono_ms),
-            _ => None,
-        };
-        let all: Vec<(FileId, u64)> = self
-            .passing_files()
-            .filter_map(|f| displaced(f).map(|since| (f.id, since)))
-            .collect();
-        for (id, since) in all {
-            if now.mono_ms >= since + DISPLACED_MS {
+        let displaced = self.passing_files().filter(|file| file.is_displaced());
+        for id in displaced.map(|file| file.id).collect::<Vec<_>>() {
+            let Some(file) = self.files.get_mut(&id) else {
+                continue;
+            };
+            let Place::Displaced { since_mono_ms } = &mut file.place else {
+                continue;
+            };
+            let since_ms = *since_mono_ms.get_or_insert(now.mono_ms);
+            if now.mono_ms >= since_ms + DISPLACED_MS {
                 self.leave(id, "removed or truncated before it was read");
             } else {
                 self.scan_again_at(id, now.mono_ms + DISPLACED_LOOK_MS);
@@ -162,52 +159,30 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
-        match files.stat(&file.root, &file.path) {
-            Ok(meta) if Some(meta.key) != file.key => {
-                let name = &file.source.name;
-                if let Some(index) = self.sources.iter().position(|s| s.source.name == *name) {
-                    self.glimpse(index, &meta);
-                }
-                self.scan_soon(id);
+        let source = Arc::clone(&file.source.name);
+        let meta = match files.stat(&file.root, &file.path) {
+            Ok(meta) => meta,
+            Err(_) => return self.scan_soon(id),
+        };
+        let is_other = Some(meta.key) != file.key;
+        if !is_other && meta.size >= file.size {
+            file.size = meta.size;
+            file.size_is_recalled = false;
+            if file.is_slight() {
+                // Whether it was cut meanwhile, its siblings tell: that takes a scan.
+                return self.scan_soon(id);
             }
-            Ok(meta) if meta.size >= file.size => {
-                file.size = meta.size;
-                file.size_is_recalled = false;
-                if file.is_slight() {
-                    // Whether it was cut meanwhile, its siblings tell: that takes a scan.
-                    self.scan_soon(id);
-                    return;
-                }
-                self.learn(id, files);
-                self.requeue(id);
-            }
-            // At once, since what is there now may be cut, too, before the next scan: it has to be
-            // in the table for that to show.
-            Ok(_) if file.handle.is_some() => self.displace(id, files, now),
-            _ => self.scan_soon(id),
+            self.learn(id, files);
+            return self.requeue(id);
         }
-    }
-
-    /// Remembers the size of an inode of a source that is not looked into now: if it is smaller when
-    /// its time comes, bytes that were seen are gone.
-    pub(super) fn glimpse(&mut self, index: usize, meta: &Meta) {
-        let is_known = self.by_key.contains_key(&meta.key) || self.copies.contains_key(&meta.key);
-        let (size, in_scan) = (meta.size, self.scans);
-        let glimpsed = &mut self.sources[index].glimpsed;
-        if meta.kind == Kind::File && !is_known && glimpsed.len() < GLIMPSED_MAX {
-            let seen = glimpsed.entry(meta.key).or_insert((size, in_scan));
-            *seen = (size.max(seen.0), in_scan);
+        if !is_other && file.is_cut_at(meta.size) {
+            // At once, since what is there now may be cut, too, before the next scan.
+            self.displace(id, files, now);
         }
-    }
-
-    /// Says what was seen of a new file's inode and is gone now.
-    pub(super) fn miss_glimpsed(&mut self, index: usize, file: &File) {
-        let glimpsed = &self.sources[index].glimpsed;
-        let seen = file.key.and_then(|key| glimpsed.get(&key));
-        if let Some((bytes, _)) = seen.filter(|(bytes, _)| *bytes > file.size) {
-            let reason = "destroyed by a truncation before it was read";
-            self.news.lost.push(Lost::of(file, *bytes, reason));
+        if let Some(index) = self.source_index(&source) {
+            self.glimpse(index, &meta);
         }
+        self.scan_soon(id);
     }
 
     /// Learns how an open file begins, also one that cannot be read yet: it must be known again.
@@ -225,8 +200,8 @@ impl Tail {
         if let Some(key) = file.key {
             self.by_key.insert(key, file.id);
             self.vacated.remove(&key);
+            self.by_path.insert(file.path.clone(), file.id);
         }
-        self.by_path.insert(file.path.clone(), file.id);
         for family in families_of(&file) {
             self.by_family.entry(family).or_default().push(file.id);
         }
@@ -299,8 +274,8 @@ impl Tail {
         let Some(file) = self.files.get(&id) else {
             return;
         };
-        let name = &file.source.name;
-        if let Some(state) = self.sources.iter_mut().find(|s| s.source.name == *name) {
+        if let Some(index) = self.source_index(&file.source.name) {
+            let state = &mut self.sources[index];
             state.scan_due_ms = state.scan_due_ms.min(mono_ms);
         }
     }
@@ -323,7 +298,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::FileKey;
-    use crate::ports::{Handle, Hints, Watch};
+    use crate::ports::{Handle, Hints, Kind, Meta, Watch};
     use crate::tail::ReadBuffer;
 
     /// One log, whose content is all there is.

@@ -20,6 +20,7 @@ mod adopt;
 pub(crate) mod discover;
 mod file;
 mod fingerprint;
+mod glimpse;
 mod lifetime;
 mod likeness;
 mod newborn;
@@ -45,6 +46,7 @@ use discover::Relation;
 pub use discover::list;
 pub use file::File;
 pub(crate) use file::{Naming, Place};
+use glimpse::Glimpse;
 pub use lifetime::Lost;
 pub use reader::ReadBuffer;
 pub use turn::Turn;
@@ -139,8 +141,8 @@ struct SourceState {
     problems: Vec<String>,
     /// Families that moved and could not be looked at.
     moving: reconcile::Moving,
-    /// Inodes that no scan has taken in yet: the size they were seen with, and in which scan.
-    glimpsed: HashMap<FileKey, (u64, u64)>,
+    /// Inodes that no scan has taken in yet.
+    glimpsed: HashMap<FileKey, Glimpse>,
 }
 
 #[derive(Debug)]
@@ -237,12 +239,8 @@ impl Tail {
     /// Whether no content is being looked for.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        let displaced = |file: &File| matches!(file.place, Place::Displaced { .. });
-        !self
-            .passing
-            .iter()
-            .filter_map(|id| self.file(*id))
-            .any(displaced)
+        let mut passing = self.passing.iter().filter_map(|id| self.file(*id));
+        !passing.any(File::is_displaced)
     }
 
     /// Deleted files that are open and hold unread bytes.
@@ -346,11 +344,13 @@ impl Tail {
     /// The source of that name, if it is there.
     #[must_use]
     pub fn source_named(&self, name: &str) -> Option<Arc<Source>> {
-        let state = self
-            .sources
-            .iter()
-            .find(|state| *state.source.name == *name)?;
+        let state = &self.sources[self.source_index(name)?];
         Some(Arc::clone(&state.source))
+    }
+
+    fn source_index(&self, name: &str) -> Option<usize> {
+        let mut sources = self.sources.iter();
+        sources.position(|state| *state.source.name == *name)
     }
 
     fn blank(&self, id: FileId, source: Arc<Source>, root: PathBuf, path: PathBuf) -> File {

@@ -127,7 +127,7 @@ impl Tail {
             file.source.name == source.name
                 && (path == family || file.path != family || file.key.is_none())
                 && !matches!(file.place, Place::Rescued(_))
-                && (!file.is_read() || matches!(file.place, Place::Displaced { .. }))
+                && (!file.is_read() || file.is_displaced())
         };
         let ids = self.by_family.get(family).into_iter().flatten();
         let files = ids.filter_map(|id| self.file(*id));

@@ -7,7 +7,7 @@
 use crate::event::{FileId, Now};
 
 use super::Tail;
-use super::file::{File, Place};
+use super::file::File;
 
 impl Tail {
     /// The next file whose turn it is, if any. It is out of the queue until [`Tail::requeue`].
@@ -105,7 +105,7 @@ impl Tail {
             .iter()
             .filter_map(|id| self.file(*id))
             .any(|before| {
-                matches!(before.place, Place::Displaced { .. })
+                before.is_displaced()
                     || (before.read.0 < before.gate_bytes.min(before.size)
                         && before.unreadable.is_none())
             })

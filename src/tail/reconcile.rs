@@ -90,10 +90,7 @@ impl Tail {
             }
         }
         walk.problems.extend(self.adopt_all(index, unknown, look));
-        let scans = self.scans;
-        let glimpsed = &mut self.sources[index].glimpsed;
-        // Those of earlier scans have been taken in by this one.
-        glimpsed.retain(|_, (_, in_scan)| *in_scan == scans);
+        self.forget_glimpsed(index);
         self.scanned(index, &walk, watches, look.now);
     }
 
@@ -114,18 +111,15 @@ impl Tail {
         let was_open = file.handle.is_some();
         let was_slight = file.is_slight();
         let was_restored = file.unverified.is_some();
-        let least = if file.size_is_recalled {
-            // It may have lost its end to a power cut, not what was read of it.
-            file.read.0
-        } else {
-            file.size
-        };
-        let mut is_cut = found.meta.size < least;
+        let mut is_cut = file.is_cut_at(found.meta.size);
+        // What this process has seen for itself does not shrink in any other way.
+        let is_surely_cut = is_cut && !file.size_is_recalled;
         let has_grown = found.meta.size > file.size;
         let has_changed =
             (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
         let family = (file.root.clone(), file.family.clone(), file.modified_ms);
-        if !was_open && (is_renamed || has_changed || found.meta.size > file.read.0) {
+        let is_unsure = is_renamed || has_changed || found.meta.size > file.read.0;
+        if !was_open && is_unsure && !is_surely_cut {
             match self.reopened(id, found, look) {
                 Reopened::Ours => is_cut = false,
                 Reopened::Other => {

@@ -1,12 +1,13 @@
 //! What a checkpoint keeps of the table, and how the table comes back from it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::{FileId, FileRecord, Mark, Offset};
 use crate::ports::{Files, Handle};
 
-use super::file::File;
+use super::file::{File, Place};
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
 use super::{Tail, discover};
 
@@ -68,7 +69,17 @@ impl Tail {
             let id = self.new_id();
             let mut file = self.blank(id, source, record.root, record.path);
             file.family = record.family;
-            file.key = Some(record.key);
+            match record.is_displaced {
+                true => {
+                    let since_mono_ms = None;
+                    file.place = Place::Displaced { since_mono_ms };
+                    self.passing.insert(id);
+                }
+                false => {
+                    file.key = Some(record.key);
+                    file.after = self.displaced_from(&file.family);
+                }
+            }
             file.heads = record.heads;
             file.unverified = Some(record.tail);
             file.marks = record.marks;
@@ -85,11 +96,20 @@ impl Tail {
             self.join(file);
         }
     }
+
+    /// The contents of a family whose copies are being looked for.
+    fn displaced_from(&self, family: &Path) -> Vec<FileId> {
+        let ids = self.by_family.get(family).into_iter().flatten();
+        let is_displaced = |id: &&FileId| self.file(**id).is_some_and(File::is_displaced);
+        ids.filter(is_displaced).copied().collect()
+    }
 }
 
 /// What a checkpoint shall keep of one file.
 fn record(file: &mut File, settled: Offset, files: &mut dyn Files) -> Option<FileRecord> {
-    file.key?;
+    if file.key.is_none() && !file.is_displaced() {
+        return None;
+    }
     let position = provable(file, settled, files);
     file.recorded = Some(position);
     file.record(position)

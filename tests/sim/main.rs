@@ -133,6 +133,10 @@ const MENDED: &[(u64, &str)] = &[
         "the head of a torn line was not recognised where the one before seemed to go on",
     ),
     (
+        1083,
+        "what a file that may not be read held was taken for the content its inode had before",
+    ),
+    (
         1127,
         "a record was taken for one of what came two power cuts later",
     ),
@@ -189,6 +193,30 @@ const MENDED: &[(u64, &str)] = &[
     (
         4014,
         "a short file cut and written again between two looks hid its copies",
+    ),
+    (
+        3364,
+        "a content whose copy was looked for was forgotten by a stop, uncounted",
+    ),
+    (
+        3488,
+        "a torn header with a torn line glued to it was not recognised",
+    ),
+    (
+        3901,
+        "a torn head and the whole line elsewhere were expected to be known as one",
+    ),
+    (
+        4079,
+        "a closed file that a hint showed cut had grown again by the next scan, uncounted",
+    ),
+    (
+        4261,
+        "a new file that was cut and grew again before the first scan vanished uncounted",
+    ),
+    (
+        4997,
+        "a content whose copy was looked for was forgotten by a stop, uncounted",
     ),
 ];
 

@@ -196,7 +196,6 @@ impl Plan {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x7e11);
         plan.habits.codedeploy = true;
         plan.habits.hooks = 12;
-        plan.counting = Counting::Legally;
         while plan.bus_windows.len() < 4 {
             plan.bus_windows.extend(windows(&mut rng, plan.span_ms));
         }

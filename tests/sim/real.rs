@@ -92,9 +92,11 @@ impl Subject for Agent {
 
     fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String> {
         match checkpoint::load(&mut Shelf(store)) {
+            // What speaks of no inode says nothing of the content that one has now.
             Ok(Loaded::Known(known)) => Ok(known
                 .files
                 .into_iter()
+                .filter(|file| !file.is_displaced)
                 .map(|file| Record {
                     path: file.path,
                     key: file.key,

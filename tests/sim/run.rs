@@ -477,7 +477,7 @@ impl<S: Subject> Run<S> {
         self.say(|_| "the power is cut".to_owned());
         self.agent = None;
         let torn = self.world.store.power_cut();
-        self.process_ended(Ending::Abrupt)?;
+        self.process_ended(Ending::PowerCut)?;
         self.world.files.power_cut();
         self.note_files();
         if torn.iter().any(|name| name.starts_with("rescue/")) {
@@ -594,10 +594,10 @@ impl<S: Subject> Run<S> {
     /// What could not be kept is said.
     fn check_counts(&mut self) -> Result<(), Breach> {
         let gauge = self.gauge();
-        let (lost, example) = self.oracle.countable_loss();
+        let (lost, where_lost) = self.oracle.countable_loss();
         if gauge.lost < lost {
             return Err(Breach(format!(
-                "bytes were lost and not counted: {lost}, of which {} are counted: {example}",
+                "bytes were lost and not counted: {lost}, of which {} are counted:{where_lost}",
                 gauge.lost
             )));
         }

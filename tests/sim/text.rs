@@ -244,11 +244,12 @@ impl Lines {
         self.torn.contains_key(&run.line) && next.is_some_and(|byte| !byte.is_ascii())
     }
 
-    /// Several power cuts leave several heads of torn lines glued together, each cut anywhere.
+    /// Several power cuts leave several heads of torn lines glued together, each cut anywhere; the
+    /// first may be that of a known text.
     fn explain_shreds(&self, text: &str, runs: &mut Vec<Run>) -> Result<(), String> {
         let bytes = text.as_bytes();
-        // For each position that heads can fill up to: the last of them, where it begins.
-        let mut last: Vec<Option<(LineId, usize)>> = vec![None; bytes.len() + 1];
+        // For each position that heads can fill up to: where the last of them begins, and whose it is.
+        let mut last: Vec<Option<(usize, Option<LineId>)>> = vec![None; bytes.len() + 1];
         for start in 0..bytes.len() {
             if start > 0 && last[start].is_none() {
                 continue;
@@ -257,16 +258,21 @@ impl Lines {
                 |line: &LineId| common_start(&bytes[start..], self.get(*line).text.as_bytes());
             if let Some(line) = self.torn.keys().max_by_key(|line| fit(line)) {
                 for length in 1..=fit(line) {
-                    last[start + length].get_or_insert((*line, start));
+                    last[start + length].get_or_insert((start, Some(*line)));
                 }
+            }
+            let free = self.free.iter().filter(|_| start == 0);
+            let known = free.map(|free| common_start(bytes, free.as_bytes())).max();
+            for length in 1..=known.unwrap_or(0) {
+                last[length].get_or_insert((0, None));
             }
         }
         let mut end = bytes.len();
         while end > 0 {
-            let Some((line, start)) = last[end] else {
+            let Some((start, line)) = last[end] else {
                 return Err(format!("alien text {:?}", clip(text)));
             };
-            runs.push(Run::vague(line, 0, end - start));
+            runs.extend(line.map(|line| Run::vague(line, 0, end - start)));
             end = start;
         }
         Ok(())
@@ -445,4 +451,25 @@ fn glued_heads_are_recognised() {
     lines.tear(made[1], 18);
     let runs = lines.explain(&glued, &[]).expect("two heads");
     assert_eq!(runs.last(), Some(&Run::vague(made[1], 0, 18)));
+}
+
+/// The head of a known text with the head of a torn line glued to it is recognised, and nothing that
+/// differs from either: shown on a logger's header.
+#[test]
+fn a_torn_header_is_recognised() {
+    let mut lines = Lines::default();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let stream = lines.new_stream();
+    lines.allow("# Logfile created by logger.rb");
+    let date = ("2026-11-21 ", Dating::OfReading);
+    let (line, _) = lines.make(stream, date, Shape::Text(60), &mut rng);
+    let glued = "# Logfile created by log2026-11";
+    assert!(lines.explain(glued, &[]).is_err(), "nothing was torn");
+    lines.tear(line, 7);
+    assert_eq!(lines.explain(glued, &[]), Ok(vec![Run::vague(line, 0, 7)]));
+    assert!(
+        lines
+            .explain("# Logfile cxeated by log2026-11", &[])
+            .is_err()
+    );
 }

@@ -7,6 +7,7 @@ use deploywatch::ports::FileKey;
 
 use super::{Breach, Life, Oracle, Place, Presence, Told};
 use crate::subject::Record;
+use crate::text::LineId;
 use crate::world::files::LifeId;
 
 /// How the agent's process ended.
@@ -16,6 +17,8 @@ pub(crate) enum Ending {
     Orderly,
     /// It was killed, or could not save.
     Abrupt,
+    /// The machine went, and with it what was not synced.
+    PowerCut,
 }
 
 impl Oracle {
@@ -58,8 +61,15 @@ impl Oracle {
             life.known = known.contains(id);
             life.seen_ms = None;
         }
-        if ending == Ending::Abrupt {
-            self.loss_to_count.clear();
+        match ending {
+            Ending::Orderly => {}
+            // What was seen before the last checkpoint is in it.
+            Ending::Abrupt => {
+                let saved_ms = self.last_save_ms;
+                self.loss_to_count.retain(|cut| cut.seen_ms < saved_ms);
+            }
+            // It may take what was still to be read elsewhere.
+            Ending::PowerCut => self.loss_to_count.clear(),
         }
         Ok(())
     }
@@ -185,6 +195,10 @@ impl Oracle {
         heads.retain(|(start, ..)| *start < keep);
         heads.iter_mut().for_each(|head| head.1 = head.1.min(keep));
         let places = life.places.iter().map(|place| place.line);
+        let begun = kept.iter().map(|place| place.line);
+        let begun: BTreeSet<_> = begun.chain(heads.iter().map(|head| head.2)).collect();
+        let beheaded: BTreeSet<_> = torn.iter().map(|(line, _)| *line).collect();
+        let beheaded: Vec<_> = beheaded.intersection(&begun).copied().collect();
         let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.2)).collect();
         self.gone(id, |_| false);
         for (line, from) in torn {
@@ -202,6 +216,22 @@ impl Oracle {
             let fame = &mut self.fame[line.0 as usize];
             fame.allowed = fame.allowed.max(fame.times + 1);
         }
+        // What is left of a line and what stands elsewhere of it are different texts: nobody can know
+        // that they were one, so both arrive.
+        for line in beheaded {
+            if self.stands_somewhere(line) {
+                self.fame[line.0 as usize].allowed += 1;
+            }
+        }
+    }
+
+    /// Whether a line is there, in any content.
+    fn stands_somewhere(&self, line: LineId) -> bool {
+        let mut there = self
+            .lives
+            .values()
+            .filter(|life| life.presence != Presence::Gone);
+        there.any(|life| life.places.iter().any(|place| place.line == line))
     }
 
     /// Whether the next process will know this content.

@@ -10,6 +10,7 @@ pub(crate) mod duty;
 pub(crate) mod incidents;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use deploywatch::ports::{CallId, FileKey};
@@ -144,6 +145,15 @@ struct Home {
     skew_ms: i64,
 }
 
+/// The agent saw a content cut.
+#[derive(Clone, Copy, Debug)]
+struct CutSeen {
+    life: LifeId,
+    /// So much of it the agent had seen.
+    shown: u64,
+    seen_ms: u64,
+}
+
 /// A broken promise.
 #[derive(Clone, Debug)]
 pub(crate) struct Breach(pub(crate) String);
@@ -168,7 +178,7 @@ pub(crate) struct Oracle {
     saves_fail_until_ms: u64,
     last_save_ms: u64,
     /// Content was destroyed which the agent had seen and could see destroyed.
-    loss_to_count: Vec<(LifeId, u64)>,
+    loss_to_count: Vec<CutSeen>,
     /// Markers that arrived, and the lost bytes they told of.
     told_lost: BTreeMap<(u64, String), u64>,
     /// Events the service refused.
@@ -274,7 +284,11 @@ impl Oracle {
                     }
                 }
                 Fate::Cut(life) => self.gone(life, |_| false),
-                Fate::CutSeen { life, shown } => self.loss_to_count.push((life, shown)),
+                Fate::CutSeen { life, shown } => self.loss_to_count.push(CutSeen {
+                    life,
+                    shown,
+                    seen_ms: self.now_ms,
+                }),
                 Fate::Seen(life) => self.seen(life),
                 Fate::Renamed { life, path } => {
                     self.life(life).path = path;
@@ -321,29 +335,42 @@ impl Oracle {
         lost.map(|place| place.line).collect::<BTreeSet<_>>().len()
     }
 
-    /// Bytes that were destroyed and that the agent must have counted as lost by now, and an
-    /// example. What several contents held was lost once.
+    /// Bytes that were destroyed and that the agent must have counted as lost by now, and where they
+    /// stood. What several contents held was lost once.
     pub(crate) fn countable_loss(&self) -> (u64, String) {
         let mut lost = BTreeMap::new();
-        let mut example = String::new();
-        for (id, shown) in &self.loss_to_count {
+        let mut where_lost = String::new();
+        for CutSeen {
+            life: id,
+            shown,
+            seen_ms,
+        } in &self.loss_to_count
+        {
             let life = &self.lives[id];
             let seen = life.places.iter().filter(|place| place.end <= *shown);
-            for place in seen.filter(|place| !self.is_settled(place)) {
-                lost.insert((place.line, place.from), place.end - place.start);
-                let line = self.lines.get(place.line);
-                example = format!(
-                    "stream {} line {} at {}..{} of {} (life {})",
-                    line.stream,
-                    line.number,
-                    place.start,
-                    place.end,
-                    life.path.display(),
-                    id.0
-                );
+            let mut gone = seen.filter(|place| !self.is_settled(place)).peekable();
+            let Some(first) = gone.peek().copied() else {
+                continue;
+            };
+            let mut total = 0;
+            for place in gone {
+                let bytes = place.end - place.start;
+                lost.insert((place.line, place.from), bytes);
+                total += bytes;
             }
+            let line = self.lines.get(first.line);
+            write!(
+                where_lost,
+                "\n  {total} of {} (life {}, seen with {shown} at {seen_ms} ms) from {} on (stream {} line {})",
+                life.path.display(),
+                id.0,
+                first.start,
+                line.stream,
+                line.number
+            )
+            .expect("a string takes all");
         }
-        (lost.values().sum(), example)
+        (lost.values().sum(), where_lost)
     }
 
     /// Lost bytes that markers told of.
