@@ -204,7 +204,7 @@ const MENDED: &[(u64, &str)] = &[
     ),
     (
         3901,
-        "a torn head and the whole line elsewhere were expected to be known as one",
+        "a copy and its original were expected to be known as one after a power cut made them differ",
     ),
     (
         4079,

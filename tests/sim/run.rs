@@ -24,6 +24,9 @@ use crate::world::watch::Hearing;
 
 /// Everything that is owed arrives this long after the end of all trouble.
 const DRAIN_MS_MAX: u64 = 45 * 60_000;
+/// Everything that was counted is published this long after the end of all trouble: the longest
+/// pause after failures is 5 minutes.
+const METRICS_DRAIN_MS: u64 = 10 * 60_000;
 /// A stop ends this long after it was asked for: the default grace and one step.
 const STOP_MS_MAX: u64 = 31_000;
 /// So many steps in a row without any effect on the world are a busy loop.
@@ -619,6 +622,12 @@ impl<S: Subject> Run<S> {
 
     /// Every line was counted once.
     fn check_metrics(&mut self) -> Result<(), Breach> {
+        if self.plan.counting == Counting::Exactly {
+            let until = self.plan.span_ms + METRICS_DRAIN_MS;
+            while self.world.clock.ms < until {
+                self.turn(until)?;
+            }
+        }
         match (self.plan.counting, S::since_ms(&self.world.store)) {
             (Counting::Exactly, Some(since_ms)) => {
                 let destroyed = self.oracle.destroyed(Path::new(APP_DIR));

@@ -16,6 +16,9 @@ use crate::world::service::Arrival;
 /// The metric that counts the application's lines.
 pub(crate) const LINES: &str = "Lines";
 
+/// A call that nobody will be told of.
+const NO_CALL: CallId = CallId(u64::MAX);
+
 /// What was counted, and what there was to count.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -48,11 +51,7 @@ impl Counts {
             }
             // One in doubt is answered, too, but by an error.
             let known = !take.in_doubt && answered.contains(&take.call);
-            let call = if take.in_doubt {
-                CallId(u64::MAX)
-            } else {
-                take.call
-            };
+            let call = if take.in_doubt { NO_CALL } else { take.call };
             self.last = Some((call, take.data, known));
         }
         if let Some((call, _, known)) = &mut self.last {
@@ -62,8 +61,9 @@ impl Counts {
 
     /// The process is gone, and with it what it knew of answers and had not saved.
     pub(crate) fn process_ended(&mut self) {
-        if let Some((_, _, known)) = &mut self.last {
-            *known = false;
+        if let Some((call, _, known)) = &mut self.last {
+            // The next one numbers its calls anew.
+            (*call, *known) = (NO_CALL, false);
         }
     }
 

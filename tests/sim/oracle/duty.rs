@@ -195,11 +195,7 @@ impl Oracle {
         heads.retain(|(start, ..)| *start < keep);
         heads.iter_mut().for_each(|head| head.1 = head.1.min(keep));
         let places = life.places.iter().map(|place| place.line);
-        let begun = kept.iter().map(|place| place.line);
-        let begun: BTreeSet<_> = begun.chain(heads.iter().map(|head| head.2)).collect();
-        let beheaded: BTreeSet<_> = torn.iter().map(|(line, _)| *line).collect();
-        let beheaded: Vec<_> = beheaded.intersection(&begun).copied().collect();
-        let repeated: Vec<_> = places.chain(heads.iter().map(|head| head.2)).collect();
+        let repeated: BTreeSet<_> = places.chain(heads.iter().map(|head| head.2)).collect();
         self.gone(id, |_| false);
         for (line, from) in torn {
             self.lines.tear(line, from);
@@ -212,26 +208,22 @@ impl Oracle {
         life.length = keep;
         (life.known, life.readable) = (known, readable);
         self.offer(next);
+        let elsewhere = self.lines_beside(next);
         for line in repeated {
             let fame = &mut self.fame[line.0 as usize];
             fame.allowed = fame.allowed.max(fame.times + 1);
-        }
-        // What is left of a line and what stands elsewhere of it are different texts: nobody can know
-        // that they were one, so both arrive.
-        for line in beheaded {
-            if self.stands_somewhere(line) {
-                self.fame[line.0 as usize].allowed += 1;
-            }
+            // It cannot be known any more that the two were one: both are read.
+            fame.allowed += u32::from(elsewhere.contains(&line));
         }
     }
 
-    /// Whether a line is there, in any content.
-    fn stands_somewhere(&self, line: LineId) -> bool {
-        let mut there = self
-            .lives
-            .values()
-            .filter(|life| life.presence != Presence::Gone);
-        there.any(|life| life.places.iter().any(|place| place.line == line))
+    /// Lines that are there in another content than this one.
+    fn lines_beside(&self, id: LifeId) -> BTreeSet<LineId> {
+        let there = |life: &&Life| life.presence != Presence::Gone;
+        let others = self.lives.iter().filter(|(other, _)| **other != id);
+        let others = others.map(|(_, life)| life).filter(there);
+        let places = others.flat_map(|life| &life.places);
+        places.map(|place| place.line).collect()
     }
 
     /// Whether the next process will know this content.
