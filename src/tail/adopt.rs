@@ -273,12 +273,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
-        let kept = match file.is_unproven() {
-            // Nothing but its size shows whether its inode held this content, or another one.
-            true if file.size != size => 0,
-            _ => size.max(file.read.0),
-        };
-        let bytes = file.size.saturating_sub(kept);
+        let bytes = file.missing_from(size);
         if bytes > 0 && file.is_displaced() {
             let reason = "destroyed by a truncation before it was read";
             self.news.lost.push(Lost::of(file, bytes, reason));

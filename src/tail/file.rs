@@ -46,6 +46,8 @@ pub struct File {
     /// Whether only a checkpoint says so: a power cut may have taken some of it.
     pub(crate) size_is_recalled: bool,
     pub(crate) modified_ms: i64,
+    /// Whether its inode was seen with another size or date since it was opened last.
+    pub(crate) has_changed: bool,
     /// When it last grew, on the monotonic clock: quiet is measured from here.
     pub(crate) grown_mono_ms: u64,
     pub(crate) place: Place,
@@ -125,9 +127,20 @@ impl File {
         size < least
     }
 
-    /// Whether this process saw the size of its inode, and may not see what that holds.
-    pub(crate) fn is_unproven(&self) -> bool {
-        self.unverified.is_some() && self.unreadable.is_some() && !self.size_is_recalled
+    /// Bytes that are lost if its inode holds another content now, and a copy has so many.
+    pub(crate) fn missing_from(&self, copy_bytes: u64) -> u64 {
+        let is_unproven = self.has_changed && self.unverified.is_some();
+        if is_unproven && self.unreadable.is_some() && copy_bytes != self.size {
+            // Nothing but a checkpoint speaks for this content: all that was seen since, and may not
+            // be looked at, may have been another one.
+            return self.size;
+        }
+        self.size.saturating_sub(copy_bytes.max(self.read.0))
+    }
+
+    /// Notes whether its inode is seen otherwise than before.
+    pub(crate) fn note_change(&mut self, meta: &Meta) {
+        self.has_changed |= (self.size, self.modified_ms) != (meta.size, meta.modified_ms);
     }
 
     /// Takes over what a scan saw.

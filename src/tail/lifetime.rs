@@ -166,6 +166,7 @@ impl Tail {
         };
         let is_other = Some(meta.key) != file.key;
         if !is_other && meta.size >= file.size {
+            file.note_change(&meta);
             file.size = meta.size;
             file.size_is_recalled = false;
             if file.is_slight() {
@@ -222,7 +223,7 @@ impl Tail {
         if let Some(due) = file.due_mono_ms {
             self.timers.remove(&(due, id));
         }
-        let bytes = file.size.saturating_sub(file.read.0);
+        let bytes = file.missing_from(0);
         if bytes > 0 {
             self.news.lost.push(Lost::of(&file, bytes, reason));
         }

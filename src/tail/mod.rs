@@ -372,6 +372,7 @@ impl Tail {
             size: 0,
             size_is_recalled: false,
             modified_ms: 0,
+            has_changed: false,
             grown_mono_ms: 0,
             place: Place::Listed,
             after: Vec::new(),

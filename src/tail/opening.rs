@@ -93,6 +93,7 @@ impl Tail {
         };
         file.handle = Some(handle);
         file.unreadable = None;
+        file.has_changed = false;
         file.size = meta.size.max(file.read.0);
         file.size_is_recalled = false;
         prepare(file, files, handle, meta.size)?;

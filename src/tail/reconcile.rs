@@ -162,6 +162,7 @@ impl Tail {
             return;
         };
         file.grown_mono_ms = grown_mono_ms.unwrap_or(file.grown_mono_ms);
+        file.note_change(&found.meta);
         file.size = found.meta.size.max(file.read.0);
         file.size_is_recalled = false;
         file.modified_ms = found.meta.modified_ms;
@@ -322,6 +323,7 @@ impl Tail {
         if meta.size > file.size {
             file.grown_mono_ms = now.mono_ms;
         }
+        file.note_change(&meta);
         file.modified_ms = meta.modified_ms;
         if meta.size > file.read.0 {
             file.size = meta.size;

@@ -534,7 +534,7 @@ impl<S: Subject> Run<S> {
         self.records = S::checkpoint(&self.world.store).map_err(Breach)?;
         self.note_service()?;
         self.note_files();
-        self.counts.process_ended();
+        self.counts.process_ended(ending);
         self.incidents.process_ended(self.world.clock.ms);
         self.oracle.process_ended(ending, &self.records)?;
         self.world.process_ends();

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use deploywatch::ports::{CallId, Datum, Numbers};
 
 use super::Breach;
+use super::duty::Ending;
 use crate::world::metrics::Take;
 use crate::world::service::Arrival;
 
@@ -35,7 +36,9 @@ impl Counts {
     pub(crate) fn arrived<'a>(&mut self, arrivals: impl Iterator<Item = &'a Arrival>) {
         for arrival in arrivals.filter(|arrival| arrival.marker.is_none()) {
             let event = (arrival.target, arrival.message.clone());
-            self.events.entry(event).or_insert(arrival.time_ms);
+            // One without a date is dated anew when it is read again.
+            let time_ms = self.events.entry(event).or_insert(arrival.time_ms);
+            *time_ms = arrival.time_ms.max(*time_ms);
         }
     }
 
@@ -60,10 +63,11 @@ impl Counts {
     }
 
     /// The process is gone, and with it what it knew of answers and had not saved.
-    pub(crate) fn process_ended(&mut self) {
+    pub(crate) fn process_ended(&mut self, ending: Ending) {
         if let Some((call, _, known)) = &mut self.last {
+            *known &= ending == Ending::Orderly;
             // The next one numbers its calls anew.
-            (*call, *known) = (NO_CALL, false);
+            *call = NO_CALL;
         }
     }
 
