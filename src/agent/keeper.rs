@@ -412,3 +412,38 @@ fn loss_of(lost: &Lost, now: Now) -> Loss {
         family: lost.family.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ship::testing::MemoryStore;
+
+    /// What was on its way and nowhere on disk when the process ended is counted by the next one, and
+    /// has a marker: shown on a checkpoint that says so.
+    #[test]
+    fn what_was_at_stake_is_lost() {
+        let now = Now {
+            mono_ms: 0,
+            wall_ms: 9,
+        };
+        let lost = Lost {
+            source: "app".into(),
+            path: "/a.log.1".into(),
+            family: "/a.log".into(),
+            bytes: 70,
+            reason: SEVERED,
+        };
+        let known = Checkpoint {
+            next_loss: 4,
+            at_stake: vec![loss_of(&lost, now)],
+            ..Checkpoint::default()
+        };
+        let mut store = MemoryStore::default();
+        checkpoint::save(&mut store, &known).unwrap();
+        let (mut keeper, _, _) = Keeper::restore(&mut store, now).unwrap();
+        assert_eq!(keeper.counts["app"].lost[SEVERED], 70);
+        let told = keeper.next_unsent().unwrap();
+        assert_eq!((told.id, told.bytes, told.path), (5, 70, "/a.log.1".into()));
+        assert_eq!(keeper.new_losses.len(), 1);
+    }
+}

@@ -32,7 +32,7 @@ mod send;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod turn;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -7,7 +7,7 @@ use crate::ports::Store;
 
 /// A state directory in memory.
 #[derive(Debug, Default)]
-pub(super) struct MemoryStore(BTreeMap<String, Vec<u8>>);
+pub(crate) struct MemoryStore(BTreeMap<String, Vec<u8>>);
 
 impl Store for MemoryStore {
     fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {

@@ -65,3 +65,33 @@ impl Glimpse {
         self.destroyed + cut
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was seen and cut is counted each time, also when it has grown beyond that since: shown
+    /// by the sizes that an inode was seen with, one after the other.
+    #[test]
+    fn each_cut_counts() {
+        for (sizes, expected) in [
+            (&[256][..], 0),
+            (&[256, 300], 0),
+            (&[256, 60], 256),
+            (&[256, 60, 300], 256),
+            (&[256, 60, 300, 0, 10], 556),
+        ] {
+            let first = Glimpse {
+                size: 0,
+                destroyed: 0,
+                in_scan: 0,
+            };
+            let last = sizes.iter().fold(first, |seen, size| Glimpse {
+                size: *size,
+                destroyed: seen.destroyed_at(*size),
+                ..seen
+            });
+            assert_eq!(last.destroyed, expected, "{sizes:?}");
+        }
+    }
+}

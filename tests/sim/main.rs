@@ -48,10 +48,6 @@ const GENTLE_SEEDS: u64 = 40;
 /// How many times a flood is played: each is 20 MB.
 const FLOODED_SEEDS: u64 = 2;
 
-/// Of a thousand seeds, so many may still make the agent break a promise. A ratchet: it may only
-/// shrink.
-const FAILURES_PER_MILLE_MAX: usize = 2;
-
 /// Seeds that once showed a defect, with what was wrong then.
 const MENDED: &[(u64, &str)] = &[
     (
@@ -155,6 +151,10 @@ const MENDED: &[(u64, &str)] = &[
         "an empty file written, cut and written again hid its copy",
     ),
     (
+        1745,
+        "an inode that may not be read was believed to hold what it had held before a power cut",
+    ),
+    (
         1820,
         "what was left of a refused line was expected in order",
     ),
@@ -220,24 +220,13 @@ const MENDED: &[(u64, &str)] = &[
     ),
 ];
 
-/// Mixtures of all troubles make the agent break a promise no more often than is known, and not once
-/// in the seeds that are run when nobody asks for others: shown on as many as there is time for, each
-/// failure named. `SIM_SEEDS`, `SIM_START` and `SIM_SEED` choose others; one alone must pass.
+/// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time
+/// for. `SIM_SEEDS`, `SIM_START` and `SIM_SEED` choose others.
 #[test]
 fn thousands_of_seeds() {
-    let chosen = Seeds::chosen(DEFAULT_SEEDS);
-    if std::env::var_os("SIM_SEED").is_some() {
-        println!("{:?}", many::<Agent>(chosen, Plan::new));
-        return;
-    }
-    let mut kinds = kinds::<Agent>(chosen, Plan::new);
-    let fine = kinds.remove("fine").map_or(0, |seeds| seeds.len());
-    let failed: usize = kinds.values().map(Vec::len).sum();
-    println!("{fine} seeds fine, {failed} not: {kinds:?}");
-    assert!(
-        failed * 1_000 <= FAILURES_PER_MILLE_MAX * (fine + failed),
-        "{failed} of {} seeds failed: {kinds:?}\nlook at one: SIM_SEED=… cargo test --test sim",
-        fine + failed
+    println!(
+        "{:?}",
+        many::<Agent>(Seeds::chosen(DEFAULT_SEEDS), Plan::new)
     );
 }
 
@@ -278,6 +267,18 @@ fn mended_defects_stay_mended() {
     for (seed, what) in MENDED {
         let result = run_with::<Agent>(Plan::new(*seed), Voice::Silent, Durability::Durable);
         assert!(result.is_ok(), "seed {seed}, {what}: {result:?}");
+    }
+}
+
+/// Mixtures that count, which once counted wrong, stay mended, too.
+#[test]
+fn mended_counts_stay_mended() {
+    let counting = [295, 647].map(Plan::counting);
+    let telling = [97, 629].map(Plan::telling);
+    for plan in counting.into_iter().chain(telling) {
+        let seed = plan.seed;
+        let result = run_with::<Agent>(plan, Voice::Silent, Durability::Durable);
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
     }
 }
 
