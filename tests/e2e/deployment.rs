@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::support::command;
 use crate::support::lines::append;
 use crate::support::tree::Tree;
 
@@ -53,18 +54,8 @@ impl<'t> Deployment<'t> {
     }
 
     fn begin(&self, event: &str, script: &str, output: &[&str]) -> String {
-        let command = format!(
-            "[\"com.amazon.apollo.deploycontrol.domain.HostCommandIdentifier\",{{\"deploymentId\":\
-             \"CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:111122223333:deployment/{}\",\
-             \"commandName\":\"{event}\",\"commandPosition\":1,\"commandAttempt\":1}}]",
-            self.id
-        );
-        let identifier = base64(command.as_bytes());
-        let call = format!(
-            "put_host_command_acknowledgement(diagnostics:{{format:\"JSON\",payload:\
-             \"{{\\\"IsCommandNoop\\\":false}}\"}},host_command_identifier:\"{identifier}\")"
-        );
-        self.call(TAKES_S, &call);
+        let identifier = command::identifier(self.id, event);
+        self.call(TAKES_S, &command::acknowledged(&identifier));
         let heads = [
             format!("LifecycleEvent - {event}"),
             format!("Script - {script}"),
@@ -128,22 +119,4 @@ fn put(path: &Path, record: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let record = format!("{record}\n");
     append(path).write_all(record.as_bytes()).unwrap();
-}
-
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let sextet = bits >> (18 - 6 * place) & 63;
-            text.push(match place <= chunk.len() {
-                true => char::from(LETTERS[sextet as usize]),
-                false => '=',
-            });
-        }
-    }
-    text
 }

@@ -12,6 +12,8 @@ mod alarm_oracle;
 mod alarm_plan;
 mod alarm_seeds;
 mod alarm_service;
+#[path = "../support/command.rs"]
+mod command;
 mod events;
 mod metrics;
 #[path = "../support/muted.rs"]

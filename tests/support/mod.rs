@@ -9,6 +9,7 @@ pub(crate) mod alarms;
 pub(crate) mod bus;
 pub(crate) mod cbor;
 pub(crate) mod cloud;
+pub(crate) mod command;
 pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod imds;
