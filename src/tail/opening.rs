@@ -182,3 +182,130 @@ fn prepare(file: &mut File, files: &mut dyn Files, handle: Handle, size: u64) ->
     file.unverified = None;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::FileKey;
+    use crate::ports::{Hints, Kind, Meta, Watch};
+    use crate::tail::ReadBuffer;
+
+    /// Bytes of each log.
+    const LOG: &[u8] = b"one line\n";
+
+    /// So many logs of one line each, and which of them are open.
+    #[derive(Default)]
+    struct ManyLogs {
+        logs: u64,
+        open: BTreeMap<u32, u64>,
+        opened: u32,
+        most_open: usize,
+    }
+
+    impl ManyLogs {
+        fn meta_of(&self, inode: u64) -> Meta {
+            Meta {
+                key: FileKey { device: 1, inode },
+                kind: Kind::File,
+                size: LOG.len() as u64,
+                modified_ms: 0,
+                links: 1,
+            }
+        }
+    }
+
+    impl Files for ManyLogs {
+        fn list(&mut self, _: &Path, _: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+            let names = (1..=self.logs).map(|nth| format!("{nth}.log").into());
+            Ok(names.map(|name| (name, Kind::File)).collect())
+        }
+
+        fn stat(&mut self, _: &Path, path: &Path) -> io::Result<Meta> {
+            let name = path.file_stem().and_then(|name| name.to_str());
+            match name.and_then(|name| name.parse().ok()) {
+                Some(nth) => Ok(self.meta_of(nth)),
+                None => Ok(Meta {
+                    kind: Kind::Directory,
+                    ..self.meta_of(0)
+                }),
+            }
+        }
+
+        fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
+            let meta = self.stat(root, path)?;
+            self.opened += 1;
+            self.open.insert(self.opened, meta.key.inode);
+            self.most_open = self.most_open.max(self.open.len());
+            Ok((Handle(self.opened), meta))
+        }
+
+        fn meta(&mut self, handle: Handle) -> io::Result<Meta> {
+            Ok(self.meta_of(self.open[&handle.0]))
+        }
+
+        fn read_at(&mut self, _: Handle, offset: Offset, into: &mut [u8]) -> io::Result<usize> {
+            let rest = &LOG[usize::try_from(offset.0).unwrap().min(LOG.len())..];
+            let got = rest.len().min(into.len());
+            into[..got].copy_from_slice(&rest[..got]);
+            Ok(got)
+        }
+
+        fn close(&mut self, handle: Handle) {
+            assert!(self.open.remove(&handle.0).is_some());
+        }
+    }
+
+    struct Deaf;
+
+    impl Watch for Deaf {
+        fn watch(&mut self, _: &Path) -> bool {
+            true
+        }
+
+        fn unwatch(&mut self, _: &Path) {}
+
+        fn take(&mut self) -> Hints {
+            Hints::default()
+        }
+    }
+
+    /// However many files there are, no more than the limit are open at once, and each is read to its
+    /// end all the same: shown on three times as many, which are settled as soon as they are read.
+    #[test]
+    fn open_files_are_bounded() {
+        let mut logs = ManyLogs {
+            logs: 3 * OPEN_FILES_MAX as u64,
+            ..ManyLogs::default()
+        };
+        let text = "[[source]]\nname = \"a\"\npaths = [\"/l/*.log\"]\n";
+        let (config, _) = Config::parse(&[(PathBuf::from("a.toml"), text.into())]).unwrap();
+        let mut tail = Tail::new(Vec::new(), None);
+        let settled = |_: FileId| Offset(LOG.len() as u64);
+        tail.set_sources(config.sources.clone(), &|_| true, &mut logs, &settled);
+        let mut buffer = ReadBuffer::default();
+        let is_read = |tail: &Tail| tail.files().count() > 0 && tail.files().all(File::is_read);
+        for beat in 0..20 {
+            let now = Now {
+                mono_ms: beat * DESCRIPTOR_WAIT_MS,
+                wall_ms: 0,
+            };
+            tail.look(&mut logs, &mut Deaf, &settled, now);
+            while let Some(id) = tail.next_turn() {
+                tail.read(id, &mut logs, &mut |_| None, &mut buffer, 100, now);
+                tail.consumed(id, &buffer, buffer.bytes().len());
+            }
+            if is_read(&tail) {
+                break;
+            }
+        }
+        assert!(is_read(&tail));
+        assert_eq!(tail.files().count() as u64, logs.logs);
+        assert_eq!(logs.most_open, OPEN_FILES_MAX);
+        assert_eq!(tail.open_files, logs.open.len());
+    }
+}
