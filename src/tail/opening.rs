@@ -23,20 +23,21 @@ const UNREADABLE_MS: u64 = 1_000;
 impl Tail {
     /// Opens a file that wants to be read. False: not now, or not any more.
     pub(super) fn ensure_open(&mut self, id: FileId, files: &mut dyn Files, now: Now) -> bool {
-        match self.open(id, files, now) {
-            Ok(open) => open,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.scan_soon(id);
-                false
-            }
-            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+        self.open(id, files, now).unwrap_or_else(|error| {
+            self.not_opened(id, &error, now);
+            false
+        })
+    }
+
+    /// Sees to it that a file is tried again that could not be opened.
+    pub(super) fn not_opened(&mut self, id: FileId, error: &io::Error, now: Now) {
+        match error.kind() {
+            io::ErrorKind::NotFound => self.scan_soon(id),
+            // It is not the file's fault.
+            io::ErrorKind::QuotaExceeded => {
                 self.look_again_at(id, now.mono_ms + DESCRIPTOR_WAIT_MS);
-                false
             }
-            Err(error) => {
-                self.unreadable(id, &error, now);
-                false
-            }
+            _ => self.unreadable(id, error, now),
         }
     }
 
@@ -193,7 +194,7 @@ mod tests {
     use crate::config::Config;
     use crate::event::FileKey;
     use crate::ports::{Hints, Kind, Meta, Watch};
-    use crate::tail::ReadBuffer;
+    use crate::tail::{ReadBuffer, Turn};
 
     /// Bytes of each log.
     const LOG: &[u8] = b"one line\n";
@@ -296,8 +297,10 @@ mod tests {
             };
             tail.look(&mut logs, &mut Deaf, &settled, now);
             while let Some(id) = tail.next_turn() {
-                tail.read(id, &mut logs, &mut |_| None, &mut buffer, 100, now);
-                tail.consumed(id, &buffer, buffer.bytes().len());
+                let turn = tail.read(id, &mut logs, &mut |_| None, &mut buffer, 100, now);
+                if turn != Turn::Nothing {
+                    tail.consumed(id, &buffer, buffer.bytes().len());
+                }
             }
             if is_read(&tail) {
                 break;
@@ -307,5 +310,6 @@ mod tests {
         assert_eq!(tail.files().count() as u64, logs.logs);
         assert_eq!(logs.most_open, OPEN_FILES_MAX);
         assert_eq!(tail.open_files, logs.open.len());
+        assert!(tail.files().all(|file| file.unreadable.is_none()));
     }
 }

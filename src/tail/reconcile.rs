@@ -182,7 +182,7 @@ impl Tail {
             Ok(false) => return Reopened::Other,
             Err(error) => error,
         };
-        self.unreadable(id, &error, look.now);
+        self.not_opened(id, &error, look.now);
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Reopened::Locked;
         }
