@@ -27,7 +27,8 @@ use crate::tail::{Lost, Tail};
 
 use super::Edges;
 use super::insight::Insight;
-use super::orphans::{self, Orphans, SEVERED};
+use super::marker::loss_of;
+use super::orphans::{self, Orphans};
 use super::rescue;
 
 /// Longest time between a settled byte and the durable checkpoint that knows of it.
@@ -136,14 +137,7 @@ impl Keeper {
             trouble: None,
         };
         for stake in known.at_stake {
-            let lost = Lost {
-                source: stake.source.into(),
-                path: stake.path,
-                family: stake.family,
-                bytes: stake.bytes,
-                reason: SEVERED,
-            };
-            keeper.lose(&lost, now);
+            keeper.lose(&orphans::recalled(stake), now);
         }
         Ok((keeper, known.files, known.insight))
     }
@@ -400,21 +394,9 @@ impl Keeper {
     }
 }
 
-/// A loss whose marker has no number yet.
-fn loss_of(lost: &Lost, now: Now) -> Loss {
-    Loss {
-        id: 0,
-        source: lost.source.to_string(),
-        path: lost.path.clone(),
-        bytes: lost.bytes,
-        reason: lost.reason.to_owned(),
-        at_ms: now.wall_ms,
-        family: lost.family.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::orphans::SEVERED;
     use super::*;
     use crate::ship::testing::MemoryStore;
 

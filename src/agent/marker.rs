@@ -2,7 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::event::{FileOrigin, Loss};
+use crate::event::{FileOrigin, Loss, Now};
+use crate::tail::Lost;
+
+/// A loss whose marker has no number yet.
+pub(super) fn loss_of(lost: &Lost, now: Now) -> Loss {
+    Loss {
+        id: 0,
+        source: lost.source.to_string(),
+        path: lost.path.clone(),
+        bytes: lost.bytes,
+        reason: lost.reason.to_owned(),
+        at_ms: now.wall_ms,
+        family: lost.family.clone(),
+    }
+}
 
 /// The text of a loss marker.
 pub(super) fn text(loss: &Loss) -> String {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{FileId, Now, Span};
+use crate::event::{FileId, Loss, Now, Span};
 use crate::ship::ledger::Ledger;
 use crate::tail::{Lost, Tail};
 
@@ -59,6 +59,17 @@ pub(super) fn at_stake(tail: &Tail, ledger: &Ledger, orphans: &Orphans) -> Vec<L
     let all = ledger.all_severed().into_iter();
     all.filter_map(|(id, bytes)| severed(tail, orphans, id, bytes))
         .collect()
+}
+
+/// What an earlier run had at stake.
+pub(super) fn recalled(stake: Loss) -> Lost {
+    Lost {
+        source: stake.source.into(),
+        path: stake.path,
+        family: stake.family,
+        bytes: stake.bytes,
+        reason: SEVERED,
+    }
 }
 
 /// So many bytes of a file that are on their way and not on disk.

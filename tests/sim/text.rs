@@ -263,8 +263,8 @@ impl Lines {
             }
             let free = self.free.iter().filter(|_| start == 0);
             let known = free.map(|free| common_start(bytes, free.as_bytes())).max();
-            for length in 1..=known.unwrap_or(0) {
-                last[length].get_or_insert((0, None));
+            for end in last.iter_mut().skip(1).take(known.unwrap_or(0)) {
+                end.get_or_insert((0, None));
             }
         }
         let mut end = bytes.len();
