@@ -23,6 +23,7 @@
 //! - What waits is bounded in numbers, labels in bytes, requests in data and bytes.
 
 mod border;
+mod closed;
 mod custom;
 mod dates;
 mod numbers;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::closed::Closed;
 use super::numbers;
 use super::pending::Pending;
 use super::series::{Crowded, Family, Series, families, label};
@@ -347,57 +348,4 @@ impl Into<'_> {
 /// The same number; -0 becomes 0.
 fn plain(value: f64) -> f64 {
     value + 0.0
-}
-
-/// Which periods were closed, as ranges of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Closed(Vec<(EpochMs, EpochMs)>);
-
-/// So many ranges are kept: each is a time the agent ran without a break.
-const RANGES_MAX: usize = 100;
-
-impl Closed {
-    /// Ranges that an earlier run knew.
-    pub(super) fn restore(ranges: &[(EpochMs, EpochMs)]) -> Self {
-        let mut closed = Self::default();
-        for (from_ms, until_ms) in ranges.iter().filter(|(from, until)| from < until) {
-            closed.add(*from_ms, *until_ms);
-        }
-        closed
-    }
-
-    /// All ranges, in order.
-    pub(super) fn ranges(&self) -> &[(EpochMs, EpochMs)] {
-        &self.0
-    }
-
-    fn forget_ahead(&mut self, now_ms: EpochMs) {
-        self.0.retain(|(from_ms, _)| *from_ms < now_ms);
-        if let Some((_, until_ms)) = self.0.last_mut() {
-            *until_ms = (*until_ms).min(now_ms);
-        }
-    }
-
-    /// Closes a period; false if any of it was closed before.
-    fn add(&mut self, from_ms: EpochMs, until_ms: EpochMs) -> bool {
-        let at = self.0.partition_point(|(_, until)| *until <= from_ms);
-        if self.0.get(at).is_some_and(|(from, _)| *from < until_ms) {
-            return false;
-        }
-        self.0.insert(at, (from_ms, until_ms));
-        if self
-            .0
-            .get(at + 1)
-            .is_some_and(|(from, _)| *from == until_ms)
-        {
-            self.0[at].1 = self.0.remove(at + 1).1;
-        }
-        if at > 0 && self.0[at - 1].1 == from_ms {
-            self.0[at - 1].1 = self.0.remove(at).1;
-        }
-        if self.0.len() > RANGES_MAX {
-            self.0.remove(0);
-        }
-        true
-    }
 }

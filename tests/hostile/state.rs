@@ -90,13 +90,13 @@ impl Harm {
             Self::Cut(thousandths) => place(&content[..at(*thousandths)]),
             Self::Swap(with) => {
                 let other = state.join(FILES[*with]);
-                if !other.parent().is_some_and(is_folder) {
-                    return;
-                }
                 let theirs = content_of(&other);
                 place(&theirs);
-                remove(&other);
-                fs::write(&other, content).unwrap();
+                // What was put in the place of its folder, now or by an earlier harm, took it along.
+                if other.parent().is_some_and(is_folder) {
+                    remove(&other);
+                    fs::write(&other, content).unwrap();
+                }
             }
             Self::Link | Self::Dangling => {
                 remove(&path);
