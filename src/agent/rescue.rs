@@ -87,7 +87,7 @@ impl Agent {
     ) -> Vec<(SegmentId, Segment)> {
         let mut segments = Vec::new();
         let mut buffer = vec![0; SEGMENT_BYTES_MAX];
-        let mut at = from;
+        let mut at = self.begin_of_rest(id, from, edges, now);
         loop {
             let Some(file) = self.tail.file(id) else {
                 return segments;
@@ -121,6 +121,29 @@ impl Agent {
         self.ledger.forget(id);
         self.lanes.remove(&id);
         segments
+    }
+
+    /// Where the rest of a deleted file begins: at its beginning if it was cut and written anew before
+    /// it was deleted. What the content before that held from the position on is lost then, as far as
+    /// it was seen.
+    fn begin_of_rest(
+        &mut self,
+        id: FileId,
+        from: Offset,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) -> Offset {
+        // What cannot be read at all says so when it is copied.
+        if self.tail.is_intact(id, edges.files).unwrap_or(true) {
+            return from;
+        }
+        if let Some(file) = self.tail.file(id) {
+            let bytes = file.size.max(file.read.0).saturating_sub(from.0);
+            let reason = "destroyed by a truncation before it was read";
+            let lost = Lost::of(file, bytes, reason);
+            self.keeper.lose(&lost, now);
+        }
+        Offset(0)
     }
 
     fn lose_evicted(&mut self, evicted: Vec<Evicted>, now: Now) {

@@ -113,6 +113,20 @@ impl Tail {
         )
     }
 
+    /// Whether an open file still holds where we stand what was read there. If not, it was cut and
+    /// written anew.
+    ///
+    /// # Errors
+    /// As the system says; `NotConnected` for a file that is not open.
+    pub fn is_intact(&self, id: FileId, files: &mut dyn Files) -> io::Result<bool> {
+        let file = self.files.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
+        match file.evidence() {
+            Some(known) => fingerprint::has_anchor(files, handle, known.at, known.print),
+            None => Ok(true),
+        }
+    }
+
     /// Goes back: bytes that were handed on came back and must be read again.
     pub fn rewind(&mut self, id: FileId, to: Offset) {
         if let Some(file) = self.files.get_mut(&id)

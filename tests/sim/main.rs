@@ -220,6 +220,10 @@ const MENDED: &[(u64, &str)] = &[
         4997,
         "a content whose copy was looked for was forgotten by a stop, uncounted",
     ),
+    (
+        5264,
+        "a file that was written anew and deleted during a stop was rescued from the old position",
+    ),
 ];
 
 /// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time
