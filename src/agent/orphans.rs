@@ -44,7 +44,8 @@ impl Agent {
         self.release_orphan(span.file);
     }
 
-    fn lose_severed(&mut self, id: FileId, bytes: u64, now: Now) {
+    /// So many bytes of a file were on their way, and are neither delivered nor on disk.
+    pub(super) fn lose_severed(&mut self, id: FileId, bytes: u64, now: Now) {
         if bytes > 0
             && let Some(lost) = severed(&self.tail, &self.orphans, id, bytes)
         {

@@ -117,6 +117,9 @@ impl Agent {
             segments.extend(saved.map(|saved| (saved, segment)));
             at = at.plus(got);
         }
+        // Of what is on its way and not on disk nobody will know any more.
+        let severed = self.ledger.severed(id);
+        self.lose_severed(id, severed, now);
         self.tail.forget(id, edges.files);
         self.ledger.forget(id);
         self.lanes.remove(&id);

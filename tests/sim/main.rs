@@ -224,6 +224,10 @@ const MENDED: &[(u64, &str)] = &[
         5264,
         "a file that was written anew and deleted during a stop was rescued from the old position",
     ),
+    (
+        5592,
+        "what was on its way of a cut file was forgotten when its copy was rescued",
+    ),
 ];
 
 /// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time
