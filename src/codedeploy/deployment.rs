@@ -48,6 +48,9 @@ pub(super) struct Deployment {
     pub(super) events: Vec<LifecycleEvent>,
     /// How it ended, if it did.
     pub(super) end: Option<End>,
+    /// It ended before the machine was booted, whatever the dates say.
+    #[serde(default)]
+    pub(super) is_of_earlier_boot: bool,
     pub(super) told: Told,
     pub(super) tail: Tail,
     /// The lifecycle event whose scripts follow, in scripts.log and in the deployments log.
@@ -99,6 +102,7 @@ impl Deployment {
             last_ms: at_ms,
             events: Vec::new(),
             end: None,
+            is_of_earlier_boot: false,
             told: Told::default(),
             tail: Tail::default(),
             hook: [None, None],

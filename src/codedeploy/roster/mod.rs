@@ -80,9 +80,10 @@ pub(super) fn mono(now: Now) -> i64 {
 }
 
 impl SavedRoster {
-    /// The monotonic clock began anew.
+    /// The monotonic clock began anew, and what has ended is none of the new boot's.
     pub(super) fn forget_boot(&mut self) {
         for deployment in &mut self.deployments {
+            deployment.is_of_earlier_boot = deployment.end.is_some();
             deployment.life.began = None;
         }
     }

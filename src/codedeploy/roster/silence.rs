@@ -130,6 +130,7 @@ impl Roster {
         let ended = self
             .deployments
             .iter()
+            .filter(|deployment| !deployment.is_of_earlier_boot)
             .filter_map(|deployment| deployment.end.as_ref());
         let of_now = ended.filter(|end| {
             eras.freshness(end.at_ms) == Freshness::Fresh
