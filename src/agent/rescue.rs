@@ -142,9 +142,11 @@ impl Agent {
         }
         if let Some(file) = self.tail.file(id) {
             let bytes = file.size.max(file.read.0).saturating_sub(from.0);
-            let reason = "destroyed by a truncation before it was read";
-            let lost = Lost::of(file, bytes, reason);
-            self.keeper.lose(&lost, now);
+            if bytes > 0 {
+                let reason = "destroyed by a truncation before it was read";
+                let lost = Lost::of(file, bytes, reason);
+                self.keeper.lose(&lost, now);
+            }
         }
         Offset(0)
     }
