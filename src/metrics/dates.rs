@@ -59,16 +59,10 @@ impl Metrics {
     }
 
     fn give_up_ahead(&mut self, now: Now) {
-        let mut given_up = self.publisher.drop_newer(now.wall_ms);
-        for pending in [
-            &mut self.registry.builtin_pending,
-            &mut self.registry.custom_pending,
-        ] {
-            let (_, ahead) = pending.keep_within(EpochMs::MIN, now.wall_ms);
-            given_up += ahead;
-        }
+        let in_requests = self.publisher.drop_newer(now.wall_ms);
+        let (_, ahead) = self.registry.keep_within(EpochMs::MIN, now.wall_ms);
         self.registry.forget_ahead(now.wall_ms);
-        self.tally.refuse(Refusal::TooNew, given_up);
+        self.tally.refuse(Refusal::TooNew, in_requests + ahead);
         self.version += 1;
     }
 }

@@ -26,16 +26,11 @@ impl Metrics {
 
     /// Gives up what the service would refuse by now.
     pub(super) fn expire(&mut self, now: Now) {
-        let within = (now.wall_ms - OLDEST_MS, now.wall_ms + NEWEST_MS);
-        for pending in [
-            &mut self.registry.builtin_pending,
-            &mut self.registry.custom_pending,
-        ] {
-            let (old, new) = pending.keep_within(within.0, within.1);
-            self.tally.refuse(Refusal::TooOld, old);
-            self.tally.refuse(Refusal::TooNew, new);
-            self.version += u64::from(old + new > 0);
-        }
+        let (oldest_ms, newest_ms) = (now.wall_ms - OLDEST_MS, now.wall_ms + NEWEST_MS);
+        let (old, new) = self.registry.keep_within(oldest_ms, newest_ms);
+        self.tally.refuse(Refusal::TooOld, old);
+        self.tally.refuse(Refusal::TooNew, new);
+        self.version += u64::from(old + new > 0);
     }
 
     /// Makes one request of what may be sent, the newest first: after an outage the present

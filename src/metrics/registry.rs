@@ -225,6 +225,13 @@ impl Registry {
         self.closed = Closed::restore(closed);
     }
 
+    /// Drops what waits and is not between two times; how many data are too old, how many too new.
+    pub(super) fn keep_within(&mut self, oldest_ms: EpochMs, newest_ms: EpochMs) -> (u64, u64) {
+        let builtin = self.builtin_pending.keep_within(oldest_ms, newest_ms);
+        let custom = self.custom_pending.keep_within(oldest_ms, newest_ms);
+        (builtin.0 + custom.0, builtin.1 + custom.1)
+    }
+
     /// Forgets what was lived through by a date that lies ahead of the right one.
     pub(super) fn forget_ahead(&mut self, now_ms: EpochMs) {
         self.open_ms = self.open_ms.filter(|open_ms| *open_ms <= now_ms);

@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "../support/base64.rs"]
+mod base64;
 mod corpus;
 mod health;
 mod schedule;

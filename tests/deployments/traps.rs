@@ -10,6 +10,7 @@ use deploywatch::config::Builtin;
 use deploywatch::event::{EpochMs, Now};
 use deploywatch::status::{DeploymentStatus, LifecycleEventStatus};
 
+use crate::base64::base64;
 use crate::corpus::{Case, Reader};
 use crate::schedule::{ALWAYS, Restarts, Schedule, at, play, restarted};
 
@@ -136,25 +137,12 @@ impl Play {
     }
 }
 
-/// The service's identifier of a command, as the stand-in makes it.
+/// The service's identifier of a command, as the stand-in makes it: without padding.
 fn identifier(id: &str, event: &str) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let json = format!(
         r#"["x",{{"deploymentId":"CodeDeploy/arn:deployment/{id}","commandName":"{event}"}}]"#
     );
-    let mut text = String::new();
-    for three in json.as_bytes().chunks(3) {
-        let bits = three
-            .iter()
-            .fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for place in 0..=three.len() {
-            text.push(char::from(
-                LETTERS[(bits >> (18 - 6 * place)) as usize & 63],
-            ));
-        }
-    }
-    text
+    base64(json.as_bytes()).trim_end_matches('=').to_owned()
 }
 
 fn is_finished(what: &What) -> bool {

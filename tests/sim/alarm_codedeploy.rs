@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use deploywatch::event::EpochMs;
 use deploywatch::ports::{Process, Processes};
 
+use super::base64::base64;
 use super::world::files::MemFiles;
 
 const LOG: &str = "/var/log/aws/codedeploy-agent/codedeploy-agent.log";
@@ -470,26 +471,11 @@ fn tracking(id: &str) -> PathBuf {
 
 /// The service's name of a command: JSON in base64.
 fn identifier(id: &str, event: usize) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let name = EVENTS[event];
     let json = format!(
         r#"["x",{{"deploymentId":"CodeDeploy/arn:deployment/{id}","commandName":"{name}"}}]"#
     );
-    let mut text = String::new();
-    for three in json.as_bytes().chunks(3) {
-        let bits = three
-            .iter()
-            .fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for place in 0..=three.len() {
-            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
-            text.push(char::from(letter));
-        }
-        for _ in three.len()..3 {
-            text.push('=');
-        }
-    }
-    text
+    base64(json.as_bytes())
 }
 
 fn time(wall_ms: EpochMs, format: &str) -> String {

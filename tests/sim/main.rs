@@ -12,6 +12,8 @@ mod alarm_oracle;
 mod alarm_plan;
 mod alarm_seeds;
 mod alarm_service;
+#[path = "../support/base64.rs"]
+mod base64;
 #[path = "../support/command.rs"]
 mod command;
 mod events;

@@ -6,6 +6,7 @@
 //! as the service refuses it and noted, and every test ends by asking that nothing was noted.
 
 pub(crate) mod alarms;
+mod base64;
 pub(crate) mod bus;
 pub(crate) mod cbor;
 pub(crate) mod cloud;
