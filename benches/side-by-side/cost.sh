@@ -30,7 +30,7 @@ measure() {
     m drain --files $files --bytes "$bytes" --name floor-gzip -- sh -c "${floor/--url/--gzip 1 --url}"
     m drain --files $files --bytes "$bytes" --name deploywatch-gzip -- $ours gzip
   done
-  for format in agent deployments; do
+  for format in agent deployments secrets; do
     m formats --format $format --bytes $((bytes / 4)) --name floor -- sh -c "$floor"
     m formats --format $format --bytes $((bytes / 4)) --name deploywatch -- $ours none codedeploy
   done
@@ -84,6 +84,8 @@ table() {
     "$(get cpu_s_per_gb formats floor format=agent)" "$(of cpu_s_per_gb formats format=agent)"
   row 'its deployments log, uncompressed' - - \
     "$(get cpu_s_per_gb formats floor format=deployments)" "$(of cpu_s_per_gb formats format=deployments)"
+  row 'the same, secrets in every eighth line' - - \
+    "$(get cpu_s_per_gb formats floor format=secrets)" "$(of cpu_s_per_gb formats format=secrets)"
   row 'redaction, of the CPU of a drain' - - - "$(of share_pct share what=redaction) %"
   row 'peak memory in a drain, 1 file, MB' 180-238 106-110 \
     "$(get peak_rss_mb drain floor-none files=1)" "$(get peak_rss_mb drain deploywatch-none files=1)"

@@ -1,20 +1,27 @@
 #!/bin/bash
-# Real formats: a backlog of recorded output of the CodeDeploy agent, repeated. --format agent (records
-# of several lines) or deployments. The floor gets the same bytes with each line as an event.
+# Real formats: a backlog of recorded output of a CodeDeploy agent 1.x and its deployments, repeated.
+# --format agent (records of several lines), deployments (what their hooks printed), or secrets: a deployments
+# log with a needle of redaction in two lines of three, and a secret in one of eight.
+# The floor gets the same bytes with each line as an event.
 # The agent's command must follow a CodeDeploy agent: conf/deploywatch/run.sh none codedeploy.
 OPTS="format=agent bytes=268435456 quiet_s=4 timeout_s=600"
 . "$(dirname "$0")/lib.sh"
 parse "$@"
+deployments=deployment-root/deployment-logs/codedeploy-agent-deployments.log
 case $opt_format in
-  agent) recorded=redact/agent-1.x.log live=log/codedeploy-agent.log ;;
-  deployments) recorded=redact/deployments-1.x.log live=deployment-root/deployment-logs/codedeploy-agent-deployments.log ;;
+  agent) recorded=1.x/daemon/codedeploy-agent.log.gz live=log/codedeploy-agent.log ;;
+  deployments) recorded=1.x/daemon/codedeploy-agent-deployments.log.gz live=$deployments ;;
+  secrets) recorded=redact/deployments-1.x.log live=$deployments ;;
   *) echo "no format is called $opt_format" >&2; exit 2 ;;
 esac
 recorded=$BENCH/../../tests/corpus/$recorded
 whole=$RUN/recorded-$opt_format-$opt_bytes
 if [ ! -s "$whole" ]; then
-  size=$(stat -c %s "$recorded")
-  for nth in $(seq $((opt_bytes / size))); do cat "$recorded"; done >"$whole.tmp"
+  # Repeated by the megabyte: the recordings are small.
+  zcat -f "$recorded" >"$whole.once"
+  for nth in $(seq $((1 + 1048576 / $(stat -c %s "$whole.once")))); do cat "$whole.once"; done >"$whole.many"
+  for nth in $(seq $((opt_bytes / $(stat -c %s "$whole.many")))); do cat "$whole.many"; done >"$whole.tmp"
+  rm "$whole.once" "$whole.many"
   mv "$whole.tmp" "$whole"
 fi
 mkdir -p "$(dirname "$STATE/codedeploy/$live")" "$STATE/codedeploy/log" "$STATE/codedeploy/deployment-root/deployment-logs"
