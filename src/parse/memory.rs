@@ -8,12 +8,31 @@ use crate::event::EpochMs;
 /// What a file's next record depends on besides its bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
+    pub(super) place: Place,
+    /// The last time given, for the hour that a clock goes through twice. Only written from record
+    /// to record, and read when the parser turns to the file.
+    pub(super) tie: Option<EpochMs>,
+}
+
+/// The part of a [`Memory`] that each record reads, and changes once it is taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
     pub(super) dates: Dates,
-    /// Whether the position is inside a record.
+    /// Whether it is inside a record.
     pub(super) inside: Inside,
     pub(super) redact: RedactState,
-    /// The last time given, for the hour that a clock goes through twice.
-    pub(super) tie: Option<EpochMs>,
+}
+
+impl Place {
+    /// What is known behind a record that leaves the position `inside`.
+    pub(super) fn behind(&self, inside: Inside) -> Self {
+        let mut next = self.clone();
+        next.inside = inside;
+        if self.inside != Inside::Line {
+            next.redact.end_line();
+        }
+        next
+    }
 }
 
 impl Memory {
@@ -25,31 +44,24 @@ impl Memory {
             _ => Inside::No,
         };
         Self {
-            inside,
-            ..Self::default()
+            place: Place {
+                inside,
+                ..Place::default()
+            },
+            tie: None,
         }
     }
 
     /// Whether the position is in the middle of a line.
     #[must_use]
     pub fn is_inside_line(&self) -> bool {
-        self.inside == Inside::Line
-    }
-
-    /// What is known behind a record that leaves the position `inside`.
-    pub(super) fn behind(&self, inside: Inside) -> Self {
-        let mut next = self.clone();
-        next.inside = inside;
-        if self.inside != Inside::Line {
-            next.redact.end_line();
-        }
-        next
+        self.place.inside == Inside::Line
     }
 
     /// Notes that everything there was has been read: what is written from now on is written now.
     pub fn reached_end(&mut self) {
-        if self.inside == Inside::No {
-            self.dates.reached_end();
+        if self.place.inside == Inside::No {
+            self.place.dates.reached_end();
         }
     }
 }

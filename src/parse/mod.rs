@@ -29,9 +29,10 @@ use crate::config::Source;
 use crate::event::{Ack, EpochMs, Event, FileId, Now, Offset, Origin, Skip, Span};
 use dating::Kin;
 pub use memory::Memory;
+use memory::Place;
 pub use record::LINE_QUIET_MS;
 use record::{Inside, Record, Rule, cut_point, dated_part, trim_newline};
-use redact::Redactor;
+use redact::{Redactor, Suspects};
 pub use text::Purity;
 use text::{Cleaned, StripAnsi};
 use timestamp::{BadPattern, Dated, Dater};
@@ -82,7 +83,7 @@ pub enum Next<'a> {
 pub struct Taken {
     /// The record's bytes.
     pub bytes: usize,
-    memory: Memory,
+    place: Place,
     counts: Counts,
 }
 
@@ -106,6 +107,8 @@ pub struct Parser {
     ansi: StripAnsi,
     dater: Dater,
     redactor: Redactor,
+    /// Of the chunk that was begun last.
+    suspects: Suspects,
     counts: Counts,
 }
 
@@ -118,6 +121,7 @@ impl Parser {
         Ok(Self {
             dater: Dater::new(&source.timestamp, zone)?,
             redactor: Redactor::new(&source.redact),
+            suspects: Suspects::default(),
             ansi: if source.strip_ansi {
                 StripAnsi::Strip
             } else {
@@ -139,17 +143,18 @@ impl Parser {
             }
             Err(_) => None,
         };
-        // What cleaning takes out could have hidden a secret from the one look over the chunk.
+        // What cleaning takes out could have hidden a secret from one look over the chunk.
         let hides = match self.ansi {
             StripAnsi::Keep => memchr::memchr(0, bytes),
             StripAnsi::Strip => memchr::memchr2(0, 0x1b, bytes),
         };
+        match hides {
+            None => self.redactor.suspects(bytes, &mut self.suspects),
+            Some(_) => self.suspects.suspect_all(),
+        }
         Purity {
             text,
             is_plain: hides.is_none() && memchr::memchr(b'\r', bytes).is_none(),
-            is_innocent: hides.is_none()
-                && !memory.redact.is_active()
-                && !self.redactor.suspicious(bytes),
         }
     }
 
@@ -166,25 +171,25 @@ impl Parser {
             Ok(record) => record,
             Err(wait) => return Next::Incomplete(wait),
         };
-        let record = self.spare_secrets(chunk, at, record);
-        self.event(memory, chunk, at, record, now)
+        let record = self.spare_secrets(&memory.place, chunk, at, record);
+        self.event(&memory.place, chunk, at, record, now)
     }
 
     /// Looks up what an earlier run knew, given the bytes that lead up to a position: the date of the
     /// line that it lies in (what is left of it happened then, too), and whether it is inside a secret.
     pub fn recall(&mut self, memory: &mut Memory, leading: &[u8], now: Now) {
-        self.redactor.recall(&mut memory.redact, leading);
+        self.redactor.recall(&mut memory.place.redact, leading);
         let line = memchr::memrchr(b'\n', leading).map_or(0, |newline| newline + 1);
-        if memory.inside == Inside::Line
+        if memory.place.inside == Inside::Line
             && let Dated::At(time_ms) = self.dater.date(dated_part(&leading[line..]), now.wall_ms)
         {
-            memory.dates.found(time_ms);
+            memory.place.dates.found(time_ms);
         }
     }
 
     /// Commits what a record changed.
     pub fn take(&mut self, memory: &mut Memory, taken: Taken) {
-        *memory = taken.memory;
+        memory.place = taken.place;
         self.redactor.accept();
         memory.tie = self.dater.last_ms();
         self.counts.split += taken.counts.split;
@@ -205,7 +210,7 @@ impl Parser {
     /// Makes the event of the record at `at`, or finds that there is nothing to send.
     fn event<'a>(
         &mut self,
-        memory: &Memory,
+        place: &Place,
         chunk: &Chunk<'a>,
         at: usize,
         record: Record,
@@ -214,21 +219,21 @@ impl Parser {
         let raw = &chunk.bytes[at..at + record.bytes];
         let body = trim_newline(raw);
         let mut counts = Counts::default();
-        let mut next = memory.behind(record.leaves(raw));
-        let time_ms = self.date(memory, &mut next, raw, &mut counts, now);
+        let mut next = place.behind(record.leaves(raw));
+        let time_ms = self.date(place, &mut next, raw, &mut counts, now);
         let cleaned = self.clean(chunk, at, body);
         counts.nul_bytes += cleaned.nul_bytes as u64;
         counts.not_utf8 += u64::from(cleaned.not_utf8);
         let origin = origin(chunk, at, raw.len());
         let taken = |next, counts| Taken {
             bytes: raw.len(),
-            memory: next,
+            place: next,
             counts,
         };
         if cleaned.text.is_empty() {
             let is_nul = cleaned.nul_bytes > 0;
             let reason = if is_nul { Skip::Nul } else { Skip::Empty };
-            if !chunk.purity.is_innocent || next.redact.is_active() {
+            if self.needs_look(&next, at, raw) {
                 self.redactor.pass_over(&mut next.redact, &cleaned.text);
             }
             let (ack, reason) = Event {
@@ -240,13 +245,16 @@ impl Parser {
             return Next::Skipped(ack, reason, taken(next, counts));
         }
         let is_wanted = self.is_wanted(&cleaned.text);
-        let text = self.redact(chunk, &mut next, cleaned.text);
+        let text = match self.needs_look(&next, at, raw) {
+            true => self.redact(&mut next, cleaned.text),
+            false => cleaned.text,
+        };
         if text.len() > self.source.event_bytes_max {
             // Cleaning or redacting made it longer than a message may be: take less of it.
             let less = cut_point(raw, raw.len() / 2);
-            let less = self.spare_secrets(chunk, at, Record::part(less));
+            let less = self.spare_secrets(place, chunk, at, Record::part(less));
             self.redactor.discard();
-            return self.event(memory, chunk, at, less, now);
+            return self.event(place, chunk, at, less, now);
         }
         let event = Event {
             time_ms,
@@ -256,19 +264,16 @@ impl Parser {
         if !is_wanted {
             return Next::Unwanted(event, taken(next, counts));
         }
-        counts.split += u64::from(memory.inside == Inside::Line);
+        counts.split += u64::from(place.inside == Inside::Line);
         Next::Event(event, taken(next, counts))
     }
 
-    fn redact<'a>(
-        &mut self,
-        chunk: &Chunk<'a>,
-        next: &mut Memory,
-        text: Cow<'a, str>,
-    ) -> Cow<'a, str> {
-        if chunk.purity.is_innocent && !next.redact.is_active() {
-            return text;
-        }
+    /// Whether a secret could be in a record, or go on in it.
+    fn needs_look(&mut self, next: &Place, at: usize, raw: &[u8]) -> bool {
+        next.redact.is_active() || self.suspects.are_in(at..at + raw.len())
+    }
+
+    fn redact<'a>(&mut self, next: &mut Place, text: Cow<'a, str>) -> Cow<'a, str> {
         let redacted = match next.inside {
             Inside::Line => self.redactor.redact_part(&mut next.redact, &text),
             _ => self.redactor.redact(&mut next.redact, &text),
@@ -277,9 +282,10 @@ impl Parser {
     }
 
     /// Cuts a line elsewhere where a secret would lie across the cut.
-    fn spare_secrets(&self, chunk: &Chunk<'_>, at: usize, record: Record) -> Record {
+    fn spare_secrets(&self, place: &Place, chunk: &Chunk<'_>, at: usize, record: Record) -> Record {
         let rest = &chunk.bytes[at..];
-        if chunk.purity.is_innocent || record.leaves(&rest[..record.bytes]) != Inside::Line {
+        let innocent = self.suspects.are_none() && !place.redact.is_active();
+        if innocent || record.leaves(&rest[..record.bytes]) != Inside::Line {
             return record;
         }
         Record::part(self.redactor.cut_before(rest, record.bytes))
@@ -304,13 +310,13 @@ impl Parser {
     /// When the record happened.
     fn date(
         &mut self,
-        memory: &Memory,
-        next: &mut Memory,
+        place: &Place,
+        next: &mut Place,
         raw: &[u8],
         counts: &mut Counts,
         now: Now,
     ) -> EpochMs {
-        let continues = match memory.inside {
+        let continues = match place.inside {
             Inside::No => false,
             Inside::Line => true,
             Inside::Record => !self.rule().begins_record(raw),

@@ -38,8 +38,6 @@ pub struct Purity<'a> {
     pub text: Option<&'a str>,
     /// No byte in it needs cleaning.
     pub is_plain: bool,
-    /// Nothing in it could be a secret.
-    pub is_innocent: bool,
 }
 
 /// A record's text, fit to be sent.

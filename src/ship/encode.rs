@@ -105,12 +105,21 @@ pub(crate) fn push_escaped(body: &mut Vec<u8>, text: &str) {
 
 /// How many bytes [`push_escaped`] would write.
 pub(crate) fn escaped_len(text: &str) -> usize {
-    let escaped = |byte| match (needs_escape(byte), short_escape(byte)) {
-        (false, _) => 1,
-        (true, Some(_)) => 2,
-        (true, None) => ESCAPE_FACTOR_MAX,
-    };
-    text.bytes().map(escaped).sum()
+    let (blocks, tail) = text.as_bytes().as_chunks::<BLOCK_BYTES>();
+    let added: usize = blocks.iter().map(|block| added_bytes(block)).sum();
+    text.len() + added + added_bytes(tail)
+}
+
+/// How many bytes escapes add to a block; without a branch, so that it becomes vector code.
+fn added_bytes(block: &[u8]) -> usize {
+    let added = block.iter().fold(0_u8, |sum, byte| {
+        let long = u8::from(*byte < 0x20) * (ESCAPE_FACTOR_MAX as u8 - 1);
+        let letters = u8::from((0x08..=0x0d).contains(byte) && *byte != 0x0b);
+        let quotes = u8::from(*byte == b'"') + u8::from(*byte == b'\\');
+        // A block adds 5 times 32 at most.
+        sum.wrapping_add(long.wrapping_add(quotes).wrapping_sub(letters * 4))
+    });
+    usize::from(added)
 }
 
 /// Writes what holds no quote and no backslash: only control characters want an escape.
@@ -166,10 +175,6 @@ fn find_control(text: &[u8]) -> Option<usize> {
 /// Whether any byte is a control character; without a branch, so that it becomes vector code.
 fn holds_control(block: &[u8; BLOCK_BYTES]) -> bool {
     block.iter().fold(false, |any, byte| any | (*byte < 0x20))
-}
-
-fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// Writes a number in decimal.

@@ -22,6 +22,7 @@ mod pair;
 mod pem;
 mod seam;
 mod shapes;
+mod suspects;
 mod value;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use regex::Regex;
 use crate::config::Redact;
 use needles::{Kind, Needles, Word};
 use seam::Carry;
+pub use suspects::Suspects;
 
 /// How many lines behind the begin of a private key may still belong to it, if no end comes. An
 /// RSA key of 8,192 bits has 100.

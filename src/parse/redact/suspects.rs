@@ -1,0 +1,125 @@
+//! Where in a chunk a secret can be: what one search over the whole chunk found, so that lines
+//! without a needle are not searched one by one.
+
+use std::ops::Range;
+
+use super::Redactor;
+
+/// Places that are kept; in a chunk with more, every line is looked at.
+const PLACES_MAX: usize = 4096;
+
+/// The places of one chunk that need a look; its memory is used again for the next chunk.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    /// Where the needles begin, ascending.
+    places: Vec<usize>,
+    /// Those before it lie before what was asked for last.
+    passed: usize,
+    is_everywhere: bool,
+}
+
+impl Suspects {
+    /// Everything in the chunk needs a look.
+    pub fn suspect_all(&mut self) {
+        self.is_everywhere = true;
+    }
+
+    /// Nothing in the whole chunk needs one.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        !self.is_everywhere && self.places.is_empty()
+    }
+
+    /// Whether whole lines of the chunk need a look. Cheapest in ascending order.
+    pub fn are_in(&mut self, lines: Range<usize>) -> bool {
+        if self.is_everywhere {
+            return true;
+        }
+        if self.passed > 0 && self.places[self.passed - 1] >= lines.start {
+            self.passed = 0;
+        }
+        let before = |place: &&usize| **place < lines.start;
+        self.passed += self.places[self.passed..].iter().take_while(before).count();
+        let next = self.places.get(self.passed);
+        next.is_some_and(|place| *place < lines.end)
+    }
+}
+
+impl Redactor {
+    /// Looks over a chunk for the places where any rule could match. What it leaves out is a promise
+    /// for these very bytes, as in [`Redactor::suspicious`]; a needle never lies across the end of a
+    /// line, so it holds for each line.
+    pub fn suspects(&self, chunk: &[u8], suspects: &mut Suspects) {
+        suspects.places.clear();
+        suspects.passed = 0;
+        suspects.is_everywhere = !self.user.is_empty();
+        let Some(needles) = &self.needles else {
+            return;
+        };
+        if suspects.is_everywhere {
+            return;
+        }
+        needles.find_each(chunk, |_, found| {
+            if suspects.places.len() == PLACES_MAX {
+                suspects.is_everywhere = true;
+            } else {
+                suspects.places.push(found.start);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Redact;
+    use proptest::prelude::*;
+
+    fn redactor() -> Redactor {
+        Redactor::new(&Redact {
+            builtin: true,
+            ..Redact::default()
+        })
+    }
+
+    proptest! {
+        /// A line of a chunk is a suspect exactly if it is one alone, in whatever order the lines are
+        /// asked for: lines of needles, halves of needles and other words.
+        #[test]
+        fn a_line_is_what_it_is_alone(
+            lines in prop::collection::vec("(pass|Token|tok|en|xo|x|://|curl | |[a-z]|\u{e9}){0,8}", 0..40),
+            back in 0_usize..40,
+        ) {
+            let redactor = redactor();
+            let chunk = lines.join("\n");
+            let mut suspects = Suspects::default();
+            redactor.suspects(b"a token of the chunk before", &mut suspects);
+            redactor.suspects(chunk.as_bytes(), &mut suspects);
+            let mut ranges = Vec::new();
+            let mut at = 0;
+            for line in &lines {
+                ranges.push((at..at + line.len(), line));
+                at += line.len() + 1;
+            }
+            let again = ranges.iter().skip(back.min(ranges.len()));
+            for (range, line) in ranges.iter().chain(again) {
+                let alone = redactor.suspicious(line.as_bytes());
+                prop_assert_eq!(suspects.are_in(range.clone()), alone, "{:?}", line);
+            }
+            prop_assert_eq!(suspects.are_none(), !redactor.suspicious(chunk.as_bytes()));
+        }
+    }
+
+    /// A chunk with more places than are kept is looked at everywhere, one with just as many is not.
+    #[test]
+    fn too_many_places_are_everywhere() {
+        let redactor = redactor();
+        let mut suspects = Suspects::default();
+        for (needles, is_everywhere) in [(PLACES_MAX, false), (PLACES_MAX + 1, true)] {
+            let chunk = "token ".repeat(needles) + "\ninnocent";
+            redactor.suspects(chunk.as_bytes(), &mut suspects);
+            let last = chunk.len() - 8..chunk.len();
+            assert_eq!(suspects.are_in(last), is_everywhere, "{needles}");
+        }
+    }
+}
