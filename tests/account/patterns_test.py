@@ -8,13 +8,22 @@ import json
 import unittest
 
 from moto.events.models import EventPattern
-from samples import Expectations
-from template import EVERYTHING, Stack
+from samples import RULES, STATES, Expectations, own
+from template import EVERYTHING, Stack, tree
 
 
 class Patterns(Expectations, unittest.TestCase):
     def matches(self, pattern, event):
         return EventPattern.load(json.dumps(pattern)).matches_event(event)
+
+    def test_exactly_the_states_there_are_can_be_chosen(self):
+        """The parameters offer every state of every level and every kind of ours, none that the
+        samples do not have, and "none"."""
+        kinds = {event["detail"]["kind"] for event in own()}
+        there_are = {"DeploywatchEvents": kinds} | {RULES[kind][1]: set(states) for kind, states in STATES.items()}
+        for name, values in there_are.items():
+            offered = tree()["Parameters"][name]["AllowedValues"]
+            self.assertEqual(sorted(offered), sorted(values | {"none"}), name)
 
     def test_patterns_are_within_the_services_rules(self):
         """At most 4,096 characters, and lists of values at every leaf, which cfn-lint does not look at."""

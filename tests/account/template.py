@@ -139,6 +139,10 @@ class Stack:
         condition, yes, no = argument
         return self.resolve(yes if self.condition(condition) else no)
 
+    def _Select(self, argument):
+        index, values = argument
+        return self.resolve(values)[index]
+
     def _Join(self, argument):
         return argument[0].join(self.resolve(argument[1]))
 

@@ -17,10 +17,9 @@ WIDE = {
 # Statements for a service that say nothing of the account or the source, each with its reason.
 UNCONDITIONED = {
     ("SlackRole", "lambda.amazonaws.com"): "Lambda names no source when it assumes a role at create time",
-    ("HistoryPolicy", "events.amazonaws.com"): "EventBridge names no rule when it writes to a log group",
+    ("HistoryPolicy", "events.amazonaws.com"): "EventBridge names no rule when it makes a log stream",
     ("EventsTopicPolicy", "events.amazonaws.com"): "EventBridge names no rule when it publishes to a topic",
     ("Key", "events.amazonaws.com"): "nor when the topic is encrypted",
-    ("StreamRole", "events.amazonaws.com"): "nor, for sure, when it assumes a role; this one only writes to the stream",
     ("HistoryPolicy", "delivery.logs.amazonaws.com"): "as above",
 }
 # Actions that are not named like an operation of the API.
@@ -118,9 +117,9 @@ class Privileges(unittest.TestCase):
         self.assertEqual(used, set(UNCONDITIONED))
 
     def test_eventbridge_is_not_locked_out(self):
-        """EventBridge tells queues and functions its rule but no account, topics and their keys
-        neither (EventBridge and SNS user guides); a condition on what is not told drops every
-        event without a word."""
+        """EventBridge tells queues, functions, roles and log events its rule but no account, topics
+        and their keys neither, nor is a log stream made in a rule's name (EventBridge and SNS user
+        guides); a condition on what is not told drops every event without a word."""
         for _, stack in template.stacks():
             for name, statement in statements(stack):
                 principal = statement.get("Principal")
@@ -129,8 +128,11 @@ class Privileges(unittest.TestCase):
                     continue
                 condition = json.dumps(statement.get("Condition", {}))
                 self.assertNotIn("aws:SourceAccount", condition, name)
-                if name in ("EventsTopicPolicy", "Key", "StreamRole"):
+                makes_streams = "logs:CreateLogStream" in many(statement["Action"])
+                if name in ("EventsTopicPolicy", "Key") or makes_streams:
                     self.assertEqual(condition, "{}", name)
+                else:
+                    self.assertIn("aws:SourceArn", condition, name)
             for name, permission in stack.of_type("AWS::Lambda::Permission").items():
                 self.assertNotIn("SourceAccount", permission, name)
 
@@ -199,19 +201,28 @@ class Targets(unittest.TestCase):
         if service == "kinesis":
             role = next(r for n, r in stack.of_type("AWS::IAM::Role").items() if stack._arn(n) == target["RoleArn"])
             allowed = role["Policies"][0]["PolicyDocument"]["Statement"][0]
-            return allowed["Resource"] == target["Arn"]
+            return allowed["Resource"] == target["Arn"] and any(
+                self.is_for(rule, statement) for statement in role["AssumeRolePolicyDocument"]["Statement"])
+        permitted = set()
         for name, statement in statements(stack):
             resource = statement.get("Resource")
             # A group's streams, where the target is the group.
             if resource != (target["Arn"] + ":*" if service == "logs" else target["Arn"]):
                 continue
-            if "events.amazonaws.com" not in many(statement["Principal"]["Service"]):
+            if "events.amazonaws.com" not in many(statement.get("Principal", {}).get("Service")):
                 continue
-            sources = statement.get("Condition", {}).get("ArnLike", {}).get("aws:SourceArn")
-            if sources is None and (name, "events.amazonaws.com") in UNCONDITIONED:
-                return True
-            return any(matches(source, rule) for source in many(sources))
-        return False
+            is_explained = "Condition" not in statement and (name, "events.amazonaws.com") in UNCONDITIONED
+            if is_explained or self.is_for(rule, statement):
+                permitted.update(many(statement["Action"]))
+        return permitted == {
+            "logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+            "sns": {"sns:Publish"},
+            "sqs": {"sqs:SendMessage"},
+        }[service]
+
+    def is_for(self, rule, statement):
+        sources = statement.get("Condition", {}).get("ArnLike", {}).get("aws:SourceArn", [])
+        return any(matches(source, rule) for source in many(sources))
 
     def test_alarms_act_only_on_the_topic(self):
         """Every action of every alarm is the topic of this very stack: no other ARN, no EC2 action;
@@ -238,7 +249,115 @@ class Targets(unittest.TestCase):
             self.assertIn("".join(names), published)
 
 
+class Encryption(unittest.TestCase):
+    def test_the_key_is_used_wherever_something_is_kept(self):
+        """With a key, log groups, topics, stream, bucket and trail are encrypted with it; without,
+        with what AWS gives: no unencrypted bucket, queue or stream in any choice."""
+        for choice, stack in template.stacks():
+            given = stack.parameters["KmsKey"]
+            key = stack._arn("Key") if given == "create" else given or None
+            with self.subTest(choice):
+                for kind, name in (("Logs::LogGroup", "KmsKeyId"), ("SNS::Topic", "KmsMasterKeyId"), ("CloudTrail::Trail", "KMSKeyId")):
+                    for properties in stack.of_type(f"AWS::{kind}").values():
+                        self.assertEqual(properties.get(name), key)
+                for stream in stack.of_type("AWS::Kinesis::Stream").values():
+                    wanted = {"EncryptionType": "KMS", "KeyId": key or "alias/aws/kinesis"}
+                    self.assertEqual(stream["StreamEncryption"], wanted)
+                for queue in stack.of_type("AWS::SQS::Queue").values():
+                    self.assertTrue(queue["SqsManagedSseEnabled"])
+                for bucket in stack.of_type("AWS::S3::Bucket").values():
+                    rule, = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+                    algorithm = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "AES256"}
+                    self.assertEqual(rule["ServerSideEncryptionByDefault"], algorithm)
+
+
+class Trail(unittest.TestCase):
+    def test_the_bucket_is_private(self):
+        """Nobody can make it public, nobody reaches it unencrypted, and only this very trail writes
+        into it, below this account's folder."""
+        for choice, stack in template.stacks():
+            for bucket in stack.of_type("AWS::S3::Bucket").values():
+                self.assertEqual(set(bucket["PublicAccessBlockConfiguration"].values()), {True}, choice)
+                self.assertEqual(len(bucket["PublicAccessBlockConfiguration"]), 4)
+                self.assertEqual(bucket["OwnershipControls"]["Rules"], [{"ObjectOwnership": "BucketOwnerEnforced"}])
+                policy = stack.resources["TrailBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+                allowed = {s["Action"]: s["Resource"] for s in policy if s["Effect"] == "Allow"}
+                arn = stack._arn("TrailBucket")
+                account = stack.pseudo["AWS::AccountId"]
+                self.assertEqual(allowed, {"s3:GetBucketAcl": arn, "s3:PutObject": f"{arn}/AWSLogs/{account}/*"})
+                denied = [s for s in policy if s["Effect"] == "Deny"]
+                self.assertEqual([(s["Principal"], s["Action"], s["Resource"], s["Condition"]) for s in denied],
+                                 [("*", "s3:*", [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})])
+
+    def test_files_are_archived_and_expire_as_chosen(self):
+        """Each number is in its lifecycle rule, and 0 leaves the rule out."""
+        def rules(**days):
+            stack = Stack(Trail="yes", **days)
+            found = stack.resources["TrailBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+            self.assertEqual({rule["Status"] for rule in found}, {"Enabled"})
+            return {rule["Id"]: rule for rule in found}
+        chosen = rules(TrailArchiveDays=7, TrailExpireDays=31)
+        self.assertEqual(chosen["archive"]["Transitions"], [{"StorageClass": "GLACIER", "TransitionInDays": 7}])
+        self.assertEqual(chosen["expire"]["ExpirationInDays"], 31)
+        self.assertEqual(set(rules(TrailArchiveDays=0)), {"unfinished", "expire"})
+        self.assertEqual(set(rules(TrailExpireDays=0)), {"unfinished", "archive"})
+
+    def test_it_records_and_tells_as_chosen(self):
+        """It is on, its files can be proven unchanged, and SNS hears of them only if that was chosen."""
+        for topic in ("yes", "no"):
+            trail = Stack(Trail="yes", TrailTopic=topic).resources["CallsTrail"]["Properties"]
+            self.assertTrue(trail["IsLogging"] and trail["EnableLogFileValidation"])
+            self.assertTrue(trail["EventSelectors"][0]["IncludeManagementEvents"])
+            self.assertEqual(trail.get("SnsTopicName"), "watch-trail" if topic == "yes" else None)
+
+    def test_what_is_tried_when_it_is_made_comes_first(self):
+        """CloudTrail tries bucket and topic when a trail is made, and fails without their policies:
+        they come before it; as the history's policy comes before its rules."""
+        for later, policies in {
+            "CallsTrail": {"TrailBucketPolicy", "FilesTopicPolicy"},
+            "HistoryEvents": {"HistoryPolicy"},
+            "CallEvents": {"HistoryPolicy"},
+        }.items():
+            resource = template.tree()["Resources"][later]
+            before = set(many(resource.get("DependsOn", []))) | set(references(resource["Properties"]))
+            self.assertLessEqual(policies, before, later)
+
+
+class FleetAlarms(unittest.TestCase):
+    def test_failures_and_silence_are_noticed(self):
+        """As many failures or as few heartbeats as chosen, across the fleet or one group; silence
+        counts as silence; and 0 makes no alarm."""
+        fleet = Stack(FleetFailures=4, FleetInstances=7).resources
+        self.assertNotIn("SilentGroupAlarm", fleet)
+        failures, silent = (fleet[name]["Properties"] for name in ("FailuresAlarm", "SilentAlarm"))
+        self.assertEqual((failures["Threshold"], failures["ComparisonOperator"]), (4, "GreaterThanOrEqualToThreshold"))
+        self.assertEqual((silent["Threshold"], silent["ComparisonOperator"]), (7, "LessThanThreshold"))
+        self.assertEqual(silent["TreatMissingData"], "breaching")
+        group = Stack(FleetInstances=1, AutoScalingGroup="web").resources
+        self.assertNotIn("SilentAlarm", group)
+        for name in ("FailuresAlarm", "SilentGroupAlarm"):
+            told = [m["MetricStat"]["Metric"]["Dimensions"] for m in group[name]["Properties"]["Metrics"] if "MetricStat" in m]
+            self.assertTrue(told)
+            self.assertTrue(all(d == [{"Name": "AutoScalingGroupName", "Value": "web"}] for d in told))
+        none = Stack(FleetFailures=0, FleetInstances=0, AutoScalingGroup="web").resources
+        self.assertFalse({"FailuresAlarm", "SilentAlarm", "SilentGroupAlarm"} & set(none))
+
+
 class Dashboard(unittest.TestCase):
+    def test_the_readmes_picture_is_its_layout(self):
+        """The README draws each widget where it is, under its title: shown by reading the drawing."""
+        readme = (template.PATH.parents[2] / "README.md").read_text()
+        drawn = []
+        for band in re.split(r"(?m)^ {4}\+[-+]+\+$", readme.split("\nThe dashboard:\n")[1])[1:-1]:
+            lines = [line.strip()[1:-1].split("|") for line in band.strip().splitlines()]
+            drawn.append([" ".join(" ".join(part).split()) for part in zip(*lines)])
+        body = Stack().resources["FleetDashboard"]["Properties"]["DashboardBody"]
+        placed = sorted((w["y"], w["x"], w["properties"]["title"]) for w in json.loads(body)["widgets"])
+        bands = [[title for y, _, title in placed if y == band] for band in dict.fromkeys(y for y, _, _ in placed)]
+        self.assertEqual([len(band) for band in bands], [len(band) for band in drawn])
+        for title, cell in zip(sum(bands, []), sum(drawn, [])):
+            self.assertTrue(cell.startswith(title), f"{title}: {cell}")
+
     def test_it_is_json_whose_widgets_do_not_overlap(self):
         """The body is JSON in every choice, and no two widgets cover each other: shown by laying
         them out on the 24 columns."""
@@ -256,6 +375,17 @@ class Dashboard(unittest.TestCase):
                     self.assertFalse(taken & cells, widget["properties"]["title"])
                     self.assertTrue(all(x < 24 for x, _ in cells))
                     taken |= cells
+
+
+def references(node):
+    """The names that a part of the template refers to, whatever is chosen."""
+    if isinstance(node, template.Call) and node.name in ("Ref", "GetAtt"):
+        yield node.argument.split(".")[0]
+    elif isinstance(node, template.Call):
+        yield from references(node.argument)
+    elif isinstance(node, (dict, list)):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from references(part)
 
 
 def matches(pattern, arn):
