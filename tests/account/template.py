@@ -230,6 +230,7 @@ def _stacks():
     yield "default", Stack()
     yield "everything", Stack(**EVERYTHING)
     yield "a group", Stack(**EVERYTHING, AutoScalingGroup="web")
+    yield "own bus", Stack(**EVERYTHING, EventBus="ops")
     yield "own key", Stack(**{**EVERYTHING, "KmsKey": "arn:aws:kms:eu-west-1:111122223333:key/k-1"})
     china = {"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn"}
     yield "China", Stack(china, **{n: v for n, v in EVERYTHING.items() if "arn:" not in str(v)})
