@@ -89,7 +89,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn check_online(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match cli::load::load_config(args.config.path.as_deref()) {
-        Ok((config, _notes)) => cli::check_online::run(&config, out),
+        Ok((config, _notes)) => cli::check::online::run(&config, out),
         // Changed since it was checked.
         Err(error) => Ok(error.exit_code()),
     }

@@ -5,7 +5,6 @@
 
 pub mod alarms;
 pub mod check;
-pub mod check_online;
 pub mod demo;
 pub mod first_minutes;
 pub mod iam_policy;

@@ -10,10 +10,11 @@ use serde_json::Value;
 use crate::LIMIT;
 use crate::deployment::Deployment;
 use crate::support::cloud::Cloud;
+use crate::support::fault::{Fault, Trouble};
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
 use crate::support::listener::Gate;
-use crate::support::state::State;
+use crate::support::state::{Action, State};
 use crate::support::tree::Tree;
 use crate::support::world::World;
 
@@ -198,4 +199,34 @@ fn a_directory_gets_the_same_events() {
         ["deployment_failed", "lifecycle_event_failed"],
         "{text}"
     );
+}
+
+/// `check --online` tries whether events may be sent without sending one, and names what is
+/// missing: shown by a role that may and one that may not, by a bus that lets nobody in, and by what
+/// arrived.
+#[test]
+fn a_permission_to_tell_is_tried_without_telling() {
+    let cloud = Cloud::start();
+    let (world, _imds, _tree) = instance(&cloud);
+    world.write_config();
+    let check = |code| {
+        let checked = world.run(&["check", "--online"]);
+        assert_eq!(checked.code, Some(code), "{checked:?}");
+        let mut lines = checked.stdout.lines().map(str::to_owned);
+        lines
+            .find(|line| line.starts_with("events:PutEvents"))
+            .expect("a line about events")
+    };
+    let permitted = check(0);
+    assert!(permitted.ends_with("bus default permitted"), "{permitted}");
+    cloud.fault(Fault::new(Trouble::DENIED).on(Action::PutEvents));
+    let missing = check(1);
+    assert!(missing.contains("MISSING: User: arn:aws:sts"), "{missing}");
+    cloud.clear_faults();
+    let refusal = "NotAuthorizedForSourceException";
+    cloud.state().entry_refusals.insert(0, refusal);
+    let missing = check(1);
+    assert!(missing.contains("MISSING: as ordered"), "{missing}");
+    assert!(cloud.state().entries.is_empty(), "an event was taken");
+    cloud.assert_no_violations();
 }

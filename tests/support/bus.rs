@@ -1,7 +1,7 @@
 //! EventBridge's PutEvents (awsJson1.1), with its limits: a body in, an answer out.
 //!
 //! Pure and on its own, so that the edge's tests and those of the whole binary judge by the same
-//! rules. From the service's API reference: 1 to 10 entries; the size of all of them at most
+//! rules. From the service's API reference: 1 to 10 entries; the size of all of them less than
 //! 256 KiB (the older limit, which still holds where the newer one of 1 MB has not come), counted
 //! as 14 for the time and the bytes of source, detail type, detail and resources; a detail type of
 //! at most 128 characters; a detail that is a JSON object; a source that does not begin with
@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 /// Entries of one call.
 const ENTRIES_MAX: usize = 10;
 /// Bytes of one call.
-const BYTES_MAX: usize = 256 * 1024;
+const BYTES_MAX: usize = 256 * 1024 - 1;
 /// Characters of a detail type.
 const DETAIL_TYPE_CHARS_MAX: usize = 128;
+/// The one entry that is malformed on purpose: `check --online` tries its permission with it.
+const MALFORMED_ON_PURPOSE: &str = "Deploywatch Check";
 
 /// A call as sent.
 #[derive(Debug, Deserialize)]
@@ -127,10 +129,17 @@ pub(crate) fn put(
     let mut results = Vec::new();
     for (index, entry) in put.entries.into_iter().enumerate() {
         let own = entry.refusal();
-        if let Some((code, message)) = own {
+        let is_on_purpose = entry.detail_type.as_deref() == Some(MALFORMED_ON_PURPOSE)
+            && own.is_some_and(|(code, _)| code == "MalformedDetail");
+        if let (Some((code, message)), false) = (own, is_on_purpose) {
             judged.breaches.push(format!("{code}: {message} {entry:?}"));
         }
-        let refusal = own.or_else(|| Some((trouble(index)?, "as ordered")));
+        // What is not permitted is said before anything else.
+        let denied = trouble(index).filter(|code| code.starts_with("NotAuthorized"));
+        let refusal = denied.map(|code| (code, "as ordered"));
+        let refusal = refusal
+            .or(own)
+            .or_else(|| Some((trouble(index)?, "as ordered")));
         match refusal {
             Some((code, message)) => {
                 failed += 1;

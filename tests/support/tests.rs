@@ -733,7 +733,7 @@ fn event_limits_are_exact() {
         code(&put_events(&cloud, &json!(vec![an_entry("{}"); 10]))),
         "ok"
     );
-    let room = 256 * 1024 - (14 + "deploywatch".len() + "Test".len() + "arn:1".len());
+    let room = 256 * 1024 - 1 - (14 + "deploywatch".len() + "Test".len() + "arn:1".len());
     let of_bytes = |bytes: usize| an_entry(&format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8)));
     assert_eq!(code(&put_events(&cloud, &json!([of_bytes(room)]))), "ok");
     cloud.assert_no_violations();

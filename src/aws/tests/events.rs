@@ -116,8 +116,10 @@ fn the_limits_are_the_services() {
     large.detail = format!("{{\"a\":\"{}\"}}", "x".repeat(room));
     assert_eq!(large.counted_bytes(), REQUEST_BYTES_MAX);
     assert_eq!(edge.put_events(vec![large.clone()]), Ok(vec![Ok(())]));
-    let one_more = [all, vec![small.clone()]].concat();
-    for entries in [one_more, vec![large, small]] {
+    let one_more = [all, vec![small]].concat();
+    large.resources[0].push('0');
+    assert_eq!(large.counted_bytes(), REQUEST_BYTES_MAX + 1);
+    for entries in [one_more, vec![large]] {
         let error = edge.put_events(entries).unwrap_err();
         assert_eq!(error.class, ErrorClass::Invalid, "{error}");
     }

@@ -5,6 +5,8 @@
 
 mod alarms;
 mod metrics;
+pub mod online;
+mod probe;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -4,30 +4,28 @@
 //! permission is judged before the thing is looked for. It leaves behind what the agent would make
 //! anyway (groups and streams whose names are the same for all files), one line in each of those
 //! streams that says where it came from, and one datum with the value 0, which changes no sum. The
-//! alarm it makes to try the permitted actions is switched off and deleted at once.
+//! alarm it makes to try the permitted actions is switched off and deleted at once. The event it
+//! tries is one that EventBridge cannot take, so that nobody receives it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::{Value, json};
 
-use super::ExitCode;
+use super::probe;
 use crate::alarms::apply::OWNER_TAG;
 use crate::alarms::spec;
 use crate::aws::{self, AwsOptions, Services};
-use crate::config::template::{Rendered, Variable, Vars};
-use crate::config::{Config, Identity, Sink, Source};
-use crate::event::{Batch, EpochMs, FileOrigin, Origin, Piece, Slot, Target};
+use crate::cli::ExitCode;
+use crate::config::{Config, Identity, Sink};
 use crate::os::clock;
 use crate::ports::alarm::{AlarmCall, AlarmService};
 use crate::ports::{
-    CallId, Datum, ErrorClass, GroupOptions, LogCall, LogService, MetricCall, MetricService,
-    Numbers, ServiceError,
+    CallId, Datum, ErrorClass, EventCall, EventService, GroupOptions, LogCall, LogService,
+    MetricCall, MetricService, Numbers, ServiceError,
 };
 
 /// How long instance metadata may take, and each call.
@@ -67,6 +65,9 @@ pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     }
     if config.metrics.enabled {
         line.try_metrics(config, &identity, &mut tried);
+    }
+    if config.events.enabled && config.logs.sink == Sink::CloudWatch {
+        line.try_events(config, &mut tried);
     }
     if !config.alarms.alarms.is_empty() {
         line.try_alarms(config, &identity, &mut tried);
@@ -178,7 +179,7 @@ impl Line {
     fn try_logs(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
         let mut seen = BTreeSet::new();
         for source in config.all_sources() {
-            let Some(target) = target(source, identity) else {
+            let Some(target) = probe::target(source, identity) else {
                 let on = format!("group {}", source.group.text());
                 let why = "the names differ from file to file, so the first line will show";
                 let verdict = Verdict::NotTried(why);
@@ -197,7 +198,7 @@ impl Line {
             let group = LogCall::CreateGroup(target.group.clone(), options);
             let stream = LogCall::CreateStream(target.clone());
             let put = LogCall::Put {
-                batch: one_line(target, clock::now().wall_ms),
+                batch: probe::line(target, clock::now().wall_ms),
                 range: 0..1,
             };
             for (permission, call) in [
@@ -242,6 +243,26 @@ impl Line {
             permission: "cloudwatch:PutMetricData",
             on: format!("namespace {}", config.metrics.namespace),
             verdict: judge(result),
+        });
+    }
+
+    fn try_events(&mut self, config: &Config, tried: &mut Vec<Tried>) {
+        let id = self.id();
+        let call = EventCall {
+            bus: config.events.bus.clone(),
+            entries: vec![probe::event(clock::now().wall_ms)],
+        };
+        self.services.events.submit(id, call);
+        let result = loop {
+            match self.services.events.answer() {
+                Some(answer) => break answer.result,
+                None => self.listen(),
+            }
+        };
+        tried.push(Tried {
+            permission: "events:PutEvents",
+            on: format!("bus {}", config.events.bus),
+            verdict: judge(result.and_then(|of_entries| of_entries.into_iter().collect())),
         });
     }
 
@@ -331,66 +352,12 @@ fn judge(result: Result<(), ServiceError>) -> Verdict {
         {
             Verdict::Permitted
         }
-        Err(error) if crate::ports::alarm::is_denied(&error) => Verdict::Missing(error.message),
+        Err(error) if is_denied(&error) => Verdict::Missing(error.message),
         Err(error) => Verdict::Unknown(error.to_string()),
     }
 }
 
-/// Where a source's lines go, where that is the same for all its files.
-fn target(source: &Source, identity: &Identity) -> Option<Target> {
-    let of_files = [
-        Variable::DeploymentId,
-        Variable::DeploymentGroupId,
-        Variable::FileName,
-    ];
-    let mut variables = source.group.variables().chain(source.stream.variables());
-    if variables.any(|variable| of_files.contains(variable)) {
-        return None;
-    }
-    let vars = Vars {
-        identity,
-        source: &source.name,
-        file_name: "",
-        deployment_id: None,
-        deployment_group_id: None,
-    };
-    match (source.group.render(&vars), source.stream.render(&vars)) {
-        (Rendered::Name(group), Rendered::Name(stream)) => Some(Target { group, stream }),
-        _ => None,
-    }
-}
-
-/// One event that says where it comes from.
-fn one_line(target: Target, now_ms: EpochMs) -> Batch {
-    let message = "deploywatch check --online: this stream can be written";
-    let name = |text: &str| Value::from(text).to_string();
-    let mut body = format!(
-        "{{\"logGroupName\":{},\"logStreamName\":{},\"logEvents\":[",
-        name(&target.group),
-        name(&target.stream)
-    );
-    let head = body.len();
-    body += &json!({ "timestamp": now_ms, "message": message }).to_string();
-    let end = body.len();
-    body += "]}";
-    let bounded = |bytes: usize| u32::try_from(bytes).expect("names are short");
-    Batch {
-        target: Arc::new(target),
-        body: body.into_bytes(),
-        body_head: bounded(head),
-        slots: vec![Slot {
-            time_ms: now_ms,
-            body_end: bounded(end),
-            message_bytes: bounded(message.len()),
-            piece: 0,
-        }],
-        pieces: vec![Piece {
-            origin: Origin::Marker(0),
-            file: Arc::new(FileOrigin {
-                source: "check".into(),
-                path: PathBuf::new(),
-            }),
-        }],
-        counted_bytes: message.len() + 26,
-    }
+/// EventBridge has words of its own for what a bus's policy does not permit.
+fn is_denied(error: &ServiceError) -> bool {
+    crate::ports::alarm::is_denied(error) || error.code.starts_with("NotAuthorizedFor")
 }

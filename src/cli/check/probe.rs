@@ -1,0 +1,83 @@
+//! What is sent to try a permission, where the agent's own calls would say more than is known yet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::config::template::{Rendered, Variable, Vars};
+use crate::config::{Identity, Source};
+use crate::event::{Batch, EpochMs, FileOrigin, Origin, Piece, Slot, Target};
+use crate::events::SOURCE;
+use crate::ports::EventEntry;
+
+/// Where a source's lines go, where that is the same for all its files.
+pub(super) fn target(source: &Source, identity: &Identity) -> Option<Target> {
+    let of_files = [
+        Variable::DeploymentId,
+        Variable::DeploymentGroupId,
+        Variable::FileName,
+    ];
+    let mut variables = source.group.variables().chain(source.stream.variables());
+    if variables.any(|variable| of_files.contains(variable)) {
+        return None;
+    }
+    let vars = Vars {
+        identity,
+        source: &source.name,
+        file_name: "",
+        deployment_id: None,
+        deployment_group_id: None,
+    };
+    match (source.group.render(&vars), source.stream.render(&vars)) {
+        (Rendered::Name(group), Rendered::Name(stream)) => Some(Target { group, stream }),
+        _ => None,
+    }
+}
+
+/// One event that says where it comes from.
+pub(super) fn line(target: Target, now_ms: EpochMs) -> Batch {
+    let message = "deploywatch check --online: this stream can be written";
+    let name = |text: &str| Value::from(text).to_string();
+    let mut body = format!(
+        "{{\"logGroupName\":{},\"logStreamName\":{},\"logEvents\":[",
+        name(&target.group),
+        name(&target.stream)
+    );
+    let head = body.len();
+    body += &json!({ "timestamp": now_ms, "message": message }).to_string();
+    let end = body.len();
+    body += "]}";
+    let bounded = |bytes: usize| u32::try_from(bytes).expect("names are short");
+    Batch {
+        target: Arc::new(target),
+        body: body.into_bytes(),
+        body_head: bounded(head),
+        slots: vec![Slot {
+            time_ms: now_ms,
+            body_end: bounded(end),
+            message_bytes: bounded(message.len()),
+            piece: 0,
+        }],
+        pieces: vec![Piece {
+            origin: Origin::Marker(0),
+            file: Arc::new(FileOrigin {
+                source: "check".into(),
+                path: PathBuf::new(),
+            }),
+        }],
+        counted_bytes: message.len() + 26,
+    }
+}
+
+/// An event that cannot be taken: its detail is no JSON. The permission is judged for the whole
+/// call, before any entry is looked at, so that what comes back for the entry tells of it.
+pub(super) fn event(now_ms: EpochMs) -> EventEntry {
+    EventEntry {
+        time_ms: now_ms,
+        source: SOURCE,
+        detail_type: "Deploywatch Check",
+        detail: "deploywatch check --online: no event".to_owned(),
+        resources: Vec::new(),
+    }
+}
