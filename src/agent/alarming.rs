@@ -30,9 +30,15 @@ impl Agent {
         let layout = self.discovery.layout();
         let scripts = self.insight.source_of(Builtin::Scripts);
         let scripts = scripts.and_then(|name| tail.source_named(&name));
+        let agents_own = self.insight.source_of(Builtin::Agent);
         // Any file of the deployment's own will do: only its scripts.log is. One that is still to
         // be found will go to the same place, unless that depends on the group's id.
-        let log_of = |deployment: &str| {
+        let log_of = |deployment: Option<&str>| {
+            let Some(deployment) = deployment else {
+                let mut files = tail.files();
+                let file = files.find(|file| Some(&*file.source.name) == agents_own.as_deref())?;
+                return names::target(&file.source, &file.family, identity, layout).ok();
+            };
             let is_its = |part: &OsStr| part == OsStr::new(deployment);
             if let Some(file) = tail.files().find(|file| file.family.iter().any(is_its)) {
                 return names::target(&file.source, &file.family, identity, layout).ok();

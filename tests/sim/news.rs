@@ -107,6 +107,11 @@ impl Scene {
                 let detail: serde_json::Value = serde_json::from_str(&take.entry.detail).unwrap();
                 let id = detail["id"].as_str().unwrap();
                 let id = id.strip_prefix(INSTANCE).unwrap();
+                assert_eq!(
+                    detail["log"]["group"].as_str(),
+                    group_of(&detail),
+                    "{detail}"
+                );
                 self.told.push(id.trim_start_matches('/').to_owned());
             }
             let after_ms = self.world.clock.ms + 1;
@@ -193,8 +198,18 @@ impl AlarmService for Obedient {
     }
 }
 
+/// Where the lines are that say more.
+fn group_of(detail: &serde_json::Value) -> Option<&'static str> {
+    match detail["kind"].as_str().unwrap() {
+        kind if kind.starts_with("actions_") => None,
+        kind if kind.starts_with("codedeploy_agent_") => Some("/codedeploy/agent"),
+        _ => Some("/codedeploy/scripts"),
+    }
+}
+
 /// A deployment that hangs, its failure, and a CodeDeploy agent that falls silent and comes back are
-/// told, each once, and not again by the next process: shown by all that is told.
+/// told, each once, with the group of the log that says more, and not again by the next process: shown
+/// by all that is told.
 #[test]
 fn hanging_and_health_are_told() {
     let mut scene = Scene::new("");

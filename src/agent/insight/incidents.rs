@@ -11,7 +11,7 @@ impl Insight {
     pub(super) fn report_news(
         &mut self,
         news: &News,
-        log_of: &dyn Fn(&str) -> Option<Target>,
+        log_of: &dyn Fn(Option<&str>) -> Option<Target>,
         now: Now,
     ) {
         let Some((kind, id)) = kind_of(&news.what) else {
@@ -20,10 +20,11 @@ impl Insight {
         let mut incident = Incident::new(kind, news.at_ms);
         incident.deployment_id = id.map(str::to_owned);
         // Old news goes no further, and a first start reads months of it.
-        if let Some(id) = id.filter(|_| news.freshness == Freshness::Fresh) {
+        if news.freshness == Freshness::Fresh {
             incident.log = log_of(id);
-            let all = self.observer.deployments(now).deployments;
-            if let Some(deployment) = all.iter().find(|deployment| deployment.id == id) {
+            let all = id.map(|_| self.observer.deployments(now).deployments);
+            let mut all = all.iter().flatten();
+            if let Some(deployment) = all.find(|deployment| Some(deployment.id.as_str()) == id) {
                 describe(&mut incident, deployment);
             }
         }

@@ -90,8 +90,8 @@ pub(super) struct Told<'a> {
     pub(super) counts: &'a BTreeMap<String, SourceCounts>,
     /// 1 while the alarms' actions are to be suspended, else 0.
     pub(super) suspended: f64,
-    /// Where the log of a deployment's scripts goes.
-    pub(super) log_of: &'a dyn Fn(&str) -> Option<Target>,
+    /// Where the log of a deployment's scripts goes; without one, that of the CodeDeploy agent.
+    pub(super) log_of: &'a dyn Fn(Option<&str>) -> Option<Target>,
 }
 
 /// Where an event was heard.
