@@ -463,6 +463,23 @@ fn old_news_is_never_sent() {
     assert_eq!(service.accepted.len(), 1);
 }
 
+/// What was sent before a restart is not sent again after it, though its records are read again: shown
+/// with a restart in the same boot and one in the next.
+#[test]
+fn what_was_sent_is_remembered_over_a_restart() {
+    for boot in ["one", "two"] {
+        let mut service = Model::default();
+        let mut events = started(None, "one");
+        events.report(failed(1), Age::News, at(0));
+        drain(&mut events, &mut service, 0);
+        let mut after = started(Some(events.saved()), boot);
+        after.report(failed(1), Age::News, at(1));
+        drain(&mut after, &mut service, 1);
+        assert_eq!(service.accepted.len(), 1);
+        assert_eq!(after.status().counts.repeated, 1);
+    }
+}
+
 /// That the CodeDeploy agent is well is told only after it was told that it is not, also when the
 /// one was told before a boot and the other after: shown by what waits.
 #[test]
