@@ -357,6 +357,31 @@ fn entries_are_retried_by_index() {
     assert_eq!(events.status().counts.sent, 11);
 }
 
+/// A request is closed before it is too large, and not earlier: shown with the largest incidents there
+/// are, of which ten do not fit; the model judges each request.
+#[test]
+fn a_request_is_closed_before_it_is_too_large() {
+    let mut service = Model::default();
+    let mut events = started(None, "boot");
+    // In JSON each becomes six bytes.
+    let long = Some("\u{1}".repeat(2 * OUTPUT_BYTES_MAX));
+    for number in 0..ENTRIES_MAX as u64 {
+        let incident = Incident {
+            output: long.clone(),
+            reason: long.clone(),
+            script: long.clone(),
+            ..failed(number)
+        };
+        events.report(incident, Age::News, at(0));
+    }
+    drain(&mut events, &mut service, 0);
+    assert_eq!(service.accepted.len(), ENTRIES_MAX);
+    let bytes = service.accepted[0].counted_bytes();
+    let fit = REQUEST_BYTES_MAX / bytes;
+    assert!((1..ENTRIES_MAX).contains(&fit), "{bytes}");
+    assert_eq!(service.calls, ENTRIES_MAX.div_ceil(fit));
+}
+
 /// An entry that the service never takes costs only itself, whether it is named or the call fails
 /// as a whole: shown for both.
 #[test]
