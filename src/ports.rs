@@ -5,6 +5,7 @@
 
 pub mod alarm;
 mod bus;
+pub mod sealed;
 
 use std::fmt;
 use std::io;

@@ -235,7 +235,6 @@ impl Alarms {
             applied: self.applied.clone(),
             history_asked_for: self.history.asked_for().to_owned(),
             preceded_by: self.history.preceded_by().cloned(),
-            ..Saved::default()
         }
     }
 

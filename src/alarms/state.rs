@@ -1,5 +1,7 @@
 //! What must survive a restart: the boots, the suspension, what was applied; and the order a
 //! person left while we were busy or away.
+//!
+//! The boots are sealed: a flipped digit must not make a loop look like peace.
 
 use std::io::{
     self,
@@ -12,6 +14,7 @@ use super::guard::Boots;
 use crate::event::{EpochMs, Now};
 use crate::ports::Store;
 use crate::ports::alarm::{ActionTaken, AlarmSpec};
+use crate::ports::sealed::{SealError, seal, unseal};
 
 /// The file in the state directory.
 pub const FILE: &str = "boots";
@@ -26,7 +29,6 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Saved {
-    pub(super) version: u32,
     /// The loop breaker's memory.
     pub boots: Boots,
     /// Whether the service has confirmed that actions are switched off.
@@ -71,10 +73,11 @@ pub enum LoadError {
 pub fn load(store: &mut dyn Store, now: Now) -> Result<Option<Saved>, LoadError> {
     let why = match store.load(FILE) {
         Ok(None) => return Ok(None),
-        Ok(Some(bytes)) => match serde_json::from_slice::<Saved>(&bytes) {
-            Ok(saved) if saved.version > VERSION => return Err(LoadError::Newer(saved.version)),
-            Ok(saved) => return Ok(Some(saved)),
-            Err(error) => error.to_string(),
+        Ok(Some(bytes)) => match unseal(FILE, VERSION, &bytes).map(serde_json::from_slice) {
+            Ok(Ok(saved)) => return Ok(Some(saved)),
+            Ok(Err(error)) => error.to_string(),
+            Err(SealError::TooNew { version }) => return Err(LoadError::Newer(version)),
+            Err(SealError::Broken(why)) => why,
         },
         // What is no file, or larger than any of ours, is as good as a damaged one.
         Err(error) if matches!(error.kind(), InvalidData | InvalidInput) => error.to_string(),
@@ -93,11 +96,8 @@ pub fn load(store: &mut dyn Store, now: Now) -> Result<Option<Saved>, LoadError>
 /// # Errors
 /// As the system says; the old content is then still there.
 pub fn save(store: &mut dyn Store, saved: &Saved) -> io::Result<()> {
-    let saved = Saved {
-        version: VERSION,
-        ..saved.clone()
-    };
-    store.save(FILE, &serde_json::to_vec(&saved)?)
+    let sealed = seal(FILE, VERSION, serde_json::to_vec(saved)?);
+    store.save(FILE, &sealed)
 }
 
 /// What a person wants.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::Config;
 use crate::ports::alarm::{AlarmCall, AlarmSpec, AlarmState, ServiceAlarm};
+use crate::ports::sealed::seal;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const REBOOT: &str = "[alarms]\nmanage = true\n[[alarm]]\n\
@@ -721,8 +722,8 @@ fn state_survives_or_is_refused() {
     let read = state::load(&mut disk, time.now()).unwrap().unwrap();
     assert_eq!(read.boots, alarms.saved().boots);
 
-    disk.save(state::FILE, br#"{"version":99,"boots":{}}"#)
-        .unwrap();
+    let newer = seal(state::FILE, 99, b"{}".to_vec());
+    disk.save(state::FILE, &newer).unwrap();
     let refused = state::load(&mut disk, time.now());
     assert!(matches!(refused, Err(state::LoadError::Newer(99))));
 

@@ -2,9 +2,8 @@
 //! losses still to be told, and what was made of the records heard.
 //!
 //! Format, version 2: a first line `{"deploywatch":"checkpoint","version":2,"crc32":N,"bytes":N}`,
-//! then JSON with one file a line, made to be read by people too. The sum covers the version and
-//! all that follows the first line. First line and sum stay as they are in every later version,
-//! so any version of the agent can tell a damaged file from one that is newer than itself.
+//! then JSON with one file a line, made to be read by people too (the first line is
+//! [`sealed`](crate::ports::sealed)'s).
 //!
 //! A damaged checkpoint is set aside, said, and everything still on disk is read again:
 //! duplicates, never a gap. A newer one is refused, since starting without it would send
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{EpochMs, FileRecord, Loss};
 use crate::ports::Store;
+use crate::ports::sealed::{SEAL_BYTES_MAX, SealError, seal, unseal};
 use crate::status::SourceCounts;
 
 /// Its name in the state directory.
@@ -26,8 +26,6 @@ pub const NAME: &str = "checkpoints";
 pub const NOTED: &str = "checkpoints.recent";
 /// What the first line says it is.
 const KIND: &str = "checkpoint";
-/// Room for the first line.
-const HEADER_BYTES_MAX: usize = 128;
 /// The version written; older ones are read.
 const VERSION: u32 = 2;
 /// Numbers of bytes, events or milliseconds from here on are not believed.
@@ -69,15 +67,6 @@ pub enum DecodeError {
     },
 }
 
-/// The first line.
-#[derive(Serialize, Deserialize)]
-struct Header {
-    deploywatch: String,
-    version: u32,
-    crc32: u32,
-    bytes: usize,
-}
-
 /// A checkpoint that is being written: all but the files first, then one file after the other, so
 /// that what thousands of them hold is never there twice.
 #[derive(Debug)]
@@ -91,7 +80,7 @@ impl Encoding {
     /// About `bytes` are expected in all.
     pub fn begin(known: &Checkpoint, insight: &impl Serialize, bytes: usize) -> Self {
         let mut encoding = Self {
-            body: Vec::with_capacity(bytes + HEADER_BYTES_MAX),
+            body: Vec::with_capacity(bytes + SEAL_BYTES_MAX),
             files: 0,
         };
         encoding.field("{\n\"sequence\":", &known.sequence);
@@ -115,17 +104,7 @@ impl Encoding {
     #[must_use]
     pub fn end(mut self) -> Vec<u8> {
         self.body.extend_from_slice(b"\n]}\n");
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version: VERSION,
-            crc32: sum(VERSION, &self.body),
-            bytes: self.body.len(),
-        };
-        let mut line = Vec::with_capacity(HEADER_BYTES_MAX);
-        write_json(&mut line, &header);
-        line.push(b'\n');
-        self.body.splice(..0, line);
-        self.body
+        seal(KIND, VERSION, self.body)
     }
 
     fn field(&mut self, key: &str, value: &impl Serialize) {
@@ -150,25 +129,10 @@ impl Checkpoint {
     /// # Errors
     /// When it is damaged or too new.
     pub fn decode(content: &[u8]) -> Result<Self, DecodeError> {
-        let damaged = |why: &str| DecodeError::Damaged(why.to_owned());
-        let line_end = content.iter().position(|byte| *byte == b'\n');
-        let (line, body) = content.split_at(line_end.ok_or_else(|| damaged("no first line"))?);
-        let body = &body[1..];
-        let header: Header = serde_json::from_slice(line)
-            .map_err(|error| DecodeError::Damaged(format!("first line: {error}")))?;
-        if header.deploywatch != KIND {
-            return Err(damaged("something else"));
-        }
-        if header.bytes != body.len() {
-            return Err(damaged("wrong length"));
-        }
-        if header.crc32 != sum(header.version, body) {
-            return Err(damaged("wrong checksum"));
-        }
-        if header.version > VERSION {
-            let version = header.version;
-            return Err(DecodeError::TooNew { version });
-        }
+        let body = unseal(KIND, VERSION, content).map_err(|error| match error {
+            SealError::Broken(why) => DecodeError::Damaged(why),
+            SealError::TooNew { version } => DecodeError::TooNew { version },
+        })?;
         Self::decode_body(body)
     }
 
@@ -206,13 +170,6 @@ impl Checkpoint {
 
 fn write_json(to: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(to, value).expect("plain data with text keys is always JSON");
-}
-
-fn sum(version: u32, body: &[u8]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&version.to_le_bytes());
-    sum.update(body);
-    sum.finalize()
 }
 
 /// What was found at the start.
@@ -369,14 +326,7 @@ mod tests {
 
     /// A checkpoint as a version would write it.
     fn written(version: u32, body: &str) -> Vec<u8> {
-        let header = Header {
-            deploywatch: KIND.to_owned(),
-            version,
-            crc32: sum(version, body.as_bytes()),
-            bytes: body.len(),
-        };
-        let header = serde_json::to_string(&header).unwrap();
-        format!("{header}\n{body}").into_bytes()
+        seal(KIND, version, body.as_bytes().to_vec())
     }
 
     /// What is stored comes back, names that are not UTF-8 included, and a person can read it: a

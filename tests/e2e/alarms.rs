@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deploywatch::ports::sealed::{seal, unseal};
 use serde_json::{Value, json};
 
 use crate::LIMIT;
@@ -495,7 +496,9 @@ fn the_action_before_a_boot_is_told() {
     let text = std::fs::read_to_string(&boots).unwrap();
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(text.contains(boot.trim()), "{text}");
-    std::fs::write(&boots, text.replace(boot.trim(), "another-boot")).unwrap();
+    let body = unseal("boots", u32::MAX, text.as_bytes()).unwrap();
+    let other = String::from_utf8_lossy(body).replace(boot.trim(), "another-boot");
+    std::fs::write(&boots, seal("boots", 1, other.into_bytes())).unwrap();
     let summary = "Successfully executed action arn:aws:automate:eu-west-1:ec2:reboot";
     let at_ms = crate::support::cloud::now_ms() - 1_000;
     cloud

@@ -109,7 +109,7 @@ fn no_number_of_the_checkpoint_crashes() {
         let edge = EDGES[nth % EDGES.len()];
         let hostile = format!("{}{edge}{}", &body[..range.start], &body[range.end..]);
         let around = &body[range.start.saturating_sub(60)..range.end];
-        fs::write(&place, with_sum(head.clone(), &hostile).unwrap()).unwrap();
+        fs::write(&place, with_sum(&head, &hostile).unwrap()).unwrap();
         let _gone = fs::remove_file(machine.path("state/checkpoints.recent"));
         let _gone = fs::remove_dir_all(machine.path("out"));
         let line = format!("line {nth}");

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use deploywatch::event::Offset;
+use deploywatch::ports::sealed::seal;
 use deploywatch::ship::rescue::{Segment, encode};
 use proptest::prelude::*;
 
@@ -172,21 +173,17 @@ fn with_number(content: &[u8], key: &str, number: u64) -> Option<Vec<u8>> {
             .count();
         Some(format!("{}{number}{}", &json[..at], &json[at + digits..]))
     };
-    if head["deploywatch"] == "checkpoint" {
-        return with_sum(head, &replaced(&rest[1..])?);
+    if head["deploywatch"] != "rescue" {
+        return with_sum(&head, &replaced(&rest[1..])?);
     }
     Some([replaced(head_line)?.as_bytes(), rest].concat())
 }
 
-/// A checkpoint of this body, with the checksum that belongs to it.
-pub(crate) fn with_sum(mut head: serde_json::Value, body: &str) -> Option<Vec<u8>> {
+/// A file of this head's kind and this body, with the checksum that belongs to it.
+pub(crate) fn with_sum(head: &serde_json::Value, body: &str) -> Option<Vec<u8>> {
     let version = u32::try_from(head["version"].as_u64()?).ok()?;
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&version.to_le_bytes());
-    sum.update(body.as_bytes());
-    head["crc32"] = sum.finalize().into();
-    head["bytes"] = body.len().into();
-    Some(format!("{head}\n{body}").into_bytes())
+    let kind = head["deploywatch"].as_str()?;
+    Some(seal(kind, version, body.as_bytes().to_vec()))
 }
 
 /// State as a run leaves it that was interrupted: a checkpoint, two rescued pieces, a dead letter.
@@ -214,7 +211,7 @@ fn lived_in(config: &str, machine: &Machine) {
         fs::write(state.join(name), encode(&segment, data.as_bytes())).unwrap();
     }
     fs::write(state.join("dead-letter/events.ndjson"), "{}\n").unwrap();
-    fs::write(state.join("boots"), "{\"version\":1}").unwrap();
+    fs::write(state.join("boots"), seal("boots", 1, b"{}".to_vec())).unwrap();
 }
 
 proptest! {

@@ -78,7 +78,7 @@ mod tests {
     fn redactor() -> Redactor {
         Redactor::new(&Redact {
             builtin: true,
-            ..Redact::default()
+            rules: Vec::new(),
         })
     }
 
