@@ -223,6 +223,10 @@ const MENDED: &[(u64, &str)] = &[
         "a content whose copy was looked for was forgotten by a stop, uncounted",
     ),
     (
+        5155,
+        "a checkpoint that went with the power was taken for one of what stood there",
+    ),
+    (
         5264,
         "a file that was written anew and deleted during a stop was rescued from the old position",
     ),

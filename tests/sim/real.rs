@@ -11,7 +11,7 @@ use deploywatch::ship::checkpoint::{self, Loaded};
 use jiff::tz::TimeZone;
 
 use crate::plan::Plan;
-use crate::subject::{Edges, Gauge, Record, Subject, Wake};
+use crate::subject::{Checkpoint, Edges, Gauge, Record, Subject, Wake};
 use crate::world::store::MemStore;
 
 /// The default grace period.
@@ -90,21 +90,24 @@ impl Subject for Agent {
         }
     }
 
-    fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String> {
+    fn checkpoint(store: &MemStore) -> Result<Checkpoint, String> {
         match checkpoint::load(&mut Shelf(store)) {
             // What speaks of no inode says nothing of the content that one has now.
-            Ok(Loaded::Known(known)) => Ok(known
-                .files
-                .into_iter()
-                .filter(|file| !file.is_displaced)
-                .map(|file| Record {
-                    path: file.path,
-                    key: file.key,
-                    settled: file.settled.0,
-                    rescued: false,
-                })
-                .collect()),
-            Ok(Loaded::Fresh) => Ok(Vec::new()),
+            Ok(Loaded::Known(known)) => Ok(Checkpoint {
+                number: known.sequence,
+                records: known
+                    .files
+                    .into_iter()
+                    .filter(|file| !file.is_displaced)
+                    .map(|file| Record {
+                        path: file.path,
+                        key: file.key,
+                        settled: file.settled.0,
+                        rescued: false,
+                    })
+                    .collect(),
+            }),
+            Ok(Loaded::Fresh) => Ok(Checkpoint::default()),
             Ok(Loaded::SetAside { why, .. }) => Err(format!("a damaged checkpoint: {why}")),
             Err(error) => Err(error.to_string()),
         }

@@ -14,7 +14,7 @@ use crate::oracle::duty::Ending;
 use crate::oracle::incidents::Incidents;
 use crate::oracle::{Breach, Oracle};
 use crate::plan::{APP_DIR, Counting, Plan, Trouble};
-use crate::subject::{Edges, Gauge, Record, Subject, Wake};
+use crate::subject::{Checkpoint, Edges, Gauge, Subject, Wake};
 use crate::workload::Workload;
 use crate::world::World;
 use crate::world::files::Fate;
@@ -117,7 +117,7 @@ struct Run<S> {
     act_ms: u64,
     blow_ms: u64,
     store_version: u64,
-    records: Vec<Record>,
+    checkpoint: Checkpoint,
     steps: u64,
     processes: u64,
     /// Steps in a row without effect, and what the effects were.
@@ -160,7 +160,7 @@ impl<S: Subject> Run<S> {
             act_ms: 0,
             blow_ms: BLOW_EVERY_MS,
             store_version: 0,
-            records: Vec::new(),
+            checkpoint: Checkpoint::default(),
             steps: 0,
             processes: 0,
             idle_steps: 0,
@@ -335,7 +335,7 @@ impl<S: Subject> Run<S> {
     }
 
     fn start(&mut self) -> Result<(), Breach> {
-        self.say(|run| format!("the agent starts: {:?}", run.records));
+        self.say(|run| format!("the agent starts: {:?}", run.checkpoint));
         self.processes += 1;
         let now = self.world.clock.now();
         let seed = self.rng.u64(..);
@@ -406,10 +406,10 @@ impl<S: Subject> Run<S> {
     fn note_checkpoint(&mut self) -> Result<(), Breach> {
         if self.store_version != self.world.store.version {
             self.store_version = self.world.store.version;
-            let records = S::checkpoint(&self.world.store).map_err(Breach)?;
-            if records != self.records {
-                self.records = records;
-                self.oracle.check_checkpoint(&self.records)?;
+            let checkpoint = S::checkpoint(&self.world.store).map_err(Breach)?;
+            if checkpoint != self.checkpoint {
+                self.checkpoint = checkpoint;
+                self.oracle.check_checkpoint(&self.checkpoint)?;
             }
         }
         Ok(())
@@ -517,7 +517,12 @@ impl<S: Subject> Run<S> {
         self.note_files();
         self.note_service()?;
         self.note_checkpoint()?;
-        self.say(|run| format!("the agent has stopped, clean: {clean}: {:?}", run.records));
+        self.say(|run| {
+            format!(
+                "the agent has stopped, clean: {clean}: {:?}",
+                run.checkpoint
+            )
+        });
         self.process_ended(if clean {
             Ending::Orderly
         } else {
@@ -531,12 +536,12 @@ impl<S: Subject> Run<S> {
     }
 
     fn process_ended(&mut self, ending: Ending) -> Result<(), Breach> {
-        self.records = S::checkpoint(&self.world.store).map_err(Breach)?;
+        self.checkpoint = S::checkpoint(&self.world.store).map_err(Breach)?;
         self.note_service()?;
         self.note_files();
         self.counts.process_ended(ending);
         self.incidents.process_ended(self.world.clock.ms);
-        self.oracle.process_ended(ending, &self.records)?;
+        self.oracle.process_ended(ending, &self.checkpoint)?;
         self.world.process_ends();
         self.note_files();
         self.learn_ms = None;

@@ -43,6 +43,14 @@ pub(crate) struct Record {
     pub(crate) rescued: bool,
 }
 
+/// What the state directory says of all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Of two, the greater is the newer. A power cut may bring back an older one.
+    pub(crate) number: u64,
+    pub(crate) records: Vec<Record>,
+}
+
 /// What the subject says of itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauge {
@@ -66,5 +74,5 @@ pub(crate) trait Subject: Sized {
     /// When it was first started, as the state on disk says.
     fn since_ms(store: &MemStore) -> Option<i64>;
     /// What the checkpoint on disk says; none where there is none.
-    fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String>;
+    fn checkpoint(store: &MemStore) -> Result<Checkpoint, String>;
 }

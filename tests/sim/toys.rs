@@ -13,7 +13,7 @@ use deploywatch::ports::{CallId, ErrorClass, FileKey, GroupOptions, Handle, Kind
 
 use crate::oracle::Told;
 use crate::plan::{APP_DIR, LOG_DIR, Plan, ROOT_DIR};
-use crate::subject::{Edges, Gauge, Record, Subject, Wake};
+use crate::subject::{Checkpoint, Edges, Gauge, Record, Subject, Wake};
 use crate::world::store::MemStore;
 
 /// No defect.
@@ -112,8 +112,9 @@ impl<const DEFECT: u8> Subject for Toy<DEFECT> {
         None
     }
 
-    fn checkpoint(store: &MemStore) -> Result<Vec<Record>, String> {
-        decode(store.peek(NAME))
+    fn checkpoint(store: &MemStore) -> Result<Checkpoint, String> {
+        let records = decode(store.peek(NAME))?;
+        Ok(Checkpoint { number: 0, records })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use deploywatch::ports::FileKey;
 
 use super::{Breach, Life, Oracle, Place, Presence, Told};
-use crate::subject::Record;
+use crate::subject::{Checkpoint, Record};
 use crate::text::LineId;
 use crate::world::files::LifeId;
 
@@ -33,17 +33,19 @@ impl Oracle {
         self.saves_fail_until_ms = self.now_ms;
     }
 
-    /// The agent's process is gone; `records` is what it left on disk.
+    /// The agent's process is gone; `left` is what it left on disk.
     pub(crate) fn process_ended(
         &mut self,
         ending: Ending,
-        records: &[Record],
+        left: &Checkpoint,
     ) -> Result<(), Breach> {
+        let records = &left.records;
         self.check_freshness(records)?;
+        self.forget_saves_after(left.number);
         self.allow_repetition(records);
         self.up_since_ms = None;
         self.unanswered.clear();
-        let last_save_ms = self.last_save_ms;
+        let last_save_ms = self.saves.values().next_back().copied().unwrap_or(0);
         let known: Vec<LifeId> = self
             .lives
             .iter()
@@ -65,8 +67,7 @@ impl Oracle {
             Ending::Orderly => {}
             // What was seen before the last checkpoint is in it.
             Ending::Abrupt => {
-                let saved_ms = self.last_save_ms;
-                self.loss_to_count.retain(|cut| cut.seen_ms < saved_ms);
+                self.loss_to_count.retain(|cut| cut.seen_ms < last_save_ms);
             }
             // It may take what was still to be read elsewhere.
             Ending::PowerCut => self.loss_to_count.clear(),
@@ -116,7 +117,7 @@ impl Oracle {
                 length: 0,
                 heads: Vec::new(),
                 ragged: BTreeSet::new(),
-                recorded: false,
+                recorded: None,
                 inherited: 0,
             },
         );
@@ -175,8 +176,8 @@ impl Oracle {
         let (known, readable) = (life.known, life.readable);
         // A record from before this content speaks of the one before.
         let inherited = match life.recorded {
-            true => keep,
-            false => keep.min(life.inherited),
+            Some(_) => keep,
+            None => keep.min(life.inherited),
         };
         let mut heads = life.heads.clone();
         let mut kept: Vec<Place> = Vec::new();
@@ -234,6 +235,14 @@ impl Oracle {
         life.known && saved_since && (has(life.key) || origin.is_some_and(has))
     }
 
+    /// What was noted last and not synced is gone with the power.
+    fn forget_saves_after(&mut self, number: u64) {
+        self.saves.retain(|save, _| *save <= number);
+        for life in self.lives.values_mut() {
+            life.recorded = life.recorded.filter(|save| *save <= number);
+        }
+    }
+
     /// What arrived and is not in the checkpoint may arrive once more.
     fn allow_repetition(&mut self, records: &[Record]) {
         let settled = |key: FileKey| {
@@ -242,7 +251,7 @@ impl Oracle {
         };
         for life in self.lives.values() {
             let settled = settled(life.key)
-                .filter(|settled| life.recorded || *settled <= life.inherited)
+                .filter(|settled| life.recorded.is_some() || *settled <= life.inherited)
                 .unwrap_or(0);
             let places = life.places.iter().map(|place| (place.end, place.line));
             let heads = life.heads.iter().map(|(_, end, line)| (*end, *line));

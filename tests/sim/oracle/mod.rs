@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use deploywatch::ports::{CallId, FileKey};
 
-use crate::subject::Record;
+use crate::subject::Checkpoint;
 use crate::text::{LineId, Lines, Run, clip};
 use crate::world::files::{Ending, Fate, FreedBy, LifeId};
 
@@ -112,9 +112,9 @@ struct Life {
     heads: Vec<(u64, u64, LineId)>,
     /// Where it ended within a line at some time: what was written there next is glued to that.
     ragged: BTreeSet<u64>,
-    /// Whether a checkpoint was written since the agent looked at this content. What an older one
-    /// says beyond `inherited` speaks of what stood here before.
-    recorded: bool,
+    /// The first checkpoint that was written since the agent looked at this content. What an older
+    /// one says beyond `inherited` speaks of what stood here before.
+    recorded: Option<u64>,
     /// So much power cuts left of the content that was recorded before.
     inherited: u64,
 }
@@ -176,7 +176,8 @@ pub(crate) struct Oracle {
     up_since_ms: Option<u64>,
     /// Before this the disk was full, or the process not there.
     saves_fail_until_ms: u64,
-    last_save_ms: u64,
+    /// When which checkpoint was written, as far back as the disk knows.
+    saves: BTreeMap<u64, u64>,
     /// Content was destroyed which the agent had seen and could see destroyed.
     loss_to_count: Vec<CutSeen>,
     /// Markers that arrived, and the lost bytes they told of.
@@ -207,7 +208,7 @@ impl Oracle {
             unanswered: HashMap::new(),
             up_since_ms: None,
             saves_fail_until_ms: 0,
-            last_save_ms: 0,
+            saves: BTreeMap::new(),
             loss_to_count: Vec::new(),
             told_lost: BTreeMap::new(),
             refused: 0,
@@ -379,12 +380,14 @@ impl Oracle {
     }
 
     /// The persisted checkpoint never passes a byte the service has not answered for.
-    pub(crate) fn check_checkpoint(&mut self, records: &[Record]) -> Result<(), Breach> {
-        self.last_save_ms = self.now_ms;
-        for life in self.lives.values_mut() {
-            life.recorded |= life.seen_ms.is_some();
+    pub(crate) fn check_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), Breach> {
+        let number = checkpoint.number;
+        self.saves.insert(number, self.now_ms);
+        let lives = self.lives.values_mut();
+        for life in lives.filter(|life| life.seen_ms.is_some()) {
+            life.recorded.get_or_insert(number);
         }
-        for record in records {
+        for record in &checkpoint.records {
             let Some(lives) = self.by_key.get(&record.key).cloned() else {
                 return Err(Breach(format!(
                     "checkpoint of a file that never was: {record:?}"
