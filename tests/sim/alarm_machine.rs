@@ -26,9 +26,10 @@ use super::world::clock::{Clock, EPOCH_MS};
 use super::world::files::MemFiles;
 use super::world::fuse::Fuse;
 use super::world::metrics::MemMetrics;
-use super::world::service::{MemService, Mood};
+use super::world::service::MemService;
 use super::world::store::MemStore;
 use super::world::watch::{Hearing, MemWatch};
+use super::world::wire::Mood;
 
 const MINUTE: u64 = 60_000;
 const INSTANCE: &str = "i-0123456789abcdef0";
@@ -94,7 +95,7 @@ enum After {
 
 /// What a seed came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub(crate) struct Tally {
     pub(crate) acts: u64,
     pub(crate) told: u64,
     pub(crate) incidents: u64,
@@ -105,7 +106,7 @@ pub(crate) struct Summary {
     pub(crate) steps: u64,
 }
 
-impl Summary {
+impl Tally {
     /// Sums up.
     pub(crate) fn add(&mut self, other: &Self) {
         self.acts += other.acts;
@@ -241,7 +242,7 @@ impl Machine {
     }
 
     /// Plays the whole story; `Err` says what was broken, and what happened before.
-    pub(crate) fn play(mut self) -> Result<Summary, String> {
+    pub(crate) fn play(mut self) -> Result<Tally, String> {
         let result = self.whole();
         result.map_err(|what| {
             let mut text = format!("at {} ms: {what}\n{:#?}\n", self.clock.ms, self.plan);
@@ -250,7 +251,7 @@ impl Machine {
             }
             text
         })?;
-        Ok(Summary {
+        Ok(Tally {
             acts: self.oracle.acts.len() as u64,
             told: self.oracle.told,
             incidents: self.oracle.incidents,
@@ -329,9 +330,9 @@ impl Machine {
         }
         let dues = [
             self.learn_ms,
-            self.outside.alarms.answer_ms(),
-            self.outside.logs.next_ms(),
-            self.outside.metrics.next_ms(),
+            self.outside.alarms.wire.next_ms(),
+            self.outside.logs.wire.next_ms(),
+            self.outside.metrics.wire.next_ms(),
             match self.next {
                 Next::Now => Some(now),
                 Next::At(mono_ms) => Some(self.wakes_ms(mono_ms)),
@@ -358,10 +359,10 @@ impl Machine {
         self.clock.advance_to(ms);
         self.outside.files.wall_ms = self.clock.now().wall_ms;
         let (ms, true_ms) = (self.clock.ms, self.clock.true_ms());
-        (self.outside.logs.ms, self.outside.logs.true_ms) = (ms, true_ms);
-        (self.outside.metrics.ms, self.outside.metrics.true_ms) = (ms, true_ms);
+        self.outside.logs.wire.advance_to(ms, true_ms);
+        self.outside.metrics.wire.advance_to(ms, true_ms);
         self.outside.metrics.wall_ms = self.clock.now().wall_ms;
-        (self.outside.alarms.ms, self.outside.alarms.true_ms) = (ms, true_ms);
+        self.outside.alarms.wire.advance_to(ms, true_ms);
     }
 
     /// CloudWatch's part: data come to light, alarms are evaluated, actions are called.
@@ -382,9 +383,9 @@ impl Machine {
             }
         }
         let broken = [
-            self.outside.metrics.violations.pop(),
-            self.outside.alarms.violations.pop(),
-            self.outside.logs.violations.pop(),
+            self.outside.metrics.wire.violations.pop(),
+            self.outside.alarms.wire.violations.pop(),
+            self.outside.logs.wire.violations.pop(),
             self.outside.files.violations.pop(),
         ];
         if let Some(broken) = broken.into_iter().flatten().next() {
@@ -573,9 +574,9 @@ impl Machine {
                 Mood::drawn(&mut self.rng)
             }
         };
-        self.outside.logs.mood = mood.clone();
-        self.outside.alarms.mood = mood.clone();
-        self.outside.metrics.mood = mood;
+        self.outside.logs.wire.mood = mood.clone();
+        self.outside.alarms.wire.mood = mood.clone();
+        self.outside.metrics.wire.mood = mood;
     }
 
     /// A file that may not be read is deleted: its bytes were seen, and are lost.
@@ -832,16 +833,15 @@ impl Machine {
                 agent.learn(identity(), now);
             }
         }
-        let answered = |next: Option<u64>| next.is_some_and(|ms| ms <= now);
         let is_due = match self.next {
             Next::Now => true,
             Next::At(mono_ms) => self.wakes_ms(mono_ms) <= now,
         };
         let is_awake = is_due
             || self.outside.watch.is_ready()
-            || self.outside.alarms.is_ready()
-            || answered(self.outside.logs.next_ms())
-            || answered(self.outside.metrics.next_ms());
+            || self.outside.alarms.wire.is_ready()
+            || self.outside.logs.wire.is_ready()
+            || self.outside.metrics.wire.is_ready();
         if is_awake { self.step() } else { Ok(()) }
     }
 
@@ -952,7 +952,7 @@ impl Machine {
         self.outside.files.exit();
         self.outside.logs.forget();
         self.outside.metrics.forget();
-        self.outside.alarms.forget();
+        self.outside.alarms.wire.forget();
         self.outside.watch.forget();
         self.fuse.reset();
     }
@@ -962,7 +962,7 @@ impl Machine {
         let now = self.clock.ms;
         let is_up = self.power == Power::Up;
         let runs = self.agent.is_some() && self.after.is_none() && !self.is_frozen;
-        let mood = &self.outside.metrics.mood;
+        let mood = &self.outside.metrics.wire.mood;
         let serves = !mood.down
             && !mood.expired
             && mood.throttle + mood.error + mood.timeout + mood.lost_answer == 0.0;

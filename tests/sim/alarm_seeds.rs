@@ -10,7 +10,7 @@ use std::thread;
 
 use deploywatch::config::alarm::PRESETS;
 
-use super::alarm_machine::{Machine, Summary};
+use super::alarm_machine::{Machine, Tally};
 use super::alarm_plan::Plan;
 
 /// Seeds that are played when nobody asks for others: each preset some times.
@@ -118,7 +118,7 @@ fn play(plan: fn(u64) -> Plan, test: &str) {
         }
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let results: Vec<(u64, Result<Summary, String>)> = thread::scope(|scope| {
+    let results: Vec<(u64, Result<Tally, String>)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, _>| worker.join();
         let results = workers.into_iter().map(join);
@@ -126,7 +126,7 @@ fn play(plan: fn(u64) -> Plan, test: &str) {
             .flat_map(|all| all.expect("a worker catches panics"))
             .collect()
     });
-    let mut totals = vec![Summary::default(); PRESETS.len()];
+    let mut totals = vec![Tally::default(); PRESETS.len()];
     let mut failures = Vec::new();
     for (seed, result) in results {
         let preset = usize::try_from(seed).unwrap_or(0) % PRESETS.len();

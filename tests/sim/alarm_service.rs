@@ -11,11 +11,17 @@ use deploywatch::ports::alarm::{
 use deploywatch::ports::{CallId, Datum, ErrorClass, ServiceError};
 
 use super::alarm_model::AlarmModel;
-use super::world::fuse::{Fuse, Pulse};
-use super::world::service::Mood;
+use super::world::fuse::Fuse;
+use super::world::wire::{Codes, Fate, Wire, refusal, silence};
 
 /// Data are kept for alarms that are put later: so far back as any of them looks.
 const KEPT_MS: EpochMs = 3 * 3_600_000;
+
+const CODES: Codes = Codes {
+    broken: "InternalFailure",
+    throttled: "Throttling",
+    expired: "ExpiredToken",
+};
 
 /// An alarm called one of its actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +43,9 @@ struct Kept {
 
 /// [`AlarmService`] in memory.
 pub(crate) struct MemAlarms {
-    fuse: Fuse,
-    rng: fastrand::Rng,
-    pub(crate) mood: Mood,
+    pub(crate) wire: Wire<AlarmAnswer>,
     /// IAM actions that the role lacks.
     pub(crate) denied: BTreeSet<&'static str>,
-    /// The simulation's time.
-    pub(crate) ms: u64,
-    /// The true date.
-    pub(crate) true_ms: EpochMs,
-    pending: Vec<(u64, AlarmAnswer)>,
     alarms: BTreeMap<String, Kept>,
     /// Data that can be seen.
     data: Vec<(String, Datum)>,
@@ -61,20 +60,13 @@ pub(crate) struct MemAlarms {
     pub(crate) dark_histories: u32,
     /// PutMetricAlarm calls so far.
     pub(crate) puts: u64,
-    /// Broken rules.
-    pub(crate) violations: Vec<String>,
 }
 
 impl MemAlarms {
     pub(crate) fn new(seed: u64, fuse: Fuse) -> Self {
         Self {
-            fuse,
-            rng: fastrand::Rng::with_seed(seed),
-            mood: Mood::default(),
+            wire: Wire::new(seed, fuse),
             denied: BTreeSet::new(),
-            ms: 0,
-            true_ms: 0,
-            pending: Vec::new(),
             alarms: BTreeMap::new(),
             data: Vec::new(),
             late: Vec::new(),
@@ -83,32 +75,14 @@ impl MemAlarms {
             is_freed: false,
             dark_histories: 0,
             puts: 0,
-            violations: Vec::new(),
         }
-    }
-
-    /// When an answer is there, in the simulation's time.
-    pub(crate) fn answer_ms(&self) -> Option<u64> {
-        self.pending.iter().map(|(ready_ms, _)| *ready_ms).min()
     }
 
     /// When an alarm is evaluated next, in the simulation's time.
     pub(crate) fn evaluation_ms(&self) -> Option<u64> {
         let next_ms = self.alarms.values().map(|kept| kept.next_ms).min()?;
-        let left_ms = u64::try_from(next_ms - self.true_ms).unwrap_or(0);
-        Some(self.ms + left_ms)
-    }
-
-    /// Whether an answer waits for the agent.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.pending
-            .iter()
-            .any(|(ready_ms, _)| *ready_ms <= self.ms)
-    }
-
-    /// The process is gone: nobody waits for the answers.
-    pub(crate) fn forget(&mut self) {
-        self.pending.clear();
+        let left_ms = u64::try_from(next_ms - self.wire.true_ms).unwrap_or(0);
+        Some(self.wire.ms + left_ms)
     }
 
     /// The alarm of that name, below any prefix.
@@ -125,7 +99,7 @@ impl MemAlarms {
 
     /// Lets time pass at the service: data come to light, alarms are evaluated.
     pub(crate) fn pass(&mut self) {
-        let now_ms = self.true_ms;
+        let now_ms = self.wire.true_ms;
         let (seen, late): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
             .into_iter()
             .partition(|(visible_ms, ..)| *visible_ms <= now_ms);
@@ -199,7 +173,8 @@ impl MemAlarms {
             AlarmCall::DisableActions { names } => self.enable(&names, false)?,
             AlarmCall::EnableActions { names } => self.enable(&names, true)?,
             AlarmCall::SetState { name, .. } => {
-                self.violations.push(format!("nobody asked to set {name}"));
+                let violations = &mut self.wire.violations;
+                violations.push(format!("nobody asked to set {name}"));
             }
             AlarmCall::History { name, since_ms } => {
                 let all = self.history.iter().rev();
@@ -215,8 +190,8 @@ impl MemAlarms {
         let name = spec.name.clone();
         let there = self.alarms.remove(&name);
         let mut model = match &there {
-            Some(kept) => AlarmModel::put_again(spec, kept.model.state, self.true_ms),
-            None => AlarmModel::put(spec, self.true_ms),
+            Some(kept) => AlarmModel::put_again(spec, kept.model.state, self.wire.true_ms),
+            None => AlarmModel::put(spec, self.wire.true_ms),
         };
         model.actions_enabled = actions_enabled;
         for (namespace, datum) in &self.data {
@@ -227,7 +202,7 @@ impl MemAlarms {
         // A new alarm is evaluated at once, and from then on at its own moment of the minute.
         let next_ms = match &there {
             Some(kept) => kept.next_ms,
-            None => self.true_ms + self.rng.i64(0..5_000),
+            None => self.wire.true_ms + self.wire.rng.i64(0..5_000),
         };
         let tags = there.map_or(tags, |kept| kept.tags);
         let kept = Kept {
@@ -253,61 +228,37 @@ impl MemAlarms {
     }
 
     /// What becomes of a call, and after how long.
-    fn judge(&mut self, call: AlarmCall) -> (u64, Result<AlarmReply, ServiceError>) {
-        let delay = self.rng.u64(5..=self.mood.slow_ms.max(200));
-        let failed = |delay, class, code| (delay, Err(error(class, code)));
-        if self.mood.down || self.chance(self.mood.error) {
-            return failed(delay, ErrorClass::RetrySoon, "InternalFailure");
-        }
-        if self.chance(self.mood.throttle) {
-            return failed(delay, ErrorClass::Throttled, "Throttling");
-        }
-        if self.mood.expired {
-            return failed(delay, ErrorClass::RetrySlowly, "ExpiredToken");
-        }
-        if self.chance(self.mood.timeout) {
-            return failed(30_000, ErrorClass::RetrySoon, "Timeout");
+    fn judge(&mut self, call: AlarmCall) -> Fate<AlarmReply> {
+        let wire = &mut self.wire;
+        let delay = wire.rng.u64(5..=wire.mood.slow_ms.max(200));
+        if let Some(fault) = wire.fault(CODES, delay) {
+            return fault;
         }
         if self.denied.contains(call.permission()) {
-            return failed(delay, ErrorClass::RetrySlowly, "AccessDenied");
+            return (delay, Err(refusal(ErrorClass::RetrySlowly, "AccessDenied")));
         }
         let reply = self.obey(call);
-        match self.chance(self.mood.lost_answer) {
-            true => failed(30_000, ErrorClass::RetrySoon, "Timeout"),
+        match self.wire.chance(self.wire.mood.lost_answer) {
+            true => silence(),
             false => (delay, reply),
         }
-    }
-
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && self.rng.f64() < share
     }
 }
 
 impl AlarmService for MemAlarms {
     fn submit(&mut self, id: CallId, call: AlarmCall) {
-        match self.fuse.pulse() {
-            Pulse::Dead => return,
-            Pulse::Dying if self.rng.bool() => return,
-            _ => {}
+        if !self.wire.is_reached() {
+            return;
         }
-        if !self.pending.is_empty() {
-            self.violations
-                .push(format!("alarm call {} overtakes another", id.0));
-        }
+        self.wire.expect_alone(id);
         let is_history = matches!(call, AlarmCall::History { .. });
         let (delay, result) = self.judge(call);
         self.dark_histories += u32::from(is_history && result.is_err());
-        let ready_ms = self.ms + delay.max(1);
-        self.pending.push((ready_ms, AlarmAnswer { id, result }));
+        self.wire.reply(id, delay, AlarmAnswer { id, result });
     }
 
     fn answer(&mut self) -> Option<AlarmAnswer> {
-        if self.fuse.pulse() != Pulse::Alive {
-            return None;
-        }
-        let mut pending = self.pending.iter();
-        let ready = pending.position(|(ready_ms, _)| *ready_ms <= self.ms)?;
-        Some(self.pending.remove(ready).1)
+        self.wire.answer()
     }
 }
 
@@ -328,13 +279,5 @@ fn arn_of(name: &str) -> String {
 }
 
 fn missing() -> ServiceError {
-    error(ErrorClass::MissingTarget, "ResourceNotFound")
-}
-
-fn error(class: ErrorClass, code: &str) -> ServiceError {
-    ServiceError {
-        class,
-        code: code.to_owned(),
-        message: "simulated".to_owned(),
-    }
+    refusal(ErrorClass::MissingTarget, "ResourceNotFound")
 }

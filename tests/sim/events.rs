@@ -10,7 +10,7 @@ use deploywatch::events::{Age, EventKind, Events, Incident, Saved};
 use super::world::clock::Clock;
 use super::world::events::MemEvents;
 use super::world::fuse::Fuse;
-use super::world::service::Mood;
+use super::world::wire::Mood;
 
 /// Seeds that are played: each is an hour of virtual time with faults, and its recovery.
 const SEEDS: u64 = 60;
@@ -80,10 +80,10 @@ fn play(seed: u64) {
     let (mut boot, mut kills) = (0, 0);
     for second in 0..4_800_u64 {
         clock.advance_to(second * 1_000);
-        (service.ms, service.true_ms) = (clock.ms, clock.true_ms());
+        service.wire.advance_to(clock.ms, clock.true_ms());
         let faulty = second < 3_600;
         if second % 300 == 0 {
-            service.mood = match faulty {
+            service.wire.mood = match faulty {
                 true => Mood::drawn(&mut rng),
                 false => Mood::default(),
             };
@@ -134,7 +134,7 @@ fn play(seed: u64) {
         }
         if faulty && rng.u16(0..400) == 0 {
             kills += 1;
-            service.forget();
+            service.wire.forget();
             if rng.bool() {
                 boot += 1;
                 clock.reboot();
@@ -148,7 +148,7 @@ fn play(seed: u64) {
             }
         }
     }
-    assert_eq!(service.violations, Vec::<String>::new(), "seed {seed}");
+    assert_eq!(service.wire.violations, Vec::<String>::new(), "seed {seed}");
     let numbers: BTreeSet<usize> = arrived.values().map(|(number, _)| *number).collect();
     assert_eq!(
         numbers.len(),
@@ -168,5 +168,5 @@ fn play(seed: u64) {
         kills > 0 || service.doubts > 0 || repeats == 0,
         "seed {seed}"
     );
-    assert!(events.is_idle() && service.calls > 5 && service.next_ms().is_none());
+    assert!(events.is_idle() && service.wire.calls > 5 && service.wire.next_ms().is_none());
 }

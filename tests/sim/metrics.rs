@@ -11,7 +11,7 @@ use deploywatch::ports::{Datum, Numbers};
 use super::world::clock::Clock;
 use super::world::fuse::Fuse;
 use super::world::metrics::{MemMetrics, Take};
-use super::world::service::Mood;
+use super::world::wire::Mood;
 
 /// Seeds that are played: each is an hour of virtual time with faults, and its recovery.
 const SEEDS: u64 = 60;
@@ -80,11 +80,11 @@ fn play(seed: u64) {
     let first_ms = clock.true_ms();
     for second in 0..4_200_u64 {
         clock.advance_to(second * 1_000);
-        (service.ms, service.true_ms) = (clock.ms, clock.true_ms());
+        service.wire.advance_to(clock.ms, clock.true_ms());
         service.wall_ms = clock.now().wall_ms;
         let faulty = second < 3_600;
         if second % 300 == 0 {
-            service.mood = if faulty {
+            service.wire.mood = if faulty {
                 Mood::drawn(&mut rng)
             } else {
                 Mood::default()
@@ -110,7 +110,7 @@ fn play(seed: u64) {
         }
         assert!(metrics.next_due().is_some());
     }
-    assert_eq!(service.violations, Vec::<String>::new(), "seed {seed}");
+    assert_eq!(service.wire.violations, Vec::<String>::new(), "seed {seed}");
     oracle.failed.retain(|_, value| *value != 0.0);
     assert_eq!(oracle.failed, expected, "seed {seed}");
     let minutes = (clock.true_ms() - first_ms) / 60_000;
@@ -120,6 +120,6 @@ fn play(seed: u64) {
         "seed {seed} {beats:?}"
     );
     assert!(beats.len() as i64 >= minutes - 1, "seed {seed} {beats:?}");
-    assert!(oracle.calls > 10 && !service.answered.is_empty() && service.calls > 10);
-    assert!(service.next_ms().is_none_or(|ms| ms >= clock.ms));
+    assert!(oracle.calls > 10 && !service.answered.is_empty() && service.wire.calls > 10);
+    assert!(service.wire.next_ms().is_none_or(|ms| ms >= clock.ms));
 }

@@ -120,9 +120,9 @@ impl Scene {
                 Next::At(mono_ms) => self.world.clock.at_mono(mono_ms),
             };
             let answers = [
-                self.world.service.next_ms(),
-                self.world.metrics.next_ms(),
-                self.world.events.next_ms(),
+                self.world.service.wire.next_ms(),
+                self.world.metrics.wire.next_ms(),
+                self.world.events.wire.next_ms(),
             ];
             let next_ms = answers.into_iter().flatten().fold(due_ms, u64::min);
             let next_ms = match polls {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::oracle::counts::LINES;
 use crate::oracle::{Clockwork, Expect, Told};
-use crate::world::service::Mood;
 use crate::world::watch::Hearing;
+use crate::world::wire::Mood;
 
 /// Where the CodeDeploy agent writes.
 pub(crate) const LOG_DIR: &str = "/var/log/aws/codedeploy-agent";

@@ -240,9 +240,9 @@ impl<S: Subject> Run<S> {
             return next.min(self.start_ms).max(now);
         }
         next = next.min(self.learn_ms.unwrap_or(u64::MAX));
-        next = next.min(self.world.service.next_ms().unwrap_or(u64::MAX));
-        next = next.min(self.world.metrics.next_ms().unwrap_or(u64::MAX));
-        next = next.min(self.world.events.next_ms().unwrap_or(u64::MAX));
+        next = next.min(self.world.service.wire.next_ms().unwrap_or(u64::MAX));
+        next = next.min(self.world.metrics.wire.next_ms().unwrap_or(u64::MAX));
+        next = next.min(self.world.events.wire.next_ms().unwrap_or(u64::MAX));
         next = match self.wake {
             Wake::Now => now,
             Wake::At(mono_ms) => next.min(self.world.clock.at_mono(mono_ms)),
@@ -257,9 +257,9 @@ impl<S: Subject> Run<S> {
     fn is_awake(&self) -> bool {
         let now = self.world.clock.ms;
         self.world.watch.is_ready()
-            || self.world.service.next_ms().is_some_and(|ms| ms <= now)
-            || self.world.metrics.next_ms().is_some_and(|ms| ms <= now)
-            || self.world.events.next_ms().is_some_and(|ms| ms <= now)
+            || self.world.service.wire.is_ready()
+            || self.world.metrics.wire.is_ready()
+            || self.world.events.wire.is_ready()
             || match self.wake {
                 Wake::Now => true,
                 Wake::At(mono_ms) => self.world.clock.at_mono(mono_ms) <= now,
@@ -273,9 +273,9 @@ impl<S: Subject> Run<S> {
 
     /// Lets the plan's troubles of this moment begin and those of before end.
     fn trouble(&mut self, now: u64) {
-        self.world.service.mood = self.plan.mood(now);
-        self.world.metrics.mood = self.plan.mood(now);
-        self.world.events.mood = self.plan.bus_mood(now);
+        self.world.service.wire.mood = self.plan.mood(now);
+        self.world.metrics.wire.mood = self.plan.mood(now);
+        self.world.events.wire.mood = self.plan.bus_mood(now);
         self.world.store.full = false;
         self.world.files.error_rate = 0.0;
         for trouble in self.plan.troubles(now) {
@@ -377,9 +377,9 @@ impl<S: Subject> Run<S> {
         self.note_files();
         self.note_service()?;
         let broken = self.world.files.violations.pop();
-        let broken = broken.or(self.world.metrics.violations.pop());
-        let broken = broken.or(self.world.events.violations.pop());
-        if let Some(broken) = broken.or(self.world.service.violations.pop()) {
+        let broken = broken.or(self.world.metrics.wire.violations.pop());
+        let broken = broken.or(self.world.events.wire.violations.pop());
+        if let Some(broken) = broken.or(self.world.service.wire.violations.pop()) {
             return Err(Breach(broken));
         }
         self.note_checkpoint()?;
@@ -419,7 +419,7 @@ impl<S: Subject> Run<S> {
         let world = &self.world;
         let effects = (
             world.files.bytes_read,
-            world.service.calls,
+            world.service.wire.calls,
             world.store.version + world.store.refused,
             self.oracle.arrived,
         );
@@ -580,7 +580,7 @@ impl<S: Subject> Run<S> {
         while self.world.clock.ms < until {
             self.turn(until)?;
         }
-        let before = (self.steps, self.world.service.calls);
+        let before = (self.steps, self.world.service.wire.calls);
         let until = self.world.clock.ms + IDLE_MS;
         while self.world.clock.ms < until {
             self.turn(until)?;
@@ -593,7 +593,7 @@ impl<S: Subject> Run<S> {
         if wakes > per_second * IDLE_MS / 1_000 {
             return Err(Breach(format!("{wakes} wake-ups in an idle minute")));
         }
-        if self.world.service.calls != before.1 {
+        if self.world.service.wire.calls != before.1 {
             return Err(Breach("calls without anything to send".to_owned()));
         }
         Ok(())
@@ -645,7 +645,7 @@ impl<S: Subject> Run<S> {
     /// Every incident was told once.
     fn check_incidents(&mut self) -> Result<(), Breach> {
         if !self.plan.is_telling() {
-            return match self.world.events.calls {
+            return match self.world.events.wire.calls {
                 0 => Ok(()),
                 calls => Err(Breach(format!("events are off, and yet {calls} calls"))),
             };

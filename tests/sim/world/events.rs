@@ -8,8 +8,14 @@ use deploywatch::ports::{
     CallId, ErrorClass, EventAnswer, EventCall, EventEntry, EventService, ServiceError,
 };
 
-use super::fuse::{Fuse, Pulse};
-use super::service::Mood;
+use super::fuse::Fuse;
+use super::wire::{Codes, Fate, Wire, refusal, silence};
+
+const CODES: Codes = Codes {
+    broken: "InternalException",
+    throttled: "ThrottlingException",
+    expired: "ExpiredTokenException",
+};
 
 /// An entry that was taken.
 #[derive(Clone, Debug)]
@@ -24,138 +30,66 @@ pub(crate) struct Take {
 /// [`EventService`] in memory.
 #[derive(Debug)]
 pub(crate) struct MemEvents {
-    fuse: Fuse,
-    rng: fastrand::Rng,
-    /// Its mood: `throttle` and `error` also strike single entries.
-    pub(crate) mood: Mood,
-    /// The simulation's time.
-    pub(crate) ms: u64,
-    /// The true date.
-    pub(crate) true_ms: EpochMs,
-    pending: Vec<(u64, EventAnswer)>,
+    /// In its mood, `throttle` and `error` also strike single entries.
+    pub(crate) wire: Wire<EventAnswer>,
     /// What was taken since the oracle looked.
     pub(crate) takes: Vec<Take>,
-    /// Broken rules.
-    pub(crate) violations: Vec<String>,
-    /// Calls submitted so far.
-    pub(crate) calls: u64,
     /// Calls whose entries were taken in doubt.
     pub(crate) doubts: u64,
-}
-
-fn error(class: ErrorClass, code: &str) -> ServiceError {
-    ServiceError {
-        class,
-        code: code.to_owned(),
-        message: "simulated".to_owned(),
-    }
 }
 
 impl MemEvents {
     pub(crate) fn new(seed: u64, fuse: Fuse) -> Self {
         Self {
-            fuse,
-            rng: fastrand::Rng::with_seed(seed),
-            mood: Mood::default(),
-            ms: 0,
-            true_ms: 0,
-            pending: Vec::new(),
+            wire: Wire::new(seed, fuse),
             takes: Vec::new(),
-            violations: Vec::new(),
-            calls: 0,
             doubts: 0,
         }
     }
 
-    /// When the next answer is there.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.pending.iter().map(|(ready_ms, _)| *ready_ms).min()
-    }
-
-    /// The process is gone: nobody waits for the answers.
-    pub(crate) fn forget(&mut self) {
-        self.pending.clear();
-    }
-
-    fn judge(
-        &mut self,
-        call: EventCall,
-    ) -> (u64, Result<Vec<Result<(), ServiceError>>, ServiceError>) {
-        let delay = self.rng.u64(5..=self.mood.slow_ms.max(60));
-        if self.mood.down || self.chance(self.mood.error) {
-            return (
-                delay,
-                Err(error(ErrorClass::RetrySoon, "InternalException")),
-            );
+    fn judge(&mut self, call: EventCall) -> Fate<Vec<Result<(), ServiceError>>> {
+        let wire = &mut self.wire;
+        let delay = wire.rng.u64(5..=wire.mood.slow_ms.max(60));
+        if let Some(fault) = wire.fault(CODES, delay) {
+            return fault;
         }
-        if self.chance(self.mood.throttle) {
-            return (
-                delay,
-                Err(error(ErrorClass::Throttled, "ThrottlingException")),
-            );
-        }
-        if self.mood.expired {
-            let class = ErrorClass::RetrySlowly;
-            return (delay, Err(error(class, "ExpiredTokenException")));
-        }
-        if self.chance(self.mood.timeout) {
-            return (30_000, Err(error(ErrorClass::RetrySoon, "Timeout")));
-        }
-        let in_doubt = self.chance(self.mood.lost_answer);
+        let in_doubt = wire.chance(wire.mood.lost_answer);
         let mut results = Vec::new();
         for entry in call.entries {
-            if self.chance(self.mood.throttle) {
-                results.push(Err(error(ErrorClass::Throttled, "ThrottlingException")));
-            } else if self.chance(self.mood.error) {
-                results.push(Err(error(ErrorClass::RetrySoon, "InternalFailure")));
+            if wire.chance(wire.mood.throttle) {
+                results.push(Err(refusal(ErrorClass::Throttled, "ThrottlingException")));
+            } else if wire.chance(wire.mood.error) {
+                results.push(Err(refusal(ErrorClass::RetrySoon, "InternalFailure")));
             } else {
                 self.takes.push(Take {
                     entry,
                     in_doubt,
-                    true_ms: self.true_ms,
+                    true_ms: wire.true_ms,
                 });
                 results.push(Ok(()));
             }
         }
         if in_doubt {
             self.doubts += 1;
-            return (30_000, Err(error(ErrorClass::RetrySoon, "Timeout")));
+            return silence();
         }
         (delay, Ok(results))
-    }
-
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && self.rng.f64() < share
     }
 }
 
 impl EventService for MemEvents {
     fn submit(&mut self, id: CallId, call: EventCall) {
-        match self.fuse.pulse() {
-            Pulse::Dead => return,
-            Pulse::Dying if self.rng.bool() => return,
-            _ => {}
+        if !self.wire.is_reached() {
+            return;
         }
-        self.calls += 1;
-        if !self.pending.is_empty() {
-            self.violations
-                .push(format!("call {} overtakes another", id.0));
-        }
-        self.violations.extend(broken_rules(&call));
+        self.wire.expect_alone(id);
+        self.wire.violations.extend(broken_rules(&call));
         let (delay, result) = self.judge(call);
-        let ready_ms = self.ms + delay.max(1);
-        self.pending.push((ready_ms, EventAnswer { id, result }));
+        self.wire.reply(id, delay, EventAnswer { id, result });
     }
 
     fn answer(&mut self) -> Option<EventAnswer> {
-        if self.fuse.pulse() != Pulse::Alive {
-            return None;
-        }
-        let ready = self
-            .pending
-            .iter()
-            .position(|(ready_ms, _)| *ready_ms <= self.ms)?;
-        Some(self.pending.remove(ready).1)
+        self.wire.answer()
     }
 }
 

@@ -5,12 +5,17 @@
 
 use deploywatch::event::EpochMs;
 use deploywatch::ports::{
-    CallId, Datum, ErrorClass, MetricAnswer, MetricCall, MetricService, Numbers, ServiceError,
+    CallId, Datum, ErrorClass, MetricAnswer, MetricCall, MetricService, Numbers,
 };
 
-use super::fuse::{Fuse, Pulse};
-use super::service::Mood;
+use super::fuse::Fuse;
+use super::wire::{Codes, Fate, Wire, refusal, silence};
 
+const CODES: Codes = Codes {
+    broken: "InternalServiceFault",
+    throttled: "ThrottlingException",
+    expired: "ExpiredTokenException",
+};
 /// A request that is signed by a date further off than this is refused
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
 const SKEW_MS_MAX: u64 = 300_000;
@@ -32,86 +37,47 @@ pub(crate) struct Take {
 /// [`MetricService`] in memory.
 #[derive(Debug)]
 pub(crate) struct MemMetrics {
-    fuse: Fuse,
-    rng: fastrand::Rng,
-    /// Its mood: `throttle`, `error`, `timeout`, `lost_answer`, `slow_ms`, `down` and `expired`.
-    pub(crate) mood: Mood,
-    /// The simulation's time.
-    pub(crate) ms: u64,
-    /// The true date.
-    pub(crate) true_ms: EpochMs,
+    pub(crate) wire: Wire<MetricAnswer>,
     /// The machine's date.
     pub(crate) wall_ms: EpochMs,
     /// What was learnt of the difference, by being refused.
     offset_ms: i64,
-    pending: Vec<(u64, MetricAnswer)>,
     /// What was taken since the oracle looked.
     pub(crate) takes: Vec<Take>,
     /// Calls whose answers the agent has taken since the oracle looked.
     pub(crate) answered: Vec<CallId>,
-    /// Broken rules.
-    pub(crate) violations: Vec<String>,
-    /// Calls submitted so far.
-    pub(crate) calls: u64,
 }
 
 impl MemMetrics {
     pub(crate) fn new(seed: u64, fuse: Fuse) -> Self {
         Self {
-            fuse,
-            rng: fastrand::Rng::with_seed(seed),
-            mood: Mood::default(),
-            ms: 0,
-            true_ms: 0,
+            wire: Wire::new(seed, fuse),
             wall_ms: 0,
             offset_ms: 0,
-            pending: Vec::new(),
             takes: Vec::new(),
             answered: Vec::new(),
-            violations: Vec::new(),
-            calls: 0,
         }
-    }
-
-    /// When the next answer is there.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.pending.iter().map(|(ready_ms, _)| *ready_ms).min()
     }
 
     /// The process is gone: nobody waits for the answers.
     pub(crate) fn forget(&mut self) {
-        self.pending.clear();
+        self.wire.forget();
         self.offset_ms = 0;
     }
 
-    fn judge(&mut self, id: CallId, call: &MetricCall) -> (u64, Result<(), ServiceError>) {
-        let delay = self.rng.u64(5..=self.mood.slow_ms.max(60));
-        let failed = |delay, class, code: &str| {
-            let error = ServiceError {
-                class,
-                code: code.to_owned(),
-                message: "simulated".to_owned(),
-            };
-            (delay, Err(error))
-        };
-        if self.mood.down || self.chance(self.mood.error) {
-            return failed(delay, ErrorClass::RetrySoon, "InternalServiceFault");
-        }
-        if self.chance(self.mood.throttle) {
-            return failed(delay, ErrorClass::Throttled, "ThrottlingException");
-        }
-        if self.mood.expired {
-            return failed(delay, ErrorClass::RetrySlowly, "ExpiredTokenException");
-        }
-        if self.chance(self.mood.timeout) {
-            return failed(30_000, ErrorClass::RetrySoon, "Timeout");
+    fn judge(&mut self, id: CallId, call: &MetricCall) -> Fate<()> {
+        let failed = |delay, class, code| (delay, Err(refusal(class, code)));
+        let wire = &mut self.wire;
+        let delay = wire.rng.u64(5..=wire.mood.slow_ms.max(60));
+        if let Some(fault) = wire.fault(CODES, delay) {
+            return fault;
         }
         let signed_ms = self.wall_ms + self.offset_ms;
-        if signed_ms.abs_diff(self.true_ms) > SKEW_MS_MAX {
-            self.offset_ms = self.true_ms - self.wall_ms;
+        if signed_ms.abs_diff(wire.true_ms) > SKEW_MS_MAX {
+            self.offset_ms = wire.true_ms - self.wall_ms;
             return failed(delay, ErrorClass::RetrySoon, "RequestTimeTooSkewed");
         }
-        let window = self.true_ms - TOO_OLD_MS..=self.true_ms + TOO_NEW_MS;
+        let window = wire.true_ms - TOO_OLD_MS..=wire.true_ms + TOO_NEW_MS;
         if call
             .data
             .iter()
@@ -119,42 +85,30 @@ impl MemMetrics {
         {
             return failed(delay, ErrorClass::Invalid, "InvalidParameterValue");
         }
-        let in_doubt = self.chance(self.mood.lost_answer);
+        let in_doubt = wire.chance(wire.mood.lost_answer);
         self.takes.push(Take {
             call: id,
             namespace: call.namespace.to_string(),
             data: call.data.to_vec(),
             in_doubt,
-            true_ms: self.true_ms,
+            true_ms: wire.true_ms,
         });
         match in_doubt {
-            true => failed(30_000, ErrorClass::RetrySoon, "Timeout"),
+            true => silence(),
             false => (delay, Ok(())),
         }
-    }
-
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && self.rng.f64() < share
     }
 }
 
 impl MetricService for MemMetrics {
     fn submit(&mut self, id: CallId, call: MetricCall) {
-        match self.fuse.pulse() {
-            Pulse::Dead => return,
-            Pulse::Dying if self.rng.bool() => return,
-            _ => {}
+        if !self.wire.is_reached() {
+            return;
         }
-        self.calls += 1;
-        if !self.pending.is_empty() {
-            self.violations
-                .push(format!("call {} overtakes another", id.0));
-        }
-        let broken = broken_rules(&call);
+        self.wire.expect_alone(id);
+        self.wire.violations.extend(broken_rules(&call));
         let (delay, result) = self.judge(id, &call);
-        self.violations.extend(broken);
-        let ready_ms = self.ms + delay.max(1);
-        self.pending.push((ready_ms, MetricAnswer { id, result }));
+        self.wire.reply(id, delay, MetricAnswer { id, result });
     }
 
     fn clock_offset_ms(&self) -> i64 {
@@ -162,14 +116,7 @@ impl MetricService for MemMetrics {
     }
 
     fn answer(&mut self) -> Option<MetricAnswer> {
-        if self.fuse.pulse() != Pulse::Alive {
-            return None;
-        }
-        let ready = self
-            .pending
-            .iter()
-            .position(|(ready_ms, _)| *ready_ms <= self.ms)?;
-        let (_, answer) = self.pending.remove(ready);
+        let answer = self.wire.answer()?;
         self.answered.push(answer.id);
         Some(answer)
     }

@@ -9,6 +9,7 @@ pub(crate) mod metrics;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod watch;
+pub(crate) mod wire;
 
 use crate::nobody::{NoAlarms, NoProcesses};
 use clock::Clock;
@@ -57,13 +58,11 @@ impl World {
     pub(crate) fn advance_to(&mut self, ms: u64) {
         self.clock.advance_to(ms);
         self.files.wall_ms = self.clock.now().wall_ms;
-        self.service.ms = self.clock.ms;
-        self.service.true_ms = self.clock.true_ms();
-        self.metrics.ms = self.clock.ms;
-        self.metrics.true_ms = self.clock.true_ms();
         self.metrics.wall_ms = self.clock.now().wall_ms;
-        self.events.ms = self.clock.ms;
-        self.events.true_ms = self.clock.true_ms();
+        let (ms, true_ms) = (self.clock.ms, self.clock.true_ms());
+        self.service.wire.advance_to(ms, true_ms);
+        self.metrics.wire.advance_to(ms, true_ms);
+        self.events.wire.advance_to(ms, true_ms);
     }
 
     /// Lets the watch hear of what happened to the files.
@@ -78,7 +77,7 @@ impl World {
         self.files.exit();
         self.service.forget();
         self.metrics.forget();
-        self.events.forget();
+        self.events.wire.forget();
         self.watch.forget();
         self.fuse.reset();
     }

@@ -10,48 +10,15 @@ use deploywatch::ports::{
     Accepted, CallId, ErrorClass, LogAnswer, LogCall, LogService, ServiceError,
 };
 
-use super::fuse::{Fuse, Pulse};
+use super::fuse::Fuse;
 use super::legal;
+use super::wire::{TIMEOUT_MS, Wire, refusal};
 
 /// Text in a message that makes the service refuse the whole call.
 pub(crate) const POISON: &str = "!poison!";
 
 const TOO_NEW_MS: i64 = 2 * 3_600_000;
 const TOO_OLD_MS: i64 = 14 * 24 * 3_600_000;
-
-/// How the service feels just now. Shares are chances per call.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Mood {
-    pub(crate) throttle: f64,
-    pub(crate) error: f64,
-    pub(crate) timeout: f64,
-    /// Stored, but the answer is lost.
-    pub(crate) lost_answer: f64,
-    /// Answers take up to so long.
-    pub(crate) slow_ms: u64,
-    /// No network.
-    pub(crate) down: bool,
-    /// Credentials are refused.
-    pub(crate) expired: bool,
-    /// Targets whose group's name hashes to this are denied.
-    pub(crate) denied: Option<String>,
-}
-
-impl Mood {
-    /// Some troubles at random, for a service that has no groups.
-    pub(crate) fn drawn(rng: &mut fastrand::Rng) -> Self {
-        Self {
-            throttle: [0.0, 0.3][rng.usize(0..2)],
-            error: [0.0, 0.3][rng.usize(0..2)],
-            timeout: [0.0, 0.2][rng.usize(0..2)],
-            lost_answer: [0.0, 0.3][rng.usize(0..2)],
-            slow_ms: rng.u64(0..5_000),
-            down: rng.u8(0..4) == 0,
-            expired: rng.u8(0..6) == 0,
-            denied: None,
-        }
-    }
-}
 
 /// What the service did with one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +43,10 @@ pub(crate) struct Arrival {
     pub(crate) marker: Option<u64>,
 }
 
-#[derive(Debug)]
-struct Pending {
-    ready_ms: u64,
-    answer: LogAnswer,
-}
-
 /// [`LogService`] in memory.
 #[derive(Debug)]
 pub(crate) struct MemService {
-    fuse: Fuse,
-    rng: fastrand::Rng,
-    /// Its mood.
-    pub(crate) mood: Mood,
-    /// The simulation's time.
-    pub(crate) ms: u64,
-    /// The true date.
-    pub(crate) true_ms: EpochMs,
-    pending: Vec<Pending>,
+    pub(crate) wire: Wire<LogAnswer>,
     groups: BTreeSet<String>,
     streams: BTreeSet<Target>,
     in_flight: BTreeMap<Target, CallId>,
@@ -104,10 +57,6 @@ pub(crate) struct MemService {
     pub(crate) arrivals: Vec<Arrival>,
     /// Puts whose answers the agent has taken since the oracle looked.
     pub(crate) answered: Vec<CallId>,
-    /// Broken rules.
-    pub(crate) violations: Vec<String>,
-    /// Calls submitted so far.
-    pub(crate) calls: u64,
     /// Digest of all that was submitted, for the determinism test.
     pub(crate) digest: u64,
 }
@@ -115,12 +64,7 @@ pub(crate) struct MemService {
 impl MemService {
     pub(crate) fn new(seed: u64, fuse: Fuse) -> Self {
         Self {
-            fuse,
-            rng: fastrand::Rng::with_seed(seed),
-            mood: Mood::default(),
-            ms: 0,
-            true_ms: 0,
-            pending: Vec::new(),
+            wire: Wire::new(seed, fuse),
             groups: BTreeSet::new(),
             streams: BTreeSet::new(),
             in_flight: BTreeMap::new(),
@@ -128,8 +72,6 @@ impl MemService {
             targets: Vec::new(),
             arrivals: Vec::new(),
             answered: Vec::new(),
-            violations: Vec::new(),
-            calls: 0,
             digest: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -141,30 +83,22 @@ impl MemService {
 
     /// Somebody deletes a group with all its streams (what was stored is remembered).
     pub(crate) fn delete_some_group(&mut self) {
-        let at = self.rng.usize(0..=self.groups.len());
+        let at = self.wire.rng.usize(0..=self.groups.len());
         if let Some(group) = self.groups.iter().nth(at).cloned() {
             self.streams.retain(|target| target.group != group);
             self.groups.remove(&group);
         }
     }
 
-    /// When the next answer is there.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.pending.iter().map(|pending| pending.ready_ms).min()
-    }
-
     /// Bytes of the batches that are here just now.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.pending
-            .iter()
-            .filter_map(|pending| pending.answer.batch.as_ref())
-            .map(|batch| batch.body.len())
-            .sum()
+        let batches = self.wire.pending().filter_map(|to| to.batch.as_ref());
+        batches.map(|batch| batch.body.len()).sum()
     }
 
     /// The process is gone: nobody waits for the answers.
     pub(crate) fn forget(&mut self) {
-        self.pending.clear();
+        self.wire.forget();
         self.in_flight.clear();
     }
 
@@ -176,21 +110,25 @@ impl MemService {
         first: usize,
     ) -> Fate {
         let delay = self.delay();
-        if self.mood.down || self.chance(self.mood.error) {
-            let delay = if self.mood.down { delay / 4 } else { delay };
+        if self.wire.mood.down || self.wire.chance(self.wire.mood.error) {
+            let delay = if self.wire.mood.down {
+                delay / 4
+            } else {
+                delay
+            };
             return Fate::failed(delay, ErrorClass::RetrySoon, "ServiceUnavailable");
         }
-        if self.chance(self.mood.throttle) {
+        if self.wire.chance(self.wire.mood.throttle) {
             return Fate::failed(delay, ErrorClass::Throttled, "ThrottlingException");
         }
-        if self.mood.expired {
+        if self.wire.mood.expired {
             return Fate::failed(delay, ErrorClass::RetrySlowly, "ExpiredTokenException");
         }
-        if self.mood.denied.as_ref() == Some(&batch.target.group) {
+        if self.wire.mood.denied.as_ref() == Some(&batch.target.group) {
             return Fate::failed(delay, ErrorClass::RetrySlowly, "AccessDeniedException");
         }
-        if self.chance(self.mood.timeout) {
-            return Fate::failed(30_000, ErrorClass::RetrySoon, "Timeout");
+        if self.wire.chance(self.wire.mood.timeout) {
+            return Fate::failed(TIMEOUT_MS, ErrorClass::RetrySoon, "Timeout");
         }
         if !self.groups.contains(&batch.target.group) || !self.streams.contains(&*batch.target) {
             return Fate::failed(
@@ -220,9 +158,9 @@ impl MemService {
         first: usize,
         delay: u64,
     ) -> Fate {
-        let too_new = events.partition_point(|(time, _)| *time <= self.true_ms + TOO_NEW_MS);
-        let too_old = events.partition_point(|(time, _)| *time < self.true_ms - TOO_OLD_MS);
-        let doubt = self.chance(self.mood.lost_answer);
+        let too_new = events.partition_point(|(time, _)| *time <= self.wire.true_ms + TOO_NEW_MS);
+        let too_old = events.partition_point(|(time, _)| *time < self.wire.true_ms - TOO_OLD_MS);
+        let doubt = self.wire.chance(self.wire.mood.lost_answer);
         for (at, (_, text)) in events.iter().enumerate() {
             let taking = match (at < too_old || at >= too_new, doubt) {
                 (true, _) => Taking::Refused,
@@ -232,7 +170,7 @@ impl MemService {
             self.arrive(id, target, batch, first + at, text, taking);
         }
         if doubt {
-            return Fate::failed(30_000, ErrorClass::RetrySoon, "Timeout");
+            return Fate::failed(TIMEOUT_MS, ErrorClass::RetrySoon, "Timeout");
         }
         Fate {
             delay,
@@ -256,7 +194,8 @@ impl MemService {
         let piece = batch.slots.get(slot).map(|slot| slot.piece as usize);
         let origin = piece.and_then(|at| batch.pieces.get(at)).map(|p| p.origin);
         if origin.is_none() {
-            self.violations
+            self.wire
+                .violations
                 .push(format!("slot {slot} of a batch names no piece"));
         }
         self.arrivals.push(Arrival {
@@ -296,11 +235,11 @@ impl MemService {
     }
 
     fn control_fault(&mut self, group: &str, delay: u64) -> Option<Fate> {
-        let (class, code) = if self.mood.down || self.chance(self.mood.error) {
+        let (class, code) = if self.wire.mood.down || self.wire.chance(self.wire.mood.error) {
             (ErrorClass::RetrySoon, "ServiceUnavailable")
-        } else if self.chance(self.mood.throttle) {
+        } else if self.wire.chance(self.wire.mood.throttle) {
             (ErrorClass::Throttled, "ThrottlingException")
-        } else if self.mood.expired || self.mood.denied.as_deref() == Some(group) {
+        } else if self.wire.mood.expired || self.wire.mood.denied.as_deref() == Some(group) {
             (ErrorClass::RetrySlowly, "AccessDeniedException")
         } else {
             return None;
@@ -318,16 +257,12 @@ impl MemService {
         number
     }
 
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && self.rng.f64() < share
-    }
-
     fn delay(&mut self) -> u64 {
-        let slow_ms = self.mood.slow_ms;
+        let slow_ms = self.wire.mood.slow_ms;
         if slow_ms > 0 {
-            self.rng.u64(5..=slow_ms.max(5))
+            self.wire.rng.u64(5..=slow_ms.max(5))
         } else {
-            self.rng.u64(5..=60)
+            self.wire.rng.u64(5..=60)
         }
     }
 
@@ -349,11 +284,7 @@ impl Fate {
     fn failed(delay: u64, class: ErrorClass, code: &str) -> Self {
         Self {
             delay,
-            result: Err(ServiceError {
-                class,
-                code: code.to_owned(),
-                message: "simulated".to_owned(),
-            }),
+            result: Err(refusal(class, code)),
         }
     }
 
@@ -373,18 +304,16 @@ impl Fate {
 
 impl LogService for MemService {
     fn submit(&mut self, id: CallId, call: LogCall) {
-        match self.fuse.pulse() {
-            Pulse::Dead => return,
-            Pulse::Dying if self.rng.bool() => return,
-            _ => {}
+        if !self.wire.is_reached() {
+            return;
         }
-        self.calls += 1;
         self.record(&id.0.to_le_bytes());
-        self.record(&self.ms.to_le_bytes());
+        self.record(&self.wire.ms.to_le_bytes());
         let (batch, fate) = match call {
             LogCall::Put { batch, range } => {
                 if let Some(other) = self.in_flight.insert((*batch.target).clone(), id) {
-                    self.violations
+                    self.wire
+                        .violations
                         .push(format!("call {} overtakes call {}", id.0, other.0));
                 }
                 let body = batch.body_of(range.clone()).into_owned();
@@ -393,7 +322,9 @@ impl LogService for MemService {
                 let fate = match legal::check(&batch, range, &body) {
                     Ok(events) => self.put(id, &batch, &events, first),
                     Err(broken) => {
-                        self.violations.push(format!("illegal request: {broken}"));
+                        self.wire
+                            .violations
+                            .push(format!("illegal request: {broken}"));
                         Fate::failed(5, ErrorClass::Invalid, "InvalidParameterException")
                     }
                 };
@@ -401,35 +332,24 @@ impl LogService for MemService {
             }
             LogCall::CreateStream(target) => {
                 if let Err(broken) = legal::check_names(&target.group, &target.stream) {
-                    self.violations.push(broken);
+                    self.wire.violations.push(broken);
                 }
                 (None, self.create_stream(target))
             }
             LogCall::CreateGroup(group, _) => {
                 if let Err(broken) = legal::check_names(&group, "s") {
-                    self.violations.push(broken);
+                    self.wire.violations.push(broken);
                 }
                 (None, self.create_group(group))
             }
         };
-        self.pending.push(Pending {
-            ready_ms: self.ms + fate.delay.max(1),
-            answer: LogAnswer {
-                id,
-                batch,
-                result: fate.result,
-            },
-        });
+        let result = fate.result;
+        let answer = LogAnswer { id, batch, result };
+        self.wire.reply(id, fate.delay, answer);
     }
 
     fn answer(&mut self) -> Option<LogAnswer> {
-        if self.fuse.pulse() != Pulse::Alive {
-            return None;
-        }
-        let ready = (0..self.pending.len())
-            .filter(|at| self.pending[*at].ready_ms <= self.ms)
-            .min_by_key(|at| (self.pending[*at].ready_ms, self.pending[*at].answer.id))?;
-        let answer = self.pending.swap_remove(ready).answer;
+        let answer = self.wire.answer()?;
         if let Some(batch) = &answer.batch {
             self.in_flight.remove(&*batch.target);
             self.answered.push(answer.id);
