@@ -139,11 +139,19 @@ impl Tail {
         }
         let mut ties = Vec::new();
         let mut unclear = None;
-        for id in candidates {
-            match self.tie(id, &found.path, (handle, meta.size), look) {
-                Ok(tie) => ties.push((id, tie)),
-                Err(error) => unclear = Some(error),
+        let mut compared = BTreeSet::new();
+        let mut next = candidates;
+        while !next.is_empty() {
+            for id in next {
+                match self.tie(id, &found.path, (handle, meta.size), look) {
+                    Ok(tie) => ties.push((id, tie)),
+                    Err(error) => unclear = Some(error),
+                }
+                compared.insert(id);
             }
+            // One that was found cut has a successor now, which this may be a copy of.
+            next = self.candidates(source, &found.path, family);
+            next.retain(|id| !compared.contains(id));
         }
         look.files.close(handle);
         match (likeness::decide(&ties), unclear) {
@@ -213,17 +221,25 @@ impl Tail {
             }
             Err(error) => return Err(error),
         }
-        let Some((file, handle)) = self.files.get(&id).and_then(|f| Some((f, f.handle?))) else {
-            return Ok(Standing::Displaced);
-        };
         // Only now may it show that it was truncated since we last looked.
-        let size = look.files.meta(handle)?.size;
-        let own = likeness::likeness(file, look.files, handle, size)?;
-        if own.kind == Kind::Whole || file.heads.is_empty() {
-            return Ok(Standing::InPlace);
+        match self.holds_ours(id, look)? {
+            Some(true) => return Ok(Standing::InPlace),
+            Some(false) => {}
+            None => return Ok(Standing::Displaced),
         }
         self.displace(id, look.files, look.now);
         Ok(Standing::Displaced)
+    }
+
+    /// Whether an open inode still holds the content we know; `None` when it is not open.
+    pub(super) fn holds_ours(&self, id: FileId, look: &mut Look<'_>) -> io::Result<Option<bool>> {
+        let file = self.files.get(&id);
+        let Some((file, handle)) = file.and_then(|file| Some((file, file.handle?))) else {
+            return Ok(None);
+        };
+        let size = look.files.meta(handle)?.size;
+        let own = likeness::likeness(file, look.files, handle, size)?;
+        Ok(Some(own.kind == Kind::Whole || file.heads.is_empty()))
     }
 
     /// Contents that could stand under this name, too: those of its family, and those whose name
@@ -295,4 +311,181 @@ pub(super) fn related_families(path: &Path) -> BTreeSet<PathBuf> {
     let ends = (1..name.len()).filter(|at| b".-_~".contains(&name[*at]));
     let prefixes = ends.map(|end| path.with_file_name(OsStr::from_bytes(&name[..end])));
     prefixes.chain([rotation::family_of(path)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{FileKey, FileRecord, Now};
+    use crate::ports::{Files, Hints, Kind, Meta, Watch};
+    use crate::tail::ReadBuffer;
+
+    /// Logs below `/l`: inode, content, and when that was written last.
+    #[derive(Default)]
+    struct Logs {
+        names: BTreeMap<&'static str, (u64, String, i64)>,
+        /// Inodes that are open.
+        open: BTreeMap<u32, u64>,
+    }
+
+    impl Logs {
+        fn put(&mut self, name: &'static str, inode: u64, content: &str, modified_ms: i64) {
+            let log = (inode, content.to_owned(), modified_ms);
+            self.names.insert(name, log);
+        }
+
+        fn log(&self, inode: u64) -> io::Result<(&str, i64)> {
+            let mut all = self.names.values();
+            let found = all.find(|(number, ..)| *number == inode);
+            let (_, content, modified_ms) = found.ok_or(io::ErrorKind::NotFound)?;
+            Ok((content, *modified_ms))
+        }
+
+        fn meta_of(&self, inode: u64) -> io::Result<Meta> {
+            let (content, modified_ms) = self.log(inode)?;
+            Ok(Meta {
+                key: FileKey { device: 1, inode },
+                kind: Kind::File,
+                size: content.len() as u64,
+                modified_ms,
+                links: 1,
+            })
+        }
+    }
+
+    impl Files for Logs {
+        fn list(&mut self, _: &Path, _: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+            let names = self.names.keys().map(|name| name.into());
+            Ok(names.map(|name| (name, Kind::File)).collect())
+        }
+
+        fn stat(&mut self, _: &Path, path: &Path) -> io::Result<Meta> {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            match self.names.get(name) {
+                Some((inode, ..)) => self.meta_of(*inode),
+                None if path == Path::new("/l") => Ok(Meta {
+                    key: FileKey::default(),
+                    kind: Kind::Directory,
+                    size: 0,
+                    modified_ms: 0,
+                    links: 1,
+                }),
+                None => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
+            let meta = self.stat(root, path)?;
+            let handle = self.open.last_key_value().map_or(1, |(last, _)| last + 1);
+            self.open.insert(handle, meta.key.inode);
+            Ok((Handle(handle), meta))
+        }
+
+        fn meta(&mut self, handle: Handle) -> io::Result<Meta> {
+            self.meta_of(self.open[&handle.0])
+        }
+
+        fn read_at(&mut self, handle: Handle, from: Offset, into: &mut [u8]) -> io::Result<usize> {
+            let (content, _) = self.log(self.open[&handle.0])?;
+            let content = content.as_bytes();
+            let rest = &content[usize::try_from(from.0).unwrap().min(content.len())..];
+            let got = rest.len().min(into.len());
+            into[..got].copy_from_slice(&rest[..got]);
+            Ok(got)
+        }
+
+        fn close(&mut self, handle: Handle) {
+            assert!(self.open.remove(&handle.0).is_some());
+        }
+    }
+
+    struct Deaf;
+
+    impl Watch for Deaf {
+        fn watch(&mut self, _: &Path) -> bool {
+            false
+        }
+
+        fn unwatch(&mut self, _: &Path) {}
+
+        fn take(&mut self) -> Hints {
+            Hints::default()
+        }
+    }
+
+    fn settled(_: FileId) -> Offset {
+        Offset(8)
+    }
+
+    fn tail_of(records: Vec<FileRecord>, pattern: &str, logs: &mut Logs) -> Tail {
+        let text = format!("[[source]]\nname = \"a\"\npaths = [\"{pattern}\"]\n");
+        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+        let mut tail = Tail::new(records, None);
+        tail.set_sources(config.sources.clone(), &|_| true, logs, &settled);
+        tail
+    }
+
+    fn look(tail: &mut Tail, logs: &mut Logs, mono_ms: u64) {
+        let wall_ms = 0;
+        tail.look(logs, &mut Deaf, &settled, Now { mono_ms, wall_ms });
+    }
+
+    /// Looks and reads for a while; what was read, whole lines and the rest.
+    fn read(tail: &mut Tail, logs: &mut Logs, from_ms: u64) -> String {
+        let mut all = Vec::new();
+        let mut buffer = ReadBuffer::default();
+        for mono_ms in (from_ms..from_ms + 10_000).step_by(500) {
+            let now = Now {
+                mono_ms,
+                wall_ms: 0,
+            };
+            look(tail, logs, mono_ms);
+            while let Some(id) = tail.next_turn() {
+                tail.read(id, logs, &mut |_| None, &mut buffer, 1_000, now);
+                all.extend_from_slice(buffer.bytes());
+                tail.consumed(id, &buffer, buffer.bytes().len());
+            }
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    /// A content that was begun anew and copied once more before anybody looked is read once: shown
+    /// on one that has grown beyond what was read, so that only comparing it shows the cut.
+    #[test]
+    fn a_copy_of_what_was_begun_anew_is_read_once() {
+        let (one, two) = ("the first one\n".repeat(9), "the second one\n".repeat(20));
+        let mut logs = Logs::default();
+        logs.put("a.log", 1, &one, 0);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        assert_eq!(read(&mut tail, &mut logs, 0), one);
+        logs.put("a.log", 1, &two, 0);
+        logs.put("a.log.1", 3, &two, 0);
+        logs.put("a.log.2", 2, &one, 0);
+        assert_eq!(read(&mut tail, &mut logs, 20_000), two);
+        assert_eq!(tail.take_news().lost, []);
+    }
+
+    /// A new log that has the inode of a short rotated one and begins like it is read from its
+    /// beginning: shown on a logger's header of which a power cut had left the head.
+    #[test]
+    fn a_short_beginning_is_no_evidence_for_a_new_log() {
+        let header = "# Logfile created today\n";
+        let mut logs = Logs::default();
+        logs.put("a.log", 2, "1234567\n", 0);
+        logs.put("a.log.1", 1, &header[..8], 0);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        read(&mut tail, &mut logs, 0);
+        let mut records = Vec::new();
+        tail.each_record(&mut logs, &settled, &mut |record| {
+            records.push(record.clone());
+        });
+        logs = Logs::default();
+        logs.put("a.log", 1, header, 0);
+        let mut tail = tail_of(records, "/l/a.log*", &mut logs);
+        assert_eq!(read(&mut tail, &mut logs, 20_000), header);
+    }
 }

@@ -7,7 +7,7 @@ use crate::event::{FileId, Now, Offset};
 use crate::ports::{Files, Handle};
 
 use super::file::{File, Place};
-use super::fingerprint::{self, ANCHOR_BYTES_MAX};
+use super::fingerprint::{self, ANCHOR_BYTES_MAX, HEAD_BYTES_MAX};
 use super::likeness::{self, Kind};
 use super::{OPEN_FILES_MAX, Tail};
 
@@ -161,7 +161,10 @@ fn is_ours(
     (handle, size): (Handle, u64),
 ) -> io::Result<bool> {
     let is_renamed = file.path != path;
-    if is_renamed && file.is_slight() && file.size != size {
+    // A rotated file does not get the live name back to be written on. More likely its inode was
+    // given to a new one, and programs begin their logs alike.
+    let is_live_again = path == file.family && file.head_bytes() < HEAD_BYTES_MAX;
+    if is_renamed && (file.is_slight() || is_live_again) && file.size != size {
         return Ok(false);
     }
     if file.heads.is_empty() {

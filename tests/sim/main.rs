@@ -234,6 +234,14 @@ const MENDED: &[(u64, &str)] = &[
         5592,
         "what was on its way of a cut file was forgotten when its copy was rescued",
     ),
+    (
+        10437,
+        "a new log with the inode of a rotated one of 8 bytes was taken for that",
+    ),
+    (
+        11529,
+        "a copy of a content that was found to have begun anew in the same scan was read, too",
+    ),
 ];
 
 /// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time
