@@ -469,6 +469,29 @@ mod tests {
         assert_eq!(tail.take_news().lost, []);
     }
 
+    /// A log that is cut and written again between scans, each time beyond what it held before, is
+    /// read from its copies, although none of it was read in between.
+    #[test]
+    fn what_grows_is_not_mistaken_for_what_it_was() {
+        let one = "the first one\n".repeat(9);
+        let two = "the second one\n".repeat(20);
+        let three = "the third one\n".repeat(40);
+        let mut logs = Logs::default();
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs);
+        logs.put("a.log", 1, &one, 1_000);
+        look(&mut tail, &mut logs, 1_000);
+        logs.put("a.log", 1, &two, 2_000);
+        logs.put("a.log.1", 2, &one, 1_000);
+        look(&mut tail, &mut logs, 2_000);
+        logs.put("a.log", 1, &three, 3_000);
+        logs.put("a.log.1", 3, &two, 2_000);
+        logs.put("a.log.2", 2, &one, 1_000);
+        look(&mut tail, &mut logs, 3_000);
+        let all = [one, two, three].concat();
+        assert_eq!(read(&mut tail, &mut logs, 4_000), all);
+        assert_eq!(tail.take_news().lost, []);
+    }
+
     /// A new log that has the inode of a short rotated one and begins like it is read from its
     /// beginning: shown on a logger's header of which a power cut had left the head.
     #[test]

@@ -242,6 +242,10 @@ const MENDED: &[(u64, &str)] = &[
         11529,
         "a copy of a content that was found to have begun anew in the same scan was read, too",
     ),
+    (
+        12628,
+        "a log cut and written beyond what it had held hid its next copy, uncounted",
+    ),
 ];
 
 /// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time
