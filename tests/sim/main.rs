@@ -243,6 +243,14 @@ const MENDED: &[(u64, &str)] = &[
         "a copy of a content that was found to have begun anew in the same scan was read, too",
     ),
     (
+        11883,
+        "an agent that was dead was expected to write a checkpoint",
+    ),
+    (
+        12349,
+        "a record that goes beyond what a power cut left was taken for one of that",
+    ),
+    (
         12628,
         "a log cut and written beyond what it had held hid its next copy, uncounted",
     ),

@@ -25,6 +25,7 @@ impl Oracle {
     /// The agent started. `ready_ms`: from when on it can work on everything.
     pub(crate) fn process_started(&mut self, ready_ms: u64) {
         self.up_since_ms = Some(ready_ms);
+        self.died_ms = None;
         self.saves_fail_until_ms = self.saves_fail_until_ms.max(self.now_ms);
     }
 
@@ -44,6 +45,7 @@ impl Oracle {
         self.forget_saves_after(left.number);
         self.allow_repetition(records);
         self.up_since_ms = None;
+        self.died_ms.get_or_insert(self.now_ms);
         self.unanswered.clear();
         let last_save_ms = self.saves.values().next_back().copied().unwrap_or(0);
         let known: Vec<LifeId> = self
@@ -271,7 +273,9 @@ impl Oracle {
 
     /// What was answered long ago is in the checkpoint.
     fn check_freshness(&self, records: &[Record]) -> Result<(), Breach> {
-        let Some(limit) = self.now_ms.checked_sub(self.expect.saved_ms) else {
+        // Who is dead writes nothing.
+        let lived_ms = self.died_ms.unwrap_or(self.now_ms);
+        let Some(limit) = lived_ms.checked_sub(self.expect.saved_ms) else {
             return Ok(());
         };
         if self.saves_fail_until_ms > limit {

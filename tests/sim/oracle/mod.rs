@@ -174,6 +174,8 @@ pub(crate) struct Oracle {
     unanswered: HashMap<CallId, Vec<Run>>,
     /// Since when the running process could work on everything (started, identity known).
     up_since_ms: Option<u64>,
+    /// Since when no process runs.
+    died_ms: Option<u64>,
     /// Before this the disk was full, or the process not there.
     saves_fail_until_ms: u64,
     /// When which checkpoint was written, as far back as the disk knows.
@@ -207,6 +209,7 @@ impl Oracle {
             views: HashMap::new(),
             unanswered: HashMap::new(),
             up_since_ms: None,
+            died_ms: None,
             saves_fail_until_ms: 0,
             saves: BTreeMap::new(),
             loss_to_count: Vec::new(),
@@ -383,9 +386,16 @@ impl Oracle {
     pub(crate) fn check_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), Breach> {
         let number = checkpoint.number;
         self.saves.insert(number, self.now_ms);
+        // A record that goes beyond a content's end still speaks of what stood there before.
+        let beyond = |life: &Life| {
+            let mut records = checkpoint.records.iter();
+            records.any(|record| record.key == life.key && record.settled > life.length)
+        };
         let lives = self.lives.values_mut();
-        for life in lives.filter(|life| life.seen_ms.is_some()) {
-            life.recorded.get_or_insert(number);
+        for life in
+            lives.filter(|life| life.seen_ms.is_some() && life.recorded.is_none() && !beyond(life))
+        {
+            life.recorded = Some(number);
         }
         for record in &checkpoint.records {
             let Some(lives) = self.by_key.get(&record.key).cloned() else {
