@@ -46,6 +46,7 @@ impl Oracle {
         self.allow_repetition(records);
         self.up_since_ms = None;
         self.died_ms.get_or_insert(self.now_ms);
+        self.left = left.clone();
         self.unanswered.clear();
         let last_save_ms = self.saves.values().next_back().copied().unwrap_or(0);
         let known: Vec<LifeId> = self
@@ -121,6 +122,7 @@ impl Oracle {
                 ragged: BTreeSet::new(),
                 recorded: None,
                 inherited: 0,
+                former: None,
             },
         );
         self.by_key.entry(key).or_default().push(id);
@@ -203,8 +205,12 @@ impl Oracle {
         for (line, from) in torn {
             self.lines.tear(line, from);
         }
+        let records = self.left.records.iter();
+        let former = records.filter(|record| record.key == key);
+        let former = former.map(|record| record.settled).max();
         self.born(next, key, path);
         let life = self.life(next);
+        life.former = former;
         life.places = kept;
         life.heads = heads;
         life.inherited = inherited;

@@ -117,6 +117,8 @@ struct Life {
     recorded: Option<u64>,
     /// So much power cuts left of the content that was recorded before.
     inherited: u64,
+    /// What the checkpoint said of its inode when a power cut made this content.
+    former: Option<u64>,
 }
 
 /// What is known of a line's arrival.
@@ -176,6 +178,8 @@ pub(crate) struct Oracle {
     up_since_ms: Option<u64>,
     /// Since when no process runs.
     died_ms: Option<u64>,
+    /// What the last process left on disk.
+    left: Checkpoint,
     /// Before this the disk was full, or the process not there.
     saves_fail_until_ms: u64,
     /// When which checkpoint was written, as far back as the disk knows.
@@ -210,6 +214,7 @@ impl Oracle {
             unanswered: HashMap::new(),
             up_since_ms: None,
             died_ms: None,
+            left: Checkpoint::default(),
             saves_fail_until_ms: 0,
             saves: BTreeMap::new(),
             loss_to_count: Vec::new(),
@@ -386,16 +391,17 @@ impl Oracle {
     pub(crate) fn check_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), Breach> {
         let number = checkpoint.number;
         self.saves.insert(number, self.now_ms);
-        // A record that goes beyond a content's end still speaks of what stood there before.
-        let beyond = |life: &Life| {
+        // A record that is as it was before a power cut, beyond what that left, still speaks of what
+        // stood there before: the agent has not looked inside.
+        let is_former = |life: &Life| {
             let mut records = checkpoint.records.iter();
-            records.any(|record| record.key == life.key && record.settled > life.length)
+            let former = |settled| settled > life.inherited && life.former == Some(settled);
+            records.any(|record| record.key == life.key && former(record.settled))
         };
-        let lives = self.lives.values_mut();
-        for life in
-            lives.filter(|life| life.seen_ms.is_some() && life.recorded.is_none() && !beyond(life))
-        {
-            life.recorded = Some(number);
+        for life in self.lives.values_mut() {
+            if life.seen_ms.is_some() && life.recorded.is_none() && !is_former(life) {
+                life.recorded = Some(number);
+            }
         }
         for record in &checkpoint.records {
             let Some(lives) = self.by_key.get(&record.key).cloned() else {
