@@ -215,6 +215,7 @@ impl Tail {
         let Some(file) = self.files.remove(&id) else {
             return;
         };
+        self.leave_family(&file);
         for (original, read) in self.copies.values_mut() {
             if *original == id {
                 *read = file.read;

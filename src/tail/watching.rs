@@ -15,6 +15,10 @@ use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_M
 /// there are it stays below 0.03 % of a processor.
 const SCAN_WATCHED_MS_PER_ENTRY: u64 = 30;
 
+/// The same where they must be looked for: below 2 % of a processor, and as often as ever up to a
+/// thousand entries.
+const SCAN_POLLED_MS_PER_ENTRY: u64 = 1;
+
 /// Directories watched for one source. Each costs memory here and in the kernel, which also limits
 /// their number, and of ten thousand old deployments nobody will write to one again.
 const WATCHED_MAX: usize = 1_000;
@@ -49,14 +53,7 @@ impl Tail {
             state.scan_due_ms = now.mono_ms + state.gap_ms;
             return;
         }
-        let period = if watches.polled || !walk.problems.is_empty() {
-            SCAN_POLLED_MS
-        } else {
-            let long_ms = walk.entries as u64 * SCAN_WATCHED_MS_PER_ENTRY;
-            // In whole beats, so that several sources wake us once.
-            SCAN_WATCHED_MS.max(long_ms.next_multiple_of(SCAN_WATCHED_MS))
-        };
-        let period = period.max(state.gap_ms);
+        let period = period_ms(walk, watches).max(state.gap_ms);
         state.scan_due_ms = (now.mono_ms / period + 1) * period;
     }
 
@@ -124,6 +121,17 @@ impl Tail {
             !watched.sources.is_empty()
         });
     }
+}
+
+/// Time from one scan to the next.
+fn period_ms(walk: &Walk, watches: Rewatched) -> u64 {
+    let entries = walk.entries as u64;
+    if watches.polled || !walk.problems.is_empty() {
+        return SCAN_POLLED_MS.max(entries * SCAN_POLLED_MS_PER_ENTRY);
+    }
+    // In whole beats, so that several sources wake us once.
+    let long_ms = entries * SCAN_WATCHED_MS_PER_ENTRY;
+    SCAN_WATCHED_MS.max(long_ms.next_multiple_of(SCAN_WATCHED_MS))
 }
 
 /// The directories of a walk that are worth watching, in order: all, or, of very many, those in
@@ -229,6 +237,27 @@ mod tests {
         let logs_of = |nth: usize| many.found[nth].path.parent().unwrap();
         assert!(is_watched(logs_of(9_999)) && is_watched(logs_of(9_999).parent().unwrap()));
         assert!(!is_watched(logs_of(0)));
+    }
+
+    /// Where directories must be looked at again and again, very many are looked at less often: shown
+    /// by walks of few and of many entries, with a problem and without hints.
+    #[test]
+    fn looking_again_stays_cheap() {
+        for (entries, polled, problems, expected_ms) in [
+            (10, true, 0, SCAN_POLLED_MS),
+            (10, false, 1, SCAN_POLLED_MS),
+            (1_000, true, 0, SCAN_POLLED_MS),
+            (40_000, true, 0, 40_000),
+            (40_000, false, 1, 40_000),
+            (10, false, 0, SCAN_WATCHED_MS),
+        ] {
+            let mut walk = Walk::default();
+            walk.entries = entries;
+            walk.problems = vec!["closed".to_owned(); problems];
+            let fresh = false;
+            let period_ms = period_ms(&walk, Rewatched { fresh, polled });
+            assert_eq!(period_ms, expected_ms, "{entries} {polled}");
+        }
     }
 
     proptest! {
