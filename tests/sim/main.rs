@@ -254,6 +254,14 @@ const MENDED: &[(u64, &str)] = &[
         12628,
         "a log cut and written beyond what it had held hid its next copy, uncounted",
     ),
+    (
+        12910,
+        "what vanished with the directory of a stopped agent was to be counted at once",
+    ),
+    (
+        13239,
+        "a torn copy of a log that nobody could ever read was to be known again",
+    ),
 ];
 
 /// Mixtures of all troubles do not make the agent break a promise: shown on as many as there is time

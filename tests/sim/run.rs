@@ -602,7 +602,9 @@ impl<S: Subject> Run<S> {
     /// What could not be kept is said.
     fn check_counts(&mut self) -> Result<(), Breach> {
         let gauge = self.gauge();
-        let (lost, where_lost) = self.oracle.countable_loss();
+        let app_dir = Path::new(APP_DIR);
+        let away = (!self.world.files.exists(app_dir)).then_some(app_dir);
+        let (lost, where_lost) = self.oracle.countable_loss(away);
         if gauge.lost < lost {
             return Err(Breach(format!(
                 "bytes were lost and not counted: {lost}, of which {} are counted:{where_lost}",

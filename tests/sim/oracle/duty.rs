@@ -114,8 +114,10 @@ impl Oracle {
                 known: false,
                 seen_ms: None,
                 offered_ms: None,
+                was_offered: false,
                 readable: true,
                 rescued: false,
+                went_unseen: false,
                 verified: 0,
                 length: 0,
                 heads: Vec::new(),
@@ -140,7 +142,10 @@ impl Oracle {
         let now_ms = self.now_ms;
         let life = self.life(id);
         life.offered_ms = match (told && readable, life.offered_ms) {
-            (false, _) => None,
+            (false, since) => {
+                life.was_offered |= since.is_some_and(|since| since < now_ms);
+                None
+            }
             (true, None) => Some(now_ms),
             (true, since) => since,
         };
@@ -177,7 +182,7 @@ impl Oracle {
     pub(super) fn damaged(&mut self, id: LifeId, next: LifeId, keep: u64) {
         let life = self.life(id);
         let (key, path) = (life.key, life.path.clone());
-        let (known, readable) = (life.known, life.readable);
+        let (mut known, readable, origin) = (life.known, life.readable, life.origin);
         // A record from before this content speaks of the one before.
         let inherited = match life.recorded {
             Some(_) => keep,
@@ -208,6 +213,12 @@ impl Oracle {
         let records = self.left.records.iter();
         let former = records.filter(|record| record.key == key);
         let former = former.map(|record| record.settled).max();
+        // Of what could never be read only the size is known, and a torn copy has another.
+        let is_unread = origin.is_some_and(|origin| {
+            let origin = &self.lives[&origin];
+            !origin.was_offered && origin.offered_ms.is_none()
+        });
+        known &= former.is_some() || !is_unread;
         self.born(next, key, path);
         let life = self.life(next);
         life.former = former;

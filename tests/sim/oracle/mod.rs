@@ -101,9 +101,13 @@ struct Life {
     seen_ms: Option<u64>,
     /// Since when it may be read under a name the agent is told to read.
     offered_ms: Option<u64>,
+    /// It could be read at some time under such a name.
+    was_offered: bool,
     readable: bool,
     /// The agent let go of it unread and has to have kept the rest in its own directory.
     rescued: bool,
+    /// It went while no process ran.
+    went_unseen: bool,
     /// So far into the content every checkpoint was found right.
     verified: usize,
     length: u64,
@@ -345,8 +349,17 @@ impl Oracle {
     }
 
     /// Bytes that were destroyed and that the agent must have counted as lost by now, and where they
-    /// stood. What several contents held was lost once.
-    pub(crate) fn countable_loss(&self) -> (u64, String) {
+    /// stood. What several contents held was lost once. `away`: a source's root that is not there.
+    /// What the agent had found a copy of below it, and what went unseen with it, may come back with
+    /// it (as a file system that is not mounted does): nothing can be concluded of that.
+    pub(crate) fn countable_loss(&self, away: Option<&Path>) -> (u64, String) {
+        let is_away = |life: &&Life| {
+            let is_below = away.is_some_and(|root| life.path.starts_with(root));
+            is_below && life.known && life.went_unseen
+        };
+        let away = self.lives.values().filter(is_away);
+        let away = away.flat_map(|life| &life.places);
+        let away: BTreeSet<_> = away.map(|place| (place.line, place.from)).collect();
         let mut lost = BTreeMap::new();
         let mut where_lost = String::new();
         for CutSeen {
@@ -357,7 +370,10 @@ impl Oracle {
         {
             let life = &self.lives[id];
             let seen = life.places.iter().filter(|place| place.end <= *shown);
-            let mut gone = seen.filter(|place| !self.is_settled(place)).peekable();
+            let is_lost = |place: &&Place| {
+                !self.is_settled(place) && !away.contains(&(place.line, place.from))
+            };
+            let mut gone = seen.filter(is_lost).peekable();
             let Some(first) = gone.peek().copied() else {
                 continue;
             };
@@ -472,6 +488,7 @@ impl Oracle {
     fn freed(&mut self, life: LifeId, by: FreedBy) {
         match by {
             FreedBy::Unlink => {
+                self.life(life).went_unseen = self.died_ms.is_some();
                 let (now_ms, found_ms) = (self.now_ms, self.expect.found_ms);
                 let since = self.up_since_ms.zip(self.life(life).offered_ms);
                 self.gone(life, |place| {
