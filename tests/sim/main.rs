@@ -66,6 +66,10 @@ const MENDED: &[(u64, &str)] = &[
     ),
     (151, "the head of a torn line could not be repeated"),
     (
+        213,
+        "the first bytes of one line, which fit every line, were taken for an answer to another",
+    ),
+    (
         219,
         "a copy found while the service was away was not held open",
     ),

@@ -100,7 +100,8 @@ impl Oracle {
             fame.refused = true;
             return Ok(false);
         }
-        if arrival.taking == Taking::Stored {
+        // A piece that fits many lines does not say which of them was answered for.
+        if arrival.taking == Taking::Stored && run.proof == Proof::Certain {
             let runs = self.unanswered.entry(arrival.call).or_default();
             runs.push(run);
         }
