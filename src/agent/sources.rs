@@ -7,7 +7,7 @@ use crate::codedeploy::layout::Change;
 use crate::config::{Builtin, Source};
 use crate::event::Now;
 use crate::parse::Parser;
-use crate::tail::{File, discover};
+use crate::tail::{File, relation};
 
 use super::insight::Logs;
 use super::{Agent, Edges};
@@ -66,7 +66,7 @@ impl Agent {
                 }
             }
         }
-        edges.watch.care_for(discover::interest(&sources));
+        edges.watch.care_for(relation::interest(&sources));
         let keeper = &self.keeper;
         let ledger = &self.ledger;
         self.tail.set_sources(

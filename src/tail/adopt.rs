@@ -21,10 +21,11 @@ use crate::config::Source;
 use crate::event::{FileId, Offset};
 use crate::ports::Handle;
 
-use super::discover::{self, Found, Relation};
+use super::discover::Found;
 use super::file::Place;
 use super::likeness::{self, Kind, Standing, Tie, Verdict};
 use super::newborn::{Newborn, Rank, put_aside_copies};
+use super::relation::{self, Relation};
 use super::{Look, Lost, Tail, rotation};
 
 /// A file a scan found whose inode nobody knows.
@@ -260,7 +261,7 @@ impl Tail {
         self.copies.remove(&found.meta.key);
         self.cut_back(id, found.meta.size);
         self.unlink(id, look.files);
-        let listed = discover::relation(source, &found.path) == Relation::File;
+        let listed = relation::relation(source, &found.path) == Relation::File;
         let scans = self.scans;
         let Some(file) = self.files.get_mut(&id) else {
             return;

@@ -12,12 +12,11 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::config::{Component, Fit, PathPattern, Source};
-use crate::ports::{Files, Interest, Kind, Meta};
+use crate::config::{Component, PathPattern, Source};
+use crate::ports::{Files, Kind, Meta};
 
-use super::rotation;
+use super::relation::excluded;
 
 /// Directory entries one walk of a source looks at before it gives up and says so.
 pub(crate) const ENTRIES_MAX: usize = 1_000_000;
@@ -110,71 +109,6 @@ pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
         .into_iter()
         .map(|found| (found.path, found.meta.size))
         .collect()
-}
-
-/// What a path is to a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Relation {
-    /// A file the source names.
-    File,
-    /// A directory on the way to such files.
-    Directory,
-    /// Nothing.
-    None,
-}
-
-/// What `path` is to `source`, by its name alone.
-pub(crate) fn relation(source: &Source, path: &Path) -> Relation {
-    let mut best = Relation::None;
-    for pattern in &source.paths {
-        match relation_to(pattern, path) {
-            Relation::File if !excluded(source, path) => return Relation::File,
-            Relation::File | Relation::Directory => best = Relation::Directory,
-            Relation::None => {}
-        }
-    }
-    best
-}
-
-fn relation_to(pattern: &PathPattern, path: &Path) -> Relation {
-    if pattern.root.starts_with(path) {
-        return Relation::Directory;
-    }
-    let Ok(rest) = path.strip_prefix(&pattern.root) else {
-        return Relation::None;
-    };
-    match pattern.fit(rest) {
-        Fit::Whole => Relation::File,
-        Fit::Beginning => Relation::Directory,
-        Fit::Not => Relation::None,
-    }
-}
-
-/// What is worth a hint: files the sources name, directories on the way to them, and the names that
-/// rotation makes of such files.
-#[must_use]
-pub(crate) fn interest(sources: &[Arc<Source>]) -> Interest {
-    let sources = sources.to_vec();
-    let is_named = move |path: &Path| {
-        let relates = |source: &Arc<Source>| relation(source, path) != Relation::None;
-        sources.iter().any(relates)
-    };
-    Interest(Arc::new(move |path| {
-        is_named(path) || rotation::live_names(path).any(|live| is_named(&live))
-    }))
-}
-
-/// Whether the user told us to leave this file alone.
-pub(crate) fn excluded(source: &Source, path: &Path) -> bool {
-    source.exclude.iter().any(|exclude| {
-        let whole = exclude.glob().glob().contains('/');
-        let subject = if whole {
-            path.as_os_str()
-        } else {
-            path.file_name().unwrap_or_default()
-        };
-        exclude.is_match(Path::new(subject))
-    })
 }
 
 struct Walker<'a> {

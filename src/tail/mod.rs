@@ -29,6 +29,7 @@ mod queue;
 mod reader;
 mod reconcile;
 mod records;
+pub(crate) mod relation;
 pub(crate) mod rotation;
 mod siblings;
 mod turn;
@@ -42,13 +43,13 @@ use crate::config::Source;
 use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
 use crate::ports::{Files, Hints, Watch};
 
-use discover::Relation;
 pub use discover::list;
 pub use file::File;
 pub(crate) use file::{Naming, Place};
 use glimpse::Glimpse;
 pub use lifetime::Lost;
 pub use reader::ReadBuffer;
+use relation::Relation;
 pub use turn::Turn;
 
 /// Files held open at once. Those that are read to their end and settled are closed first; a
@@ -265,7 +266,7 @@ impl Tail {
                 continue;
             }
             for state in &mut self.sources {
-                if discover::relation(&state.source, path) != Relation::None {
+                if relation::relation(&state.source, path) != Relation::None {
                     state.scan_due_ms = 0;
                 }
             }

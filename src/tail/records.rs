@@ -9,7 +9,7 @@ use crate::ports::{Files, Handle};
 
 use super::file::{File, Place};
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
-use super::{Tail, discover};
+use super::{Tail, relation};
 
 impl Tail {
     /// Hands on what a checkpoint shall keep, file by file.
@@ -45,7 +45,7 @@ impl Tail {
                 .find(|s| s.source.name == file.source.name);
             if let Some(state) = same {
                 file.source = Arc::clone(&state.source);
-                if !discover::excluded(&file.source, &file.path) {
+                if !relation::excluded(&file.source, &file.path) {
                     continue;
                 }
             }

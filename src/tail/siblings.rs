@@ -7,7 +7,8 @@ use crate::config::Source;
 use crate::ports::{Files, Kind};
 
 use super::adopt::Unknown;
-use super::discover::{self, Found, Relation};
+use super::discover::{self, Found};
+use super::relation::{self, Relation};
 use super::{Look, Tail, rotation};
 
 /// Rotated names looked at in one directory.
@@ -27,7 +28,7 @@ impl Tail {
         look: &mut Look<'_>,
     ) -> io::Result<()> {
         for path in rotated_names(look.files, root, family)? {
-            if discover::relation(source, &path) == Relation::File
+            if relation::relation(source, &path) == Relation::File
                 || discover::is_compressed(&path)
                 || unknown.iter().any(|other| other.found.path == path)
             {
