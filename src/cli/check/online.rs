@@ -149,6 +149,16 @@ impl Line {
         let _rung = self.rings.recv_timeout(Duration::from_millis(200));
     }
 
+    /// The answer to the only call that is under way.
+    fn wait<A>(&mut self, answer: impl Fn(&mut Services) -> Option<A>) -> A {
+        loop {
+            match answer(&mut self.services) {
+                Some(answer) => return answer,
+                None => self.listen(),
+            }
+        }
+    }
+
     fn id(&mut self) -> CallId {
         self.next_id += 1;
         CallId(self.next_id)
@@ -157,23 +167,15 @@ impl Line {
     fn log(&mut self, call: LogCall) -> Result<(), ServiceError> {
         let id = self.id();
         self.services.logs.submit(id, call);
-        loop {
-            match self.services.logs.answer() {
-                Some(answer) => return answer.result.map(drop),
-                None => self.listen(),
-            }
-        }
+        let answer = self.wait(|services| services.logs.answer());
+        answer.result.map(drop)
     }
 
     fn alarm(&mut self, call: AlarmCall) -> Result<(), ServiceError> {
         let id = self.id();
         self.services.alarms.submit(id, call);
-        loop {
-            match self.services.alarms.answer() {
-                Some(answer) => return answer.result.map(drop),
-                None => self.listen(),
-            }
-        }
+        let answer = self.wait(|services| services.alarms.answer());
+        answer.result.map(drop)
     }
 
     fn try_logs(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
@@ -233,16 +235,11 @@ impl Line {
             data: Arc::from(vec![datum]),
         };
         self.services.metrics.submit(id, call);
-        let result = loop {
-            match self.services.metrics.answer() {
-                Some(answer) => break answer.result,
-                None => self.listen(),
-            }
-        };
+        let answer = self.wait(|services| services.metrics.answer());
         tried.push(Tried {
             permission: "cloudwatch:PutMetricData",
             on: format!("namespace {}", config.metrics.namespace),
-            verdict: judge(result),
+            verdict: judge(answer.result),
         });
     }
 
@@ -253,16 +250,15 @@ impl Line {
             entries: vec![probe::event(clock::now().wall_ms)],
         };
         self.services.events.submit(id, call);
-        let result = loop {
-            match self.services.events.answer() {
-                Some(answer) => break answer.result,
-                None => self.listen(),
-            }
-        };
+        let answer = self.wait(|services| services.events.answer());
         tried.push(Tried {
             permission: "events:PutEvents",
             on: format!("bus {}", config.events.bus),
-            verdict: judge(result.and_then(|of_entries| of_entries.into_iter().collect())),
+            verdict: judge(
+                answer
+                    .result
+                    .and_then(|of_entries| of_entries.into_iter().collect()),
+            ),
         });
     }
 
