@@ -9,6 +9,7 @@ use crate::event::{EpochMs, Now};
 use crate::events::EventKind;
 use crate::metrics::Customs;
 use crate::ports::{Datum, Numbers};
+use crate::tail::File;
 
 use super::insight::Told;
 use super::{Agent, Edges, names};
@@ -34,15 +35,17 @@ impl Agent {
         // Any file of the deployment's own will do: only its scripts.log is. One that is still to
         // be found will go to the same place, unless that depends on the group's id.
         let log_of = |deployment: Option<&str>| {
-            let Some(deployment) = deployment else {
-                let mut files = tail.files();
-                let file = files.find(|file| Some(&*file.source.name) == agents_own.as_deref())?;
-                return names::target(&file.source, &file.family, identity, layout).ok();
+            let is_its = |file: &&File| match deployment {
+                Some(deployment) => file
+                    .family
+                    .iter()
+                    .any(|part| part == OsStr::new(deployment)),
+                None => Some(&file.source.name) == agents_own.as_ref(),
             };
-            let is_its = |part: &OsStr| part == OsStr::new(deployment);
-            if let Some(file) = tail.files().find(|file| file.family.iter().any(is_its)) {
+            if let Some(file) = tail.files().find(is_its) {
                 return names::target(&file.source, &file.family, identity, layout).ok();
             }
+            let deployment = deployment?;
             let source = scripts.as_ref()?;
             let mut variables = source.group.variables().chain(source.stream.variables());
             if variables.any(|variable| *variable == Variable::DeploymentGroupId) {

@@ -22,10 +22,11 @@ impl Insight {
         // Old news goes no further, and a first start reads months of it.
         if news.freshness == Freshness::Fresh {
             incident.log = log_of(id);
-            let all = id.map(|_| self.observer.deployments(now).deployments);
-            let mut all = all.iter().flatten();
-            if let Some(deployment) = all.find(|deployment| Some(deployment.id.as_str()) == id) {
-                describe(&mut incident, deployment);
+            if let Some(id) = id {
+                let all = self.observer.deployments(now).deployments;
+                if let Some(deployment) = all.iter().find(|deployment| deployment.id == id) {
+                    describe(&mut incident, deployment);
+                }
             }
         }
         explain(&mut incident, &news.what);
