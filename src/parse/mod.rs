@@ -158,7 +158,8 @@ impl Parser {
         }
     }
 
-    /// The record that begins at `at`.
+    /// The record that begins at `at`. The chunk is the one begun last: what was suspected of it is
+    /// kept here.
     pub fn next<'a>(
         &mut self,
         memory: &Memory,
