@@ -154,38 +154,6 @@ impl Tail {
         self.close_surplus(files, settled);
     }
 
-    /// A hint named this file's path.
-    pub(super) fn hinted_file(&mut self, id: FileId, files: &mut dyn Files, now: Now) {
-        let Some(file) = self.files.get_mut(&id) else {
-            return;
-        };
-        let source = Arc::clone(&file.source.name);
-        let meta = match files.stat(&file.root, &file.path) {
-            Ok(meta) => meta,
-            Err(_) => return self.scan_soon(id),
-        };
-        let is_other = Some(meta.key) != file.key;
-        if !is_other && meta.size >= file.size {
-            file.note_change(&meta);
-            file.size = meta.size;
-            file.size_is_recalled = false;
-            if file.is_slight() {
-                // Whether it was cut meanwhile, its siblings tell: that takes a scan.
-                return self.scan_soon(id);
-            }
-            self.learn(id, files);
-            return self.requeue(id);
-        }
-        if !is_other && file.is_cut_at(meta.size) {
-            // At once, since what is there now may be cut, too, before the next scan.
-            self.displace(id, files, now);
-        }
-        if let Some(index) = self.source_index(&source) {
-            self.glimpse(index, &meta);
-        }
-        self.scan_soon(id);
-    }
-
     /// Learns how an open file begins, also one that cannot be read yet: it must be known again.
     pub(super) fn learn(&mut self, id: FileId, files: &mut dyn Files) {
         let learned = self

@@ -21,6 +21,7 @@ pub(crate) mod discover;
 mod file;
 mod fingerprint;
 mod glimpse;
+mod hints;
 mod lifetime;
 mod likeness;
 mod newborn;
@@ -41,7 +42,7 @@ use std::sync::Arc;
 
 use crate::config::Source;
 use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
-use crate::ports::{Files, Hints, Watch};
+use crate::ports::{Files, Watch};
 
 pub use discover::list;
 pub use file::File;
@@ -49,7 +50,6 @@ pub(crate) use file::{Naming, Place};
 use glimpse::Glimpse;
 pub use lifetime::Lost;
 pub use reader::ReadBuffer;
-use relation::Relation;
 pub use turn::Turn;
 
 /// Files held open at once. Those that are read to their end and settled are closed first; a
@@ -251,26 +251,6 @@ impl Tail {
             .iter()
             .filter_map(|id| self.file(*id))
             .filter(is_held)
-    }
-
-    /// Takes hints: reads and scans are brought forward, and an open file that was cut is displaced.
-    pub fn hint(&mut self, hints: &Hints, files: &mut dyn Files, now: Now) {
-        if hints.rescan {
-            self.scan_all_now();
-        }
-        for path in &hints.paths {
-            // A watched directory that is named by a hint may be a new one of that name.
-            self.watched.remove(path);
-            if let Some(id) = self.by_path.get(path).copied() {
-                self.hinted_file(id, files, now);
-                continue;
-            }
-            for state in &mut self.sources {
-                if relation::relation(&state.source, path) != Relation::None {
-                    state.scan_due_ms = 0;
-                }
-            }
-        }
     }
 
     /// Makes every source's scan due.
