@@ -322,8 +322,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::{FileKey, FileRecord, Now};
-    use crate::ports::{Files, Hints, Kind, Meta, Watch};
+    use crate::ports::{Files, Kind, Meta};
     use crate::tail::ReadBuffer;
+    use crate::tail::testing::{Silent, read_at};
 
     /// Logs below `/l`: inode, content, and when that was written last.
     #[derive(Default)]
@@ -392,29 +393,11 @@ mod tests {
 
         fn read_at(&mut self, handle: Handle, from: Offset, into: &mut [u8]) -> io::Result<usize> {
             let (content, _) = self.log(self.open[&handle.0])?;
-            let content = content.as_bytes();
-            let rest = &content[usize::try_from(from.0).unwrap().min(content.len())..];
-            let got = rest.len().min(into.len());
-            into[..got].copy_from_slice(&rest[..got]);
-            Ok(got)
+            Ok(read_at(content.as_bytes(), from, into))
         }
 
         fn close(&mut self, handle: Handle) {
             assert!(self.open.remove(&handle.0).is_some());
-        }
-    }
-
-    struct Deaf;
-
-    impl Watch for Deaf {
-        fn watch(&mut self, _: &Path) -> bool {
-            false
-        }
-
-        fn unwatch(&mut self, _: &Path) {}
-
-        fn take(&mut self) -> Hints {
-            Hints::default()
         }
     }
 
@@ -432,7 +415,8 @@ mod tests {
 
     fn look(tail: &mut Tail, logs: &mut Logs, mono_ms: u64) {
         let wall_ms = 0;
-        tail.look(logs, &mut Deaf, &settled, Now { mono_ms, wall_ms });
+        let now = Now { mono_ms, wall_ms };
+        tail.look(logs, &mut Silent { is_watching: false }, &settled, now);
     }
 
     /// Looks and reads for a while; what was read, whole lines and the rest.

@@ -268,8 +268,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::{FileKey, FileRecord};
-    use crate::ports::{Handle, Hints, Kind, Meta, Watch};
+    use crate::ports::{Handle, Hints, Kind, Meta};
     use crate::tail::ReadBuffer;
+    use crate::tail::testing::{Silent, read_at};
 
     /// One log, whose content is all there is, and whether it may be opened.
     struct OneLog(Vec<u8>, bool);
@@ -305,25 +306,10 @@ mod tests {
         }
 
         fn read_at(&mut self, _: Handle, offset: Offset, into: &mut [u8]) -> io::Result<usize> {
-            let from = usize::try_from(offset.0).unwrap().min(self.0.len());
-            let got = into.len().min(self.0.len() - from);
-            into[..got].copy_from_slice(&self.0[from..from + got]);
-            Ok(got)
+            Ok(read_at(&self.0, offset, into))
         }
 
         fn close(&mut self, _: Handle) {}
-    }
-
-    impl Watch for OneLog {
-        fn watch(&mut self, _: &Path) -> bool {
-            true
-        }
-
-        fn unwatch(&mut self, _: &Path) {}
-
-        fn take(&mut self) -> Hints {
-            Hints::default()
-        }
     }
 
     fn at(mono_ms: u64) -> Now {
@@ -347,7 +333,8 @@ mod tests {
     }
 
     fn look(tail: &mut Tail, log: &mut OneLog, mono_ms: u64) {
-        tail.look(log, &mut OneLog(Vec::new(), true), &settled, at(mono_ms));
+        let mut watch = Silent { is_watching: true };
+        tail.look(log, &mut watch, &settled, at(mono_ms));
     }
 
     fn hint(tail: &mut Tail, log: &mut OneLog, mono_ms: u64) {

@@ -33,6 +33,8 @@ mod records;
 pub(crate) mod relation;
 pub(crate) mod rotation;
 mod siblings;
+#[cfg(test)]
+pub(crate) mod testing;
 mod turn;
 mod watching;
 

@@ -196,7 +196,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::FileKey;
-    use crate::ports::{Hints, Kind, Meta, Watch};
+    use crate::ports::{Kind, Meta};
+    use crate::tail::testing::{Silent, read_at};
     use crate::tail::{ReadBuffer, Turn};
 
     /// Bytes of each log.
@@ -253,28 +254,11 @@ mod tests {
         }
 
         fn read_at(&mut self, _: Handle, offset: Offset, into: &mut [u8]) -> io::Result<usize> {
-            let rest = &LOG[usize::try_from(offset.0).unwrap().min(LOG.len())..];
-            let got = rest.len().min(into.len());
-            into[..got].copy_from_slice(&rest[..got]);
-            Ok(got)
+            Ok(read_at(LOG, offset, into))
         }
 
         fn close(&mut self, handle: Handle) {
             assert!(self.open.remove(&handle.0).is_some());
-        }
-    }
-
-    struct Deaf;
-
-    impl Watch for Deaf {
-        fn watch(&mut self, _: &Path) -> bool {
-            true
-        }
-
-        fn unwatch(&mut self, _: &Path) {}
-
-        fn take(&mut self) -> Hints {
-            Hints::default()
         }
     }
 
@@ -298,7 +282,7 @@ mod tests {
                 mono_ms: beat * DESCRIPTOR_WAIT_MS,
                 wall_ms: 0,
             };
-            tail.look(&mut logs, &mut Deaf, &settled, now);
+            tail.look(&mut logs, &mut Silent { is_watching: true }, &settled, now);
             while let Some(id) = tail.next_turn() {
                 let turn = tail.read(id, &mut logs, &mut |_| None, &mut buffer, 100, now);
                 if turn != Turn::Nothing {

@@ -10,8 +10,9 @@ use crate::os::files::OsFiles;
 use crate::os::processes::SystemProcesses;
 use crate::os::store::OsStore;
 use crate::parse::testing::fail_at;
+use crate::ports::CallId;
 use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
-use crate::ports::{CallId, Hints, Watch};
+use crate::tail::testing::Silent;
 
 thread_local! {
     static FAIL_HEARING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -23,19 +24,6 @@ pub(super) fn fail_if_asked(text: &str) {
         !FAIL_HEARING.get() || text != "poison",
         "a test wants what is made of a record to fail"
     );
-}
-
-/// No hints: the scans find everything.
-struct Blind;
-
-impl Watch for Blind {
-    fn watch(&mut self, _: &Path) -> bool {
-        false
-    }
-    fn unwatch(&mut self, _: &Path) {}
-    fn take(&mut self) -> Hints {
-        Hints::default()
-    }
 }
 
 /// No alarm is configured.
@@ -63,7 +51,7 @@ fn drain(dir: &Path) -> crate::status::Status {
     let mut edges = Edges {
         files: &mut files,
         store: &mut store,
-        watch: &mut Blind,
+        watch: &mut Silent { is_watching: false },
         logs: &mut logs,
         metrics: &mut DirectoryMetrics::new(&dir.join("out")),
         events: &mut DirectoryEvents::new(&dir.join("out")),
