@@ -1,6 +1,7 @@
 //! One file on its way from bytes to batch: its target, what its parser remembers, and the turn
 //! in which its records are read, parsed and batched.
 
+mod ahead;
 mod taking;
 
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use crate::parse::{Chunk, Ending, Memory};
 use crate::ship::TargetId;
 use crate::tail::{File, Turn};
 
-use super::insight::{Ear, Heard, Part};
+use super::insight::Ear;
 use super::{Agent, Edges, Mode, names};
-use taking::{Listener, Pass, Taker, take_or_fail};
+use ahead::Ahead;
+use taking::{Batches, Listener, Pass, Taker, take_or_fail};
 
 /// What is read of a file at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -38,6 +40,10 @@ pub(super) struct Lane {
     origin: Arc<FileOrigin>,
     /// Who listens to its records.
     ear: Ear,
+    /// How far they listened, if that is further than it was read.
+    ahead: Option<Ahead>,
+    /// How far it was settled when that was looked at last, if it had more to read.
+    settled: Option<Offset>,
     /// Why it is not read any more: its text met a bug of ours.
     pub(super) quarantine: Option<String>,
     /// When bytes were first seen that are not settled yet.
@@ -55,6 +61,8 @@ impl Lane {
             memory: None,
             origin: Arc::new(origin),
             ear,
+            ahead: None,
+            settled: None,
             quarantine: None,
             behind_since_ms: None,
         }
@@ -65,11 +73,18 @@ impl Lane {
         self.target = None;
         self.quarantine = None;
         self.ear = ear;
+        self.ahead = None;
     }
 
     /// After the position was set back.
     pub(super) fn forget_position(&mut self) {
         self.memory = None;
+    }
+
+    /// After the content was cut.
+    fn cut(&mut self) {
+        self.memory = None;
+        self.ahead = None;
     }
 }
 
@@ -88,7 +103,7 @@ impl Agent {
         for (id, position) in news.reset {
             self.ledger.cut(id, position);
             if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.forget_position();
+                lane.cut();
             }
             self.keeper.touch(now);
         }
@@ -185,13 +200,26 @@ impl Agent {
 
     /// Finds out what the next record of a file depends on, after a start or a step back.
     fn remember(&mut self, id: FileId, edges: &mut Edges<'_>, now: Now) {
-        let (Some(file), Some(lane)) = (self.tail.file(id), self.lanes.get_mut(&id)) else {
-            return;
-        };
-        if lane.memory.is_some() {
-            return;
+        let previous = self.buffer.previous_byte();
+        let is_known = |lane: &Lane| lane.memory.is_some();
+        if !self.lanes.get(&id).is_none_or(is_known) {
+            let memory = self.recall(id, previous, edges, now);
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.memory = memory;
+            }
         }
-        let mut memory = Memory::at(self.buffer.previous_byte());
+    }
+
+    /// What the next record of a file depends on, given the byte before its position where that is
+    /// at hand.
+    fn recall(
+        &mut self,
+        id: FileId,
+        previous: Option<u8>,
+        edges: &mut Edges<'_>,
+        now: Now,
+    ) -> Option<Memory> {
+        let file = self.tail.file(id)?;
         let mut leading = [0; LEADING_BYTES];
         let bytes = usize::try_from(file.read.0)
             .unwrap_or(usize::MAX)
@@ -202,10 +230,12 @@ impl Agent {
             .tail
             .read_at(id, edges.files, from, &mut leading[..bytes])
             .unwrap_or(0);
+        let leading = &leading[..got];
+        let mut memory = Memory::at(previous.or(leading.last().copied()));
         if let Some(parser) = self.parsers.get_mut(&file.source.name) {
-            parser.recall(&mut memory, &leading[..got], now);
+            parser.recall(&mut memory, leading, now);
         }
-        lane.memory = Some(memory);
+        Some(memory)
     }
 
     /// Takes the records of the chunk in the buffer; how many bytes, and why it ended.
@@ -228,19 +258,12 @@ impl Agent {
         };
         lane.behind_since_ms.get_or_insert(now.wall_ms);
         let mut taker = Taker {
-            shipper: &mut self.shipper,
-            target,
-            origin: &lane.origin,
-            listener: Listener {
-                insight: &mut self.insight,
-                place: Heard {
-                    ear: lane.ear,
-                    part: Part::First,
-                    source: &file.source.name,
-                    family: &file.family,
-                },
-                heard: file.heard,
-            },
+            batches: Some(Batches {
+                shipper: &mut self.shipper,
+                target,
+                origin: &lane.origin,
+            }),
+            listener: Listener::of(file, lane.ear, &mut self.insight),
             now,
         };
         let mut skipped = Vec::new();
@@ -287,6 +310,7 @@ impl Agent {
             if let Some(memory) = &mut lane.memory {
                 memory.reached_end();
             }
+            lane.ahead = None;
         }
     }
 

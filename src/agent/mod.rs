@@ -45,7 +45,6 @@ pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
 use report::Announcer;
-use sources::DISCOVERY_MS;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
@@ -107,6 +106,8 @@ pub struct Agent {
     lanes: BTreeMap<FileId, Lane>,
     /// Files whose turn ended for want of room; tried again in the next step.
     blocked: Vec<FileId>,
+    /// Files to listen to although nothing is settled of them.
+    stuck: BTreeSet<FileId>,
     /// Files whose target's name is not known yet.
     nameless: BTreeSet<FileId>,
     orphans: orphans::Orphans,
@@ -165,6 +166,7 @@ impl Agent {
             parsers: BTreeMap::new(),
             lanes: BTreeMap::new(),
             blocked: Vec::new(),
+            stuck: BTreeSet::new(),
             nameless: BTreeSet::new(),
             orphans: orphans::Orphans::new(),
             buffer: ReadBuffer::default(),
@@ -219,6 +221,7 @@ impl Agent {
         self.look(edges, now);
         self.rescue_crowd(edges, now);
         self.news(edges, now);
+        self.listen_ahead(edges, now);
         self.read(edges, now);
         self.shipper.step(now, edges.logs);
         self.conclude(edges, now);
@@ -376,13 +379,9 @@ impl Agent {
             deadline_ms,
             self.insight.next_due(now),
             self.alarms.next_due(),
-            Some(self.discovery_due_ms),
         ];
-        let due = due
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now.mono_ms + DISCOVERY_MS);
+        let due = due.into_iter().flatten();
+        let due = due.fold(self.discovery_due_ms, u64::min);
         if due <= now.mono_ms {
             Next::Now
         } else {

@@ -13,7 +13,7 @@ use super::insight::Logs;
 use super::{Agent, Edges};
 
 /// How often the CodeDeploy agent's configuration is looked at.
-pub(super) const DISCOVERY_MS: u64 = 5_000;
+const DISCOVERY_MS: u64 = 5_000;
 
 impl Agent {
     /// Finds out where the CodeDeploy agent keeps its files, and follows it when that changes.
@@ -31,15 +31,16 @@ impl Agent {
         let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));
         let backlog_bytes = backlog_bytes.sum();
         self.keeper.note_backlog(backlog_bytes, now);
+        self.find_stuck();
         let agent_source = self.insight.source_of(Builtin::Agent);
-        let is_unread = |file: &File| {
+        let is_unheard = |file: &File| {
             let is_agents = agent_source.as_ref() == Some(&file.source.name);
-            is_agents && file.unreadable.is_none() && file.read.0 < file.size
+            is_agents && file.unreadable.is_none() && !self.is_heard(file)
         };
         let logs = Logs {
             layout: self.discovery.layout(),
             backlog_bytes,
-            is_agent_heard: !self.tail.files().any(is_unread),
+            is_agent_heard: !self.tail.files().any(is_unheard),
         };
         self.insight.look(edges, &logs, now);
         match self.discovery.look(edges.files, &self.config.codedeploy) {

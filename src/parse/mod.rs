@@ -199,6 +199,13 @@ impl Parser {
         self.counts.nul_bytes += taken.counts.nul_bytes;
     }
 
+    /// Commits what a record changed that will be taken another time: it counts then.
+    pub fn pass_over(&mut self, memory: &mut Memory, taken: Taken) {
+        memory.place = taken.place;
+        self.redactor.discard();
+        memory.tie = self.dater.last_ms();
+    }
+
     /// What was counted since the last call: our own counts, and redactions by rule.
     pub fn take_counts(&mut self) -> (Counts, BTreeMap<String, u64>) {
         self.redactor.discard();

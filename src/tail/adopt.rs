@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::config::Source;
 use crate::event::{FileId, Offset};
-use crate::ports::Handle;
+use crate::ports::{Files, Handle};
 
 use super::discover::Found;
 use super::file::Place;
@@ -214,33 +214,25 @@ impl Tail {
 
     /// Where a known content stands now.
     fn standing(&mut self, id: FileId, look: &mut Look<'_>) -> io::Result<Standing> {
-        match self.open(id, look.files, look.now) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Standing::Displaced),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Ok(Standing::Locked);
-            }
-            Err(error) => return Err(error),
-        }
         // Only now may it show that it was truncated since we last looked.
-        match self.holds_ours(id, look)? {
-            Some(true) => return Ok(Standing::InPlace),
-            Some(false) => {}
-            None => return Ok(Standing::Displaced),
+        match self.compare(id, look.files, look.now) {
+            Ok(true) => Ok(Standing::InPlace),
+            Ok(false) => Ok(Standing::Displaced),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Standing::Locked),
+            Err(error) => Err(error),
         }
-        self.displace(id, look.files, look.now);
-        Ok(Standing::Displaced)
     }
 
     /// Whether an open inode still holds the content we know; `None` when it is not open.
-    pub(super) fn holds_ours(&self, id: FileId, look: &mut Look<'_>) -> io::Result<Option<bool>> {
+    pub(super) fn holds_ours(&self, id: FileId, files: &mut dyn Files) -> io::Result<Option<bool>> {
         let file = self.files.get(&id);
         let Some((file, handle)) = file.and_then(|file| Some((file, file.handle?))) else {
             return Ok(None);
         };
-        let size = look.files.meta(handle)?.size;
-        let own = likeness::likeness(file, look.files, handle, size)?;
-        Ok(Some(own.kind == Kind::Whole || file.heads.is_empty()))
+        let size = files.meta(handle)?.size;
+        let own = likeness::likeness(file, files, handle, size)?;
+        let is_whole = own.kind == Kind::Whole || file.heads.is_empty();
+        Ok(Some(is_whole && !file.is_cut_at(size)))
     }
 
     /// Contents that could stand under this name, too: those of its family, and those whose name
@@ -322,7 +314,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::{FileKey, FileRecord, Now};
-    use crate::ports::{Files, Kind, Meta};
+    use crate::ports::{Kind, Meta};
     use crate::tail::ReadBuffer;
     use crate::tail::testing::{Silent, read_at};
 

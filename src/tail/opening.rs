@@ -97,7 +97,39 @@ impl Tail {
         file.has_changed = false;
         file.size = meta.size.max(file.read.0);
         file.size_is_recalled = false;
+        // What a power cut took was heard, what is written in its place was not.
+        file.heard = file.heard.min(Offset(file.size));
         prepare(file, files, handle, meta.size)?;
+        Ok(true)
+    }
+
+    /// Opens a file, if it is not, and looks whether its inode holds the content we know; it is
+    /// displaced if not.
+    ///
+    /// # Errors
+    /// As the system says, which decides nothing.
+    pub(super) fn compare(
+        &mut self,
+        id: FileId,
+        files: &mut dyn Files,
+        now: Now,
+    ) -> io::Result<bool> {
+        if !self.open(id, files, now)? {
+            return Ok(false);
+        }
+        let is_ours = self.holds_ours(id, files)? == Some(true);
+        let file = self.files.get_mut(&id).filter(|_| is_ours);
+        let Some((file, handle)) = file.and_then(|file| file.handle.map(|handle| (file, handle)))
+        else {
+            self.displace(id, files, now);
+            return Ok(false);
+        };
+        // What was seen is lost if it is cut before it is read.
+        let size = files.meta(handle)?.size;
+        if size > file.size {
+            file.size = size;
+            file.grown_mono_ms = now.mono_ms;
+        }
         Ok(true)
     }
 
@@ -168,8 +200,8 @@ fn is_ours(
         return Ok(false);
     }
     if file.heads.is_empty() {
-        // Nothing was ever seen of it: under its own name it can be anything.
-        return Ok(file.read.0 <= size && !is_renamed);
+        // Nothing was ever seen of it: under its own name it can be anything that is as large.
+        return Ok(!file.is_cut_at(size) && !is_renamed);
     }
     Ok(likeness::likeness(file, files, handle, size)?.kind == Kind::Whole)
 }

@@ -134,7 +134,7 @@ impl Tail {
         if was_open && has_grown && !is_cut {
             // Cut and written beyond what was known, it shows only on the content. What a scan takes
             // over of an inode, it must know whose it is. An error decides nothing.
-            is_cut = matches!(self.holds_ours(id, look), Ok(Some(false)));
+            is_cut = matches!(self.holds_ours(id, look.files), Ok(Some(false)));
         }
         if is_renamed || (was_slight && has_changed) {
             // So little is known of a slight one that it may have been cut and written again, once

@@ -113,6 +113,27 @@ impl Tail {
         )
     }
 
+    /// Reads bytes of a file beyond its position, which stays; only such as a hint or a scan has told
+    /// of, and only while it holds the content that is known.
+    ///
+    /// # Errors
+    /// As the system says; `NotFound` for a file whose content is not there.
+    pub fn read_ahead(
+        &mut self,
+        id: FileId,
+        files: &mut dyn Files,
+        from: Offset,
+        into: &mut [u8],
+        now: Now,
+    ) -> io::Result<usize> {
+        let is_ours = self.compare(id, files, now)?;
+        let file = self.files.get(&id).filter(|_| is_ours);
+        let size = file.ok_or(io::ErrorKind::NotFound)?.size;
+        let known_bytes = usize::try_from(Offset(size).since(from)).unwrap_or(usize::MAX);
+        let want = known_bytes.min(into.len());
+        self.read_at(id, files, from, &mut into[..want])
+    }
+
     /// Whether an open file still holds where we stand what was read there. If not, it was cut and
     /// written anew.
     ///

@@ -206,6 +206,50 @@ fn assert_status_tells(world: &World) {
     assert!(!glance.contains("hunter2"), "{glance}");
 }
 
+/// While the service takes no logs, and all memory is full of another file's, what happens is still
+/// published; once, although the same records are shipped later: shown by a deployment that fails
+/// behind tens of megabytes that are refused, and arrives in the end.
+#[test]
+fn metrics_do_not_wait_for_logs() {
+    let cloud = Cloud::start();
+    let (mut world, _imds, tree) = instance(&cloud);
+    world.app_source("*.log");
+    cloud.fault(Fault::new(Trouble::DENIED).on(Action::Put));
+    let agent = world.start();
+    wait_until_first_start_is_over(&world);
+    let mut writer = Writer::open(&world.log("app.log"), "app");
+    writer.write(300_000);
+    world.wait_status(LIMIT, "memory is full", |status| {
+        let app = status.files.iter().find(|file| file.source == "app");
+        app.is_some_and(|file| file.read > 0 && file.read < file.size)
+    });
+    let failed_ms =
+        Deployment::now(&tree, "d-FAILED001").fail("Install", "s/a.sh", 1, &["[stderr]no"]);
+    let failed = |state: &State| sum(state, "DeploymentsFailed");
+    cloud.wait(PERIODS, "the failure is counted", |state| {
+        failed(state) > 0.0
+    });
+    assert_eq!(cloud.state().total(), 0, "nothing was shipped");
+    cloud.clear_faults();
+    cloud.wait(PERIODS, "the deployment's log has arrived", |state| {
+        let streams = state
+            .groups
+            .values()
+            .flat_map(|group| group.streams.values());
+        let mut events = streams.flatten();
+        events.any(|event| event.message.contains("d-FAILED001"))
+    });
+    wait_complete(&cloud, PERIODS, &writer, APP);
+    agent.stop(LIMIT);
+    let state = cloud.state();
+    assert_eq!(
+        time_of_the_one(&state, "DeploymentsFailed"),
+        period_of(failed_ms)
+    );
+    drop(state);
+    cloud.assert_no_violations();
+}
+
 /// Each line that a metric counts is counted once, though the agent is killed again and again with
 /// a request under way, and a stop publishes the period that is not over: shown by the sum of all
 /// data, where only a request that came twice, unchanged, may count twice.

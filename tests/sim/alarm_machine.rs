@@ -37,6 +37,8 @@ const INSTANCE: &str = "i-0123456789abcdef0";
 const UNREADABLE: &str = "/var/log/app/unreadable.log";
 /// Our agent is woken on this beat, which spares steps in which nothing happens.
 const WAKE_MS: u64 = 15_000;
+/// What it asks for sooner than this, such as the end of a record, it gets when it asked for it.
+const SOON_MS: u64 = 1_000;
 /// After so many failures our agent asks the alarms' history no more in a boot.
 const HISTORY_TRIES: u32 = 8;
 /// More steps than any story needs.
@@ -131,11 +133,19 @@ pub(crate) struct Machine {
     skew_ms: i64,
     /// Until when data of a wrong date, or the want of some, may tell.
     skewed_until: u64,
+    /// When the date was moved, and how far.
+    jumps: Vec<(u64, u64)>,
+    /// When our agent last began to learn of deployments that it had not seen begin.
+    learned_ms: Option<u64>,
+    /// When it was gone last.
+    gone_ms: u64,
     fuse: Fuse,
     outside: Outside,
     oracle: Oracle,
     agent: Option<Agent>,
     next: Next,
+    /// When it asked for that.
+    asked_mono_ms: u64,
     learn_ms: Option<u64>,
     start_ms: u64,
     after: Option<After>,
@@ -193,6 +203,9 @@ impl Machine {
             clock: Clock::default(),
             skew_ms: 0,
             skewed_until: 0,
+            jumps: Vec::new(),
+            learned_ms: None,
+            gone_ms: 0,
             outside: Outside {
                 files: MemFiles::new(seed ^ 0xf11e, fuse.clone()),
                 store: MemStore::new(seed ^ 0x570e, fuse.clone()),
@@ -207,6 +220,7 @@ impl Machine {
             fuse,
             agent: None,
             next: Next::Now,
+            asked_mono_ms: 0,
             learn_ms: None,
             start_ms: 8_000,
             after: None,
@@ -349,9 +363,10 @@ impl Machine {
     /// When our agent is woken that asked for that time: a busy machine lets it wait.
     fn wakes_ms(&self, mono_ms: u64) -> u64 {
         let asked_ms = self.clock.at_mono(mono_ms);
+        let is_soon = mono_ms < self.asked_mono_ms + SOON_MS;
         match self.after {
-            None => asked_ms.next_multiple_of(WAKE_MS),
-            Some(_) => asked_ms,
+            None if !is_soon => asked_ms.next_multiple_of(WAKE_MS),
+            _ => asked_ms,
         }
     }
 
@@ -575,8 +590,11 @@ impl Machine {
             }
         };
         self.outside.logs.wire.mood = mood.clone();
-        self.outside.alarms.wire.mood = mood.clone();
-        self.outside.metrics.wire.mood = mood;
+        // Where only the logs are in trouble, nothing else is to be felt of it.
+        if !self.plan.is_logs_alone {
+            self.outside.alarms.wire.mood = mood.clone();
+            self.outside.metrics.wire.mood = mood;
+        }
     }
 
     /// A file that may not be read is deleted: its bytes were seen, and are lost.
@@ -710,6 +728,7 @@ impl Machine {
 
     /// The state directory is put back to an earlier checkpoint, or has none.
     fn roll_back(&mut self) {
+        self.learned_ms = Some(self.clock.ms);
         self.oracle.rolled_back(self.clock.ms);
         match self.snapshot.take() {
             Some(bytes) if self.rng.bool() => {
@@ -774,6 +793,8 @@ impl Machine {
         self.clock.set_skew(skew_ms);
         let span = u64::try_from(self.skew_ms.abs().max(skew_ms.abs())).unwrap_or(0);
         self.skewed_until = self.skewed_until.max(self.clock.ms + span + 5 * MINUTE);
+        let moved_ms = self.skew_ms.abs_diff(skew_ms);
+        self.jumps.push((self.clock.ms, moved_ms));
         self.skew_ms = skew_ms;
         self.advance(self.clock.ms);
     }
@@ -848,6 +869,15 @@ impl Machine {
     fn start(&mut self) -> Result<(), String> {
         self.processes += 1;
         let now = self.clock.now();
+        let began_unseen = |since| since >= self.gone_ms;
+        if self
+            .outside
+            .codedeploy
+            .running_since_ms()
+            .is_some_and(began_unseen)
+        {
+            self.learned_ms = Some(self.clock.ms);
+        }
         let host = Host {
             zone: TimeZone::UTC,
             // As the kernel tells it: the date less the time since the boot.
@@ -874,6 +904,7 @@ impl Machine {
         let now = self.clock.now();
         if let Some(agent) = &mut self.agent {
             self.next = agent.step(&mut self.outside.edges(), now);
+            self.asked_mono_ms = now.mono_ms;
         }
         self.after_step()?;
         self.advance(self.clock.ms + 1);
@@ -948,6 +979,7 @@ impl Machine {
 
     fn agent_gone(&mut self) {
         self.agent = None;
+        self.gone_ms = self.clock.ms;
         self.learn_ms = None;
         self.outside.files.exit();
         self.outside.logs.forget();
@@ -974,9 +1006,19 @@ impl Machine {
             self.outside.codedeploy.is_working() || self.outside.codedeploy.mode == Mode::Stopped;
         let age_ms = |since: u64| now.saturating_sub(since);
         let hangs_ms = self.plan.hangs_after_s * 1_000;
+        // The age of what it did not see begin is told by dates.
+        let misdated_ms = |since: u64| match self.learned_ms {
+            Some(learned_ms) if learned_ms >= since => {
+                let jumps = self.jumps.iter().filter(|(at, _)| *at >= since);
+                jumps.map(|(_, moved_ms)| moved_ms).sum()
+            }
+            _ => 0,
+        };
         let condition = match self.plan.subject {
             Subject::Dead => !works,
-            Subject::Hangs => since.is_some_and(|since| age_ms(since) > hangs_ms),
+            Subject::Hangs => {
+                since.is_some_and(|since| age_ms(since) + misdated_ms(since) > hangs_ms)
+            }
             Subject::LastFailed => self.last_failed && is_up,
             Subject::Failed | Subject::Lost => false,
             Subject::InstanceCheck | Subject::SystemCheck => self.check_fails,

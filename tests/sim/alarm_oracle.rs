@@ -79,17 +79,20 @@ fn times(plan: &Plan) -> Times {
         rests: rests * MINUTE,
     };
     let n = plan.periods;
-    let jump = u64::try_from(plan.jump_ms_max).unwrap_or(0) / MINUTE;
+    // Dated ahead, a datapoint is evaluated when its time comes, if there is no other by then.
+    let jump = match plan.jumpy {
+        true => u64::try_from(plan.jump_ms_max).unwrap_or(0) / MINUTE,
+        false => 0,
+    };
     match plan.subject {
         // Dead is after three minutes of silence; 2.x does not say when it is well again.
-        Subject::Dead => minutes(n - 4, n + 8, n + 9, 9),
-        Subject::Hangs => minutes(n - 2, n + 5, n + 6, 6),
-        Subject::LastFailed => minutes(n - 2, n + 5, n + 6, 6),
+        Subject::Dead => minutes(n - 4, n + 8 + jump, n + 9, 9),
+        Subject::Hangs => minutes(n - 2, n + 5 + jump, n + 6, 6),
+        Subject::LastFailed => minutes(n - 2, n + 5 + jump, n + 6, 6),
         Subject::InstanceCheck | Subject::SystemCheck => minutes(n - 1, n + 5, n + 6, 6),
         Subject::Silent => minutes(n - 1, n + 7, n + 8, 7),
-        // One datapoint is all; dated ahead, it is evaluated when its time comes.
-        Subject::Failed | Subject::Lost if plan.jumpy => minutes(0, 8 + jump, 6, 8),
-        Subject::Failed | Subject::Lost => minutes(0, 8, 6, 8),
+        // One datapoint is all.
+        Subject::Failed | Subject::Lost => minutes(0, 8 + jump, 6, 8),
     }
 }
 
@@ -546,7 +549,6 @@ impl Oracle {
         // What changed about the end of a minute may be told in this one or the next.
         let is_near = |at: &u64| at.abs_diff(sample.ms) < 20_000;
         let is_settled = !self.changes.iter().rev().any(is_near);
-        // While the log service takes nothing, logs are not read on, and so not heard.
         let is_undisturbed = since(sample.running_since) > 3 * MINUTE;
         if !is_undisturbed {
             return Ok(());

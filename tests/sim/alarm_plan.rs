@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) clean_shutdowns: f64,
     /// Old checkpoints come back, logs are read again.
     pub(crate) rollbacks: bool,
+    /// The services' troubles are those of the logs alone.
+    pub(crate) is_logs_alone: bool,
 }
 
 const MINUTE_MS: u64 = 60_000;
@@ -109,6 +111,7 @@ impl Plan {
             troubles: [0.0, 0.01, 0.05][rng.usize(0..3)],
             clean_shutdowns: [0.0, 0.5, 1.0][rng.usize(0..3)],
             rollbacks: rng.u8(0..4) == 0,
+            is_logs_alone: rng.u8(0..4) == 0,
         }
     }
 

@@ -51,6 +51,13 @@ pub(super) struct Ear {
     is_counted: bool,
 }
 
+impl Ear {
+    /// Whether anybody does.
+    pub(super) fn listens(self) -> bool {
+        self.builtin.is_some() || self.is_counted
+    }
+}
+
 /// Whether an event begins where its line does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {

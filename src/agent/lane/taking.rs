@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::agent::insight::{Heard, Insight, Part};
+use crate::agent::insight::{Ear, Heard, Insight, Part};
 use crate::event::{Ack, Event, FileOrigin, Now, Offset, Origin, Skip};
 use crate::parse::{Chunk, Memory, Next, Parser, Taken};
 use crate::ship::{Push, Shipper, TargetId};
+use crate::tail::File;
 
 /// How a pass over a chunk ended.
 pub(super) enum Pass {
@@ -22,11 +23,17 @@ pub(super) enum Pass {
 
 /// What a pass needs of everything else.
 pub(super) struct Taker<'a> {
+    /// Where the events go; nowhere if they are only heard.
+    pub(super) batches: Option<Batches<'a>>,
+    pub(super) listener: Listener<'a>,
+    pub(super) now: Now,
+}
+
+/// The batches of one file's target.
+pub(super) struct Batches<'a> {
     pub(super) shipper: &'a mut Shipper,
     pub(super) target: &'a TargetId,
     pub(super) origin: &'a Arc<FileOrigin>,
-    pub(super) listener: Listener<'a>,
-    pub(super) now: Now,
 }
 
 /// What listens to the records of one file, and how far it has.
@@ -36,7 +43,20 @@ pub(super) struct Listener<'a> {
     pub(super) heard: Offset,
 }
 
-impl Listener<'_> {
+impl<'a> Listener<'a> {
+    pub(super) fn of(file: &'a File, ear: Ear, insight: &'a mut Insight) -> Self {
+        Self {
+            insight,
+            place: Heard {
+                ear,
+                part: Part::First,
+                source: &file.source.name,
+                family: &file.family,
+            },
+            heard: file.heard,
+        }
+    }
+
     /// Hears a record that was not heard before.
     fn hear(&mut self, event: &Event<'_>, now: Now) {
         if let Origin::File(span) = event.origin
@@ -47,6 +67,12 @@ impl Listener<'_> {
             super::tests::fail_if_asked(&event.text);
             self.insight.hear(&self.place, event, now);
         }
+    }
+}
+
+impl Batches<'_> {
+    fn push<'e>(&mut self, event: Event<'e>, now: Now) -> Push<'e> {
+        self.shipper.push(self.target, event, self.origin, now)
     }
 }
 
@@ -102,10 +128,9 @@ fn take(
         progress.is_reading = false;
         let taken: Taken = match next {
             Next::Event(event, taken) => {
-                let push = taker
-                    .shipper
-                    .push(taker.target, event, taker.origin, taker.now);
-                if let Push::Full(_event) = push {
+                if let Some(batches) = &mut taker.batches
+                    && let Push::Full(_event) = batches.push(event, taker.now)
+                {
                     return Pass::Full;
                 }
                 taken
@@ -123,6 +148,9 @@ fn take(
             Next::Incomplete(Some(quiet_ms)) => return Pass::Wait(quiet_ms),
         };
         progress.at += taken.bytes;
-        parser.take(memory, taken);
+        match &taker.batches {
+            Some(_) => parser.take(memory, taken),
+            None => parser.pass_over(memory, taken),
+        }
     }
 }

@@ -200,7 +200,7 @@ impl Oracle {
 }
 
 /// Adds a run to a sorted set of disjoint runs.
-fn merge(runs: &mut Vec<(u32, u32)>, run: (u32, u32)) {
+pub(super) fn merge(runs: &mut Vec<(u32, u32)>, run: (u32, u32)) {
     runs.push(run);
     runs.sort_unstable();
     let mut merged: Vec<(u32, u32)> = Vec::with_capacity(runs.len());

@@ -125,6 +125,7 @@ impl Oracle {
                 recorded: None,
                 inherited: 0,
                 former: None,
+                twin: None,
             },
         );
         self.by_key.entry(key).or_default().push(id);
@@ -219,9 +220,11 @@ impl Oracle {
             !origin.was_offered && origin.offered_ms.is_none()
         });
         known &= former.is_some() || !is_unread;
+        let twin = former.and_then(|former| self.settled_behind(id, keep, former));
         self.born(next, key, path);
         let life = self.life(next);
         life.former = former;
+        life.twin = twin;
         life.places = kept;
         life.heads = heads;
         life.inherited = inherited;
@@ -235,6 +238,17 @@ impl Oracle {
             // It cannot be known any more that the two were one: both are read.
             fame.allowed += u32::from(elsewhere.contains(&line));
         }
+    }
+
+    /// What lies between `keep` and `former` of a content, if that is all of one line and was settled.
+    fn settled_behind(&self, id: LifeId, keep: u64, former: u64) -> Option<(u64, Vec<u8>)> {
+        let mut places = self.lives[&id].places.iter();
+        let place = places.find(|place| place.start <= keep && keep < place.end)?;
+        let from = place.from + u32::try_from(keep - place.start).ok()?;
+        let to = from + u32::try_from(former.checked_sub(keep)?).ok()?;
+        let text = self.lines.get(place.line).text.as_bytes();
+        let bytes = text.get(from as usize..to.min(place.to) as usize)?;
+        Some((keep, bytes.to_vec())).filter(|_| former <= place.end)
     }
 
     /// Lines that are there in another content than this one.

@@ -123,6 +123,9 @@ struct Life {
     inherited: u64,
     /// What the checkpoint said of its inode when a power cut made this content.
     former: Option<u64>,
+    /// What that had settled of the line in which the power cut ended the content. If the same bytes
+    /// are written there again, nobody can tell, and they have an answer.
+    twin: Option<(u64, Vec<u8>)>,
 }
 
 /// What is known of a line's arrival.
@@ -267,8 +270,14 @@ impl Oracle {
             self.lines.tear(line, to as usize);
         }
         let now_ms = self.now_ms;
-        let life = self.life(life);
-        life.places.push(Place {
+        if let Some((_, twin)) = self.life(life).twin.take_if(|(at, _)| *at == offset) {
+            let text = self.lines.get(line).text.as_bytes();
+            if text[from as usize..].starts_with(&twin) {
+                let end = from + u32::try_from(twin.len()).expect("a line is short");
+                arrive::merge(&mut self.fame[line.0 as usize].runs, (from, end));
+            }
+        }
+        self.life(life).places.push(Place {
             start: offset,
             end: offset + bytes,
             line,
