@@ -361,6 +361,7 @@ impl Agent {
                 break;
             }
         }
+        self.tail.compare_hinted(edges.files, now);
         self.keeper.count_parsed(&mut self.parsers);
     }
 

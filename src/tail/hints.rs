@@ -1,4 +1,5 @@
-//! What hints bring forward.
+//! What hints bring forward, and what must be looked into before the next one: a log may be cut and
+//! written beyond its old size between two hints, which shows only on its content.
 
 use std::sync::Arc;
 
@@ -29,6 +30,16 @@ impl Tail {
         }
     }
 
+    /// Looks into the files that hints showed grown and that were not read since: what is there now
+    /// may be cut again before anybody reads it, and must be known from what was there before.
+    pub fn compare_hinted(&mut self, files: &mut dyn Files, now: Now) {
+        while let Some(id) = self.hinted.keys().next().copied() {
+            // Where it cannot be told, it has grown.
+            let _unknown = self.compare(id, files, now);
+            self.hinted.remove(&id);
+        }
+    }
+
     /// A hint named this file's path.
     fn hinted_file(&mut self, id: FileId, files: &mut dyn Files, now: Now) {
         let Some(file) = self.files.get_mut(&id) else {
@@ -42,6 +53,10 @@ impl Tail {
         let is_other = Some(meta.key) != file.key;
         if !is_other && meta.size >= file.size {
             file.note_change(&meta);
+            self.hinted.entry(id).or_insert(file.size);
+            if meta.size > file.size {
+                file.grown_mono_ms = now.mono_ms;
+            }
             file.size = meta.size;
             file.size_is_recalled = false;
             if file.is_slight() {

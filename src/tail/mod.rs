@@ -98,6 +98,8 @@ pub struct Tail {
     /// hold is younger than that content, whatever its date says.
     vacated: HashSet<FileKey>,
     watched: BTreeMap<PathBuf, Watched>,
+    /// What hints showed grown and nobody has looked into since, with the size it had before.
+    hinted: BTreeMap<FileId, u64>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
     open_files: usize,
@@ -172,6 +174,7 @@ impl Tail {
             copies: HashMap::new(),
             vacated: HashSet::new(),
             watched: BTreeMap::new(),
+            hinted: BTreeMap::new(),
             passing: BTreeSet::new(),
             open_files: 0,
             next_id: 0,

@@ -114,7 +114,7 @@ impl Tail {
         let mut is_cut = file.is_cut_at(found.meta.size);
         // What this process has seen for itself does not shrink in any other way.
         let is_surely_cut = is_cut && !file.size_is_recalled;
-        let has_grown = found.meta.size > file.size;
+        let has_grown = found.meta.size > file.size || self.hinted.contains_key(&id);
         let has_changed =
             (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
         let family = (file.root.clone(), file.family.clone(), file.modified_ms);

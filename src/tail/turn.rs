@@ -58,6 +58,7 @@ impl Tail {
                 Turn::Nothing
             }
             Ok(found) => {
+                self.hinted.remove(&id);
                 let end = file.read.plus(buffer.bytes().len()).0;
                 if end > known_bytes {
                     file.grown_mono_ms = now.mono_ms;

@@ -255,6 +255,10 @@ const MENDED: &[(u64, &str)] = &[
         "a record that goes beyond what a power cut left was taken for one of that",
     ),
     (
+        12623,
+        "a hint took over the size of a log that was cut and written beyond its old size",
+    ),
+    (
         12628,
         "a log cut and written beyond what it had held hid its next copy, uncounted",
     ),
