@@ -638,7 +638,8 @@ impl<S: Subject> Run<S> {
         match (self.plan.counting, S::since_ms(&self.world.store)) {
             (Counting::Exactly, Some(since_ms)) => {
                 let destroyed = self.oracle.destroyed(Path::new(APP_DIR));
-                self.counts.check(since_ms, destroyed)
+                let forgotten = self.oracle.forgotten(Path::new(APP_DIR));
+                self.counts.check(since_ms, destroyed, forgotten)
             }
             _ => Ok(()),
         }

@@ -291,6 +291,7 @@ impl Oracle {
             for (end, line) in places.chain(heads) {
                 let is_open = end > settled;
                 let fame = &mut self.fame[line.0 as usize];
+                fame.is_unsaved = is_open;
                 if is_open && life.presence != Presence::Gone || life.rescued {
                     fame.allowed = fame.allowed.max(fame.times + 1);
                 }

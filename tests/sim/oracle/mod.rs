@@ -139,6 +139,8 @@ struct Fame {
     times: u32,
     /// How often it may arrive.
     allowed: u32,
+    /// What the last process left on disk does not know of it.
+    is_unsaved: bool,
     /// For which runs of it the agent was answered, and when, as far as it can still know.
     answered: Vec<((u32, u32), u64)>,
     /// Where it was written first.
@@ -348,13 +350,27 @@ impl Oracle {
 
     /// Lines that stood below a directory, never arrived and are gone.
     pub(crate) fn destroyed(&self, below: &Path) -> usize {
+        self.gone_from(below, |_, place| !self.is_settled(place))
+    }
+
+    /// Lines that stood below a directory and arrived, of which the next process knew nothing, since
+    /// the last one was killed before it saved that, and they were gone by then.
+    pub(crate) fn forgotten(&self, below: &Path) -> usize {
+        let is_unsaved = |place: &Place| self.fame[place.line.0 as usize].is_unsaved;
+        self.gone_from(below, |life, place| {
+            life.went_unseen && self.is_settled(place) && is_unsaved(place)
+        })
+    }
+
+    fn gone_from(&self, below: &Path, counts: impl Fn(&Life, &Place) -> bool) -> usize {
         let gone = self
             .lives
             .values()
             .filter(|life| life.presence == Presence::Gone && life.path.starts_with(below));
-        let places = gone.flat_map(|life| &life.places);
-        let lost = places.filter(|place| !self.is_settled(place));
-        lost.map(|place| place.line).collect::<BTreeSet<_>>().len()
+        let places = gone.flat_map(|life| life.places.iter().map(move |place| (life, place)));
+        let counting = places.filter(|(life, place)| counts(life, place));
+        let lines: BTreeSet<_> = counting.map(|(_, place)| place.line).collect();
+        lines.len()
     }
 
     /// Bytes that were destroyed and that the agent must have counted as lost by now, and where they
