@@ -488,4 +488,39 @@ mod tests {
         let mut tail = tail_of(records, "/l/a.log*", &mut logs);
         assert_eq!(read(&mut tail, &mut logs, 20_000), header);
     }
+
+    /// A log that was first met under a rotated name, when the live one was not there, is known again
+    /// when it was rotated on unseen: shown by a restart and one more rotation, after which nothing is read.
+    #[test]
+    fn what_was_met_as_rotated_is_known_when_it_moves_on() {
+        let [one, two, three] =
+            ["first", "other", "third"].map(|word| format!("the {word} one\n").repeat(9));
+        let all_settled = |_: FileId| Offset(one.len() as u64);
+        let mut logs = Logs::default();
+        logs.put("a.log", 1, &one, 1_000);
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs);
+        assert_eq!(read(&mut tail, &mut logs, 0), one);
+        logs.names.clear();
+        logs.put("a.log.1", 2, &two, 2_000);
+        logs.put("a.log.3", 1, &one, 1_000);
+        look(&mut tail, &mut logs, 20_000);
+        logs.put("a.log", 3, &three, 3_000);
+        let both = [&*two, &three].concat();
+        assert_eq!(read(&mut tail, &mut logs, 30_000), both);
+        let mut records = Vec::new();
+        tail.each_record(&mut logs, &all_settled, &mut |record| {
+            records.push(record.clone());
+        });
+        logs = Logs::default();
+        logs.put("a.log", 3, &three, 3_000);
+        logs.put("a.log.2", 2, &two, 2_000);
+        logs.put("a.log.3", 1, &one, 1_000);
+        let mut tail = tail_of(records, "/l/a.log", &mut logs);
+        assert_eq!(read(&mut tail, &mut logs, 50_000), "");
+        logs.names.clear();
+        logs.put("a.log.1", 3, &three, 3_000);
+        logs.put("a.log.3", 2, &two, 2_000);
+        logs.put("a.log.4", 1, &one, 1_000);
+        assert_eq!(read(&mut tail, &mut logs, 70_000), "");
+    }
 }

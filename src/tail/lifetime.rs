@@ -259,7 +259,7 @@ impl Tail {
 
 /// Under which live paths a file is looked for: its own, and the one its name was made from if
 /// nobody was there when it came.
-fn families_of(file: &File) -> BTreeSet<PathBuf> {
+pub(super) fn families_of(file: &File) -> BTreeSet<PathBuf> {
     BTreeSet::from([file.family.clone(), rotation::family_of(&file.family)])
 }
 

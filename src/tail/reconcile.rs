@@ -24,6 +24,7 @@ use crate::ports::{Files, Watch};
 use super::adopt::Unknown;
 use super::discover::{self, Found, Walk};
 use super::file::{File, Place};
+use super::lifetime::families_of;
 use super::siblings::rotated_names;
 use super::watching::worth_watching;
 use super::{Look, Tail};
@@ -359,13 +360,15 @@ impl Tail {
         let Some(file) = self.files.get(&id) else {
             return Ok(false);
         };
-        let (root, family, key) = (file.root.clone(), file.family.clone(), file.key);
+        let (root, key) = (file.root.clone(), file.key);
         let mut known = None;
-        for path in rotated_names(files, &root, &family)? {
-            match files.stat(&root, &path) {
-                Ok(meta) if Some(meta.key) == key => known = Some((path, meta.size)),
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        for family in families_of(file) {
+            for path in rotated_names(files, &root, &family)? {
+                match files.stat(&root, &path) {
+                    Ok(meta) if Some(meta.key) == key => known = Some((path, meta.size)),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         let Some((path, size)) = known else {

@@ -326,7 +326,7 @@ fn mended_defects_stay_mended() {
 #[test]
 fn mended_counts_stay_mended() {
     let counting = [295, 647].map(Plan::counting);
-    let telling = [97, 629].map(Plan::telling);
+    let telling = [97, 629, 1011].map(Plan::telling);
     for plan in counting.into_iter().chain(telling) {
         let seed = plan.seed;
         let result = run_with::<Agent>(plan, Voice::Silent, Durability::Durable);
