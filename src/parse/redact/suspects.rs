@@ -8,6 +8,11 @@ use super::Redactor;
 /// Places that are kept; in a chunk with more, every line is looked at.
 const PLACES_MAX: usize = 4096;
 
+/// Bytes of a long chunk that are searched first, and bytes to a place in them at which the rest is not:
+/// where most lines have a needle, one search of each line is cheaper than two.
+const SAMPLE_BYTES: usize = 16 * 1024;
+const BYTES_PER_PLACE_MIN: usize = 256;
+
 /// The places of one chunk that need a look; its memory is used again for the next chunk.
 #[derive(Debug, Default)]
 pub struct Suspects {
@@ -59,13 +64,23 @@ impl Redactor {
         if suspects.is_everywhere {
             return;
         }
-        needles.find_each(chunk, |_, found| {
-            if suspects.places.len() == PLACES_MAX {
+        let sample = match chunk.len() > 2 * SAMPLE_BYTES {
+            true => memchr::memrchr(b'\n', &chunk[..SAMPLE_BYTES]).map_or(0, |end| end + 1),
+            false => 0,
+        };
+        for (start, part) in [(0, &chunk[..sample]), (sample, &chunk[sample..])] {
+            needles.find_each(part, |_, found| {
+                if suspects.places.len() == PLACES_MAX {
+                    suspects.is_everywhere = true;
+                } else {
+                    suspects.places.push(start + found.start);
+                }
+            });
+            if start == 0 && suspects.places.len() * BYTES_PER_PLACE_MIN > sample && sample > 0 {
                 suspects.is_everywhere = true;
-            } else {
-                suspects.places.push(found.start);
+                return;
             }
-        });
+        }
     }
 }
 
@@ -107,6 +122,24 @@ mod tests {
                 prop_assert_eq!(suspects.are_in(range.clone()), alone, "{:?}", line);
             }
             prop_assert_eq!(suspects.are_none(), !redactor.suspicious(chunk.as_bytes()));
+        }
+    }
+
+    /// A long chunk is searched to its end if few of its first lines have a needle, and every line of
+    /// it is a suspect if many have.
+    #[test]
+    fn where_needles_are_dense_all_is_suspect() {
+        let redactor = redactor();
+        let mut suspects = Suspects::default();
+        for (lines_between, is_everywhere) in [(0, true), (40, false)] {
+            let block = format!("a token\n{}", "an innocent line\n".repeat(lines_between));
+            let chunk = block.repeat(100_000 / block.len()) + "innocent";
+            redactor.suspects(chunk.as_bytes(), &mut suspects);
+            assert_eq!(suspects.are_in(chunk.len() - 8..chunk.len()), is_everywhere);
+            let tokens = chunk.match_indices("token");
+            for (at, _) in tokens {
+                assert!(suspects.are_in(at - 2..at + 5), "{at}");
+            }
         }
     }
 
