@@ -5,6 +5,7 @@
 
 pub mod alarm;
 mod bus;
+mod pieces;
 pub mod sealed;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::event::FileKey;
 use crate::event::{Batch, EpochMs, Offset, Target};
 pub use bus::{EventAnswer, EventCall, EventEntry, EventService};
+pub use pieces::{Pieces, Sheet};
 
 /// An open file, as a number the edge understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +130,24 @@ pub trait Store {
     /// As the system says.
     fn note(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.save(name, content)
+    }
+
+    /// Saves what `write` writes, of which only a piece at a time need be in memory: how many bytes.
+    ///
+    /// # Errors
+    /// As [`Store::save`], and those of `write`; the old content is then untouched.
+    fn save_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
+        let content = pieces::gathered(write)?;
+        self.save(name, &content).map(|()| content.len() as u64)
+    }
+
+    /// Notes what `write` writes: how many bytes.
+    ///
+    /// # Errors
+    /// As [`Store::note`], and those of `write`.
+    fn note_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
+        let content = pieces::gathered(write)?;
+        self.note(name, &content).map(|()| content.len() as u64)
     }
 
     /// Appends to a file, creating it. Not durable before the next sync of the system.

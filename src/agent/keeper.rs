@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::alarms::state;
 use crate::event::{EpochMs, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
-use crate::ports::Store;
+use crate::ports::{Files, Pieces, Sheet, Store};
 use crate::ship::checkpoint::{self, Checkpoint, Encoding, Loaded};
 use crate::ship::dead_letter::DeadLetter;
 use crate::ship::ledger::Ledger;
@@ -90,8 +90,6 @@ pub(super) struct Keeper {
     noted_bytes: u64,
     /// Size of the durable checkpoint.
     saved_bytes: u64,
-    /// Size of the checkpoint made last.
-    encoded_bytes: usize,
     /// The insight's version in the checkpoint made last, and whether that is durable and nobody
     /// was told so yet.
     insight_version: u64,
@@ -130,7 +128,6 @@ impl Keeper {
             unnoted_bytes: 0,
             noted_bytes: 0,
             saved_bytes: 0,
-            encoded_bytes: 0,
             insight_version: 0,
             saved_insight: None,
             new_losses: Vec::new(),
@@ -332,20 +329,21 @@ impl Keeper {
         if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
             self.save(known, edges, now);
         } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
-            let content = self.encode(known, edges, now);
-            self.noted_bytes = content.len() as u64;
             self.unnoted_bytes = 0;
-            if let Err(error) = edges.store.note(checkpoint::NOTED, &content) {
-                tracing::debug!(%error, "the checkpoint could not be noted");
+            let write: Pieces<'_> = &mut |to| self.write(known, edges.files, now, to);
+            match edges.store.note_pieces(checkpoint::NOTED, write) {
+                Ok(bytes) => self.noted_bytes = bytes,
+                Err(error) => tracing::debug!(%error, "the checkpoint could not be noted"),
             }
         }
     }
 
     /// Saves durably.
     pub(super) fn save(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
-        let content = self.encode(known, edges, now);
-        match edges.store.save(checkpoint::NAME, &content) {
-            Ok(()) => {
+        let write: Pieces<'_> = &mut |to| self.write(known, edges.files, now, to);
+        match edges.store.save_pieces(checkpoint::NAME, write) {
+            Ok(bytes) => {
+                self.saved_bytes = bytes;
                 self.save_due_ms = None;
                 self.saved_insight = Some(self.insight_version);
                 self.unnoted_bytes = 0;
@@ -364,15 +362,17 @@ impl Keeper {
         }
     }
 
-    fn encode(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) -> Vec<u8> {
-        let Known {
-            tail,
-            ledger,
-            orphans,
-            insight,
-        } = known;
+    /// Writes a checkpoint, file by file.
+    fn write(
+        &mut self,
+        known: &mut Known<'_>,
+        files: &mut dyn Files,
+        now: Now,
+        to: &mut dyn Sheet,
+    ) -> io::Result<()> {
+        let (tail, ledger, orphans) = (&mut *known.tail, known.ledger, known.orphans);
         self.sequence += 1;
-        let (heard, version) = insight.saved();
+        let (heard, version) = known.insight.saved();
         self.insight_version = version;
         let own = Checkpoint {
             sequence: self.sequence,
@@ -384,13 +384,15 @@ impl Keeper {
                 .collect(),
             ..Checkpoint::default()
         };
-        let usual_bytes = self.encoded_bytes + self.encoded_bytes / 16;
-        let mut encoding = Encoding::begin(&own, &heard, usual_bytes);
         let settled = |id| ledger.settled(id).unwrap_or_default();
-        tail.each_record(edges.files, &settled, &mut |record| encoding.file(record));
-        let content = encoding.end();
-        self.encoded_bytes = content.len();
-        content
+        let mut encoding = Encoding::begin(&own, &heard, to)?;
+        let mut written = Ok(());
+        tail.each_record(files, &settled, &mut |record| {
+            if written.is_ok() {
+                written = encoding.file(record);
+            }
+        });
+        written.and_then(|()| encoding.end())
     }
 }
 

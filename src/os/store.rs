@@ -18,9 +18,10 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::beneath::file_type;
-use crate::ports::{DAMAGED_MAX, Store};
+use crate::ports::{DAMAGED_MAX, Pieces, Store};
 use folder::{
-    close_to_others, exchange, listing, open_file, open_folder, sweep, write_new, write_over,
+    close_to_others, exchange, listing, open_file, open_folder, rename, sweep, temporary, without,
+    write_new, write_over,
 };
 
 /// The file whose lock says that this directory is in use.
@@ -208,25 +209,24 @@ impl OsStore {
     }
 
     /// Replaces a file so that the new content outlives a power cut.
-    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    fn replace(&self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
         let (folder, file) = self.place(name, Missing::Make)?;
         let beside = temporary(file);
-        let written = write_new(&folder, &beside, content)
-            .and_then(|()| Ok(rustix::fs::renameat(&folder, &beside, &folder, file)?));
-        match written {
-            Ok(()) => Ok(rustix::fs::fsync(&folder)?),
-            Err(error) => Err(without(&folder, &beside, error)),
-        }
+        let bytes = write_new(&folder, &beside, write)
+            .and_then(|bytes| rename(&folder, &beside, file).map(|()| bytes))
+            .map_err(|error| without(&folder, &beside, error))?;
+        rustix::fs::fsync(&folder)?;
+        Ok(bytes)
     }
 
     /// Replaces a file so that the new content outlives the process, which it must not wait for:
     /// two files take turns. Renaming one over the other would have ext4 write it out at once
     /// (2 ms), for the sake of power cuts; and even a new file for each note is dear.
-    fn renew(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    fn renew(&self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
         let (folder, file) = self.place(name, Missing::Make)?;
         let beside = temporary(file);
-        write_over(&folder, &beside, content)
-            .and_then(|()| exchange(&folder, &beside, file))
+        write_over(&folder, &beside, write)
+            .and_then(|bytes| exchange(&folder, &beside, file).map(|()| bytes))
             .map_err(|error| without(&folder, &beside, error))
     }
 
@@ -301,12 +301,22 @@ impl Store for OsStore {
     }
 
     fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.replace(name, content)
-            .map_err(|error| self.naming(name, &error))
+        self.save_pieces(name, &mut |to| to.write_all(content))
+            .map(drop)
     }
 
     fn note(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.renew(name, content)
+        self.note_pieces(name, &mut |to| to.write_all(content))
+            .map(drop)
+    }
+
+    fn save_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
+        self.replace(name, write)
+            .map_err(|error| self.naming(name, &error))
+    }
+
+    fn note_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
+        self.renew(name, write)
             .map_err(|error| self.naming(name, &error))
     }
 
@@ -335,13 +345,6 @@ impl Store for OsStore {
 enum Missing {
     Make,
     Leave,
-}
-
-/// The error, after what a failed save left is removed.
-fn without(folder: &OwnedFd, beside: &str, error: io::Error) -> io::Error {
-    // The error is what matters; a leftover goes with the next open.
-    let _removed = rustix::fs::unlinkat(folder, beside, AtFlags::empty());
-    error
 }
 
 fn make_private(path: &Path) -> io::Result<()> {
@@ -382,10 +385,6 @@ fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
 
 fn owner_text(owner: Option<u32>) -> String {
     owner.map_or_else(String::new, |pid| format!(" (process {pid})"))
-}
-
-fn temporary(name: &str) -> String {
-    format!(".{name}.tmp")
 }
 
 /// One component that is not hidden (ours are the temporary ones), not the lock, not a way out.

@@ -5,10 +5,14 @@
 //! that follows the first line. First line and sum stay as they are in every later version, so any
 //! version of the agent can tell a damaged file from one that is newer than itself.
 
+use std::io::{self, SeekFrom, Write};
+
 use serde::{Deserialize, Serialize};
 
+use super::Sheet;
+
 /// Room for the first line.
-pub const SEAL_BYTES_MAX: usize = 128;
+const SEAL_BYTES_MAX: usize = 128;
 
 /// Why what follows the first line cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,11 +46,77 @@ pub fn seal(kind: &str, version: u32, mut body: Vec<u8>) -> Vec<u8> {
         crc32: sum(version, &body),
         bytes: body.len(),
     };
-    let mut line = Vec::with_capacity(SEAL_BYTES_MAX);
-    serde_json::to_writer(&mut line, &seal).expect("plain data is always JSON");
+    let mut line = seal.line();
     line.push(b'\n');
     body.splice(..0, line);
     body
+}
+
+/// A sealed file that is written piece by piece: its first line is written last, into room that is
+/// left for it, since only then the sum is known.
+pub struct Sealing<'t> {
+    to: &'t mut dyn Sheet,
+    kind: &'static str,
+    version: u32,
+    sum: crc32fast::Hasher,
+    bytes: usize,
+}
+
+impl<'t> Sealing<'t> {
+    /// Leaves room for the first line.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn begin(kind: &'static str, version: u32, to: &'t mut dyn Sheet) -> io::Result<Self> {
+        to.write_all(&[b' '; SEAL_BYTES_MAX])?;
+        Ok(Self {
+            to,
+            kind,
+            version,
+            sum: sum_of(version),
+            bytes: 0,
+        })
+    }
+
+    /// Writes the first line, and leaves the writer at the end.
+    ///
+    /// # Errors
+    /// Those of what is written to.
+    pub fn end(self) -> io::Result<()> {
+        let seal = Seal {
+            deploywatch: self.kind.to_owned(),
+            version: self.version,
+            crc32: self.sum.finalize(),
+            bytes: self.bytes,
+        };
+        let mut line = seal.line();
+        line.resize(SEAL_BYTES_MAX - 1, b' ');
+        line.push(b'\n');
+        self.to.seek(SeekFrom::Start(0))?;
+        self.to.write_all(&line)?;
+        let end = SEAL_BYTES_MAX + self.bytes;
+        self.to.seek(SeekFrom::Start(end as u64))?;
+        Ok(())
+    }
+}
+
+impl Write for Sealing<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(piece)?;
+        self.sum.update(&piece[..written]);
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Seal {
+    fn line(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data is always JSON")
+    }
 }
 
 /// What follows the first line, once that has vouched for it.
@@ -77,10 +147,16 @@ pub fn unseal<'c>(kind: &str, version_max: u32, content: &'c [u8]) -> Result<&'c
 }
 
 fn sum(version: u32, body: &[u8]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&version.to_le_bytes());
+    let mut sum = sum_of(version);
     sum.update(body);
     sum.finalize()
+}
+
+/// The sum over a version, to be continued.
+fn sum_of(version: u32) -> crc32fast::Hasher {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&version.to_le_bytes());
+    sum
 }
 
 #[cfg(test)]
@@ -88,15 +164,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn in_pieces<'b>(version: u32, pieces: impl Iterator<Item = &'b [u8]>) -> Vec<u8> {
+        let mut sheet = io::Cursor::new(Vec::new());
+        let mut sealing = Sealing::begin("boots", version, &mut sheet).unwrap();
+        pieces.for_each(|piece| sealing.write_all(piece).unwrap());
+        sealing.end().unwrap();
+        assert_eq!(sheet.position(), sheet.get_ref().len() as u64);
+        sheet.into_inner()
+    }
+
     proptest! {
-        /// What was sealed comes back as it was, and only as its kind; of what was cut or has another
-        /// bit anywhere, nothing does: it is broken, and never taken for a newer version.
+        /// What was sealed, at once or in pieces, comes back as it was, and only as its kind; of what was
+        /// cut or has another bit anywhere, nothing does: it is broken, and never taken for a newer
+        /// version.
         #[test]
         fn any_other_bit_is_noticed(
             body in prop::collection::vec(any::<u8>(), 0..200), version: u32, at: prop::sample::Index,
-            bit in 0_u8..8,
+            bit in 0_u8..8, pieces in prop::option::of(1_usize..50),
         ) {
-            let sealed = seal("boots", version, body.clone());
+            let sealed = match pieces {
+                Some(bytes) => in_pieces(version, body.chunks(bytes)),
+                None => seal("boots", version, body.clone()),
+            };
             prop_assert_eq!(unseal("boots", version, &sealed), Ok(&body[..]));
             prop_assert!(unseal("checkpoint", version, &sealed).is_err());
             let cut = &sealed[..at.index(sealed.len())];

@@ -10,13 +10,13 @@
 //! everything twice and then overwrite it.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EpochMs, FileRecord, Loss};
-use crate::ports::Store;
-use crate::ports::sealed::{SEAL_BYTES_MAX, SealError, seal, unseal};
+use crate::ports::sealed::{SealError, Sealing, unseal};
+use crate::ports::{Sheet, Store};
 use crate::status::SourceCounts;
 
 /// Its name in the state directory.
@@ -69,59 +69,85 @@ pub enum DecodeError {
 
 /// A checkpoint that is being written: all but the files first, then one file after the other, so
 /// that what thousands of them hold is never there twice.
-#[derive(Debug)]
-pub struct Encoding {
-    body: Vec<u8>,
+pub struct Encoding<'t> {
+    sealing: Sealing<'t>,
+    /// One field, or one file.
+    piece: Vec<u8>,
     files: usize,
 }
 
-impl Encoding {
+impl<'t> Encoding<'t> {
     /// Begins with everything but the files of `known`; `insight` stands for what it says of that.
-    /// About `bytes` are expected in all.
-    pub fn begin(known: &Checkpoint, insight: &impl Serialize, bytes: usize) -> Self {
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn begin(
+        known: &Checkpoint,
+        insight: &impl Serialize,
+        to: &'t mut dyn Sheet,
+    ) -> io::Result<Self> {
         let mut encoding = Self {
-            body: Vec::with_capacity(bytes + SEAL_BYTES_MAX),
+            sealing: Sealing::begin(KIND, VERSION, to)?,
+            piece: Vec::new(),
             files: 0,
         };
-        encoding.field("{\n\"sequence\":", &known.sequence);
-        encoding.field(",\n\"next_loss\":", &known.next_loss);
-        encoding.field(",\n\"losses\":", &known.losses);
-        encoding.field(",\n\"at_stake\":", &known.at_stake);
-        encoding.field(",\n\"counts\":", &known.counts);
-        encoding.field(",\n\"insight\":", insight);
-        encoding.body.extend_from_slice(b",\n\"files\":[");
-        encoding
+        encoding.field("{\n\"sequence\":", &known.sequence)?;
+        encoding.field(",\n\"next_loss\":", &known.next_loss)?;
+        encoding.field(",\n\"losses\":", &known.losses)?;
+        encoding.field(",\n\"at_stake\":", &known.at_stake)?;
+        encoding.field(",\n\"counts\":", &known.counts)?;
+        encoding.field(",\n\"insight\":", insight)?;
+        encoding.sealing.write_all(b",\n\"files\":[")?;
+        Ok(encoding)
     }
 
     /// Adds a file, on a line of its own.
-    pub fn file(&mut self, file: &FileRecord) {
+    ///
+    /// # Errors
+    /// Those of what is written to.
+    pub fn file(&mut self, file: &FileRecord) -> io::Result<()> {
         let before = if self.files == 0 { "\n" } else { ",\n" };
         self.files += 1;
-        self.field(before, file);
+        self.field(before, file)
     }
 
-    /// The file's content.
-    #[must_use]
-    pub fn end(mut self) -> Vec<u8> {
-        self.body.extend_from_slice(b"\n]}\n");
-        seal(KIND, VERSION, self.body)
+    /// Ends it.
+    ///
+    /// # Errors
+    /// Those of what is written to.
+    pub fn end(mut self) -> io::Result<()> {
+        self.sealing.write_all(b"\n]}\n")?;
+        self.sealing.end()
     }
 
-    fn field(&mut self, key: &str, value: &impl Serialize) {
-        self.body.extend_from_slice(key.as_bytes());
-        write_json(&mut self.body, value);
+    fn field(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
+        self.piece.clear();
+        self.piece.extend_from_slice(key.as_bytes());
+        serde_json::to_writer(&mut self.piece, value)?;
+        self.sealing.write_all(&self.piece)
     }
 }
 
 impl Checkpoint {
+    /// Writes the file's content.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write(&self, to: &mut dyn Sheet) -> io::Result<()> {
+        let mut encoding = Encoding::begin(self, &self.insight, to)?;
+        self.files.iter().try_for_each(|file| encoding.file(file))?;
+        encoding.end()
+    }
+
     /// The file's content.
+    ///
+    /// # Panics
+    /// Never: writing to memory does not fail.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut encoding = Encoding::begin(self, &self.insight, 256 + self.files.len() * 512);
-        for file in &self.files {
-            encoding.file(file);
-        }
-        encoding.end()
+        let mut content = io::Cursor::new(Vec::new());
+        self.write(&mut content).expect("memory takes everything");
+        content.into_inner()
     }
 
     /// Reads a file's content.
@@ -166,10 +192,6 @@ impl Checkpoint {
             .chain(times.map(EpochMs::unsigned_abs));
         numbers.all(|number| number < NUMBER_MAX)
     }
-}
-
-fn write_json(to: &mut Vec<u8>, value: &impl Serialize) {
-    serde_json::to_writer(to, value).expect("plain data with text keys is always JSON");
 }
 
 /// What was found at the start.
@@ -255,7 +277,8 @@ fn read(store: &mut dyn Store, name: &str) -> io::Result<Option<Result<Checkpoin
 /// # Errors
 /// As the state directory says; the one before is then still there.
 pub fn save(store: &mut dyn Store, checkpoint: &Checkpoint) -> io::Result<()> {
-    store.save(NAME, &checkpoint.encode())
+    store.save_pieces(NAME, &mut |to| checkpoint.write(to))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -266,6 +289,7 @@ mod tests {
 
     use super::*;
     use crate::event::{FileKey, Fingerprint, Mark, Offset};
+    use crate::ports::sealed::seal;
     use crate::ship::testing::MemoryStore;
 
     fn example() -> Checkpoint {

@@ -1,31 +1,47 @@
 //! The files of one folder: no link is followed, nothing but regular files is opened.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::io::{self, BufWriter, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-/// Writes a new file and waits for the disk.
-pub(super) fn write_new(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+use crate::ports::Pieces;
+
+/// What is written at once.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// Writes a new file and waits for the disk; how many bytes it has.
+pub(super) fn write_new(folder: &OwnedFd, name: &str, write: Pieces<'_>) -> io::Result<u64> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let mut file = open_file(folder, name, flags)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let file = open_file(folder, name, flags)?;
+    let bytes = write_all_of(&file, write)?;
+    file.sync_all()?;
+    Ok(bytes)
 }
 
-/// Writes over what a file holds, or makes it.
-pub(super) fn write_over(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+/// Writes over what a file holds, or makes it; how many bytes it has.
+pub(super) fn write_over(folder: &OwnedFd, name: &str, write: Pieces<'_>) -> io::Result<u64> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
     let file = open_file(folder, name, flags)?;
-    file.write_all_at(content, 0)?;
-    file.set_len(content.len() as u64)
+    let bytes = write_all_of(&file, write)?;
+    file.set_len(bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a content from a file's beginning on; where it ends.
+fn write_all_of(file: &File, write: Pieces<'_>) -> io::Result<u64> {
+    let mut sheet = BufWriter::with_capacity(PIECE_BYTES, file);
+    write(&mut sheet)?;
+    let end = sheet.stream_position()?;
+    sheet.flush()?;
+    Ok(end)
 }
 
 /// Lets two files of a folder change places, or gives the one the other's name where there is no
@@ -33,8 +49,13 @@ pub(super) fn write_over(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Re
 pub(super) fn exchange(folder: &OwnedFd, one: &str, other: &str) -> io::Result<()> {
     match rustix::fs::renameat_with(folder, one, folder, other, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
-        Err(_) => Ok(rustix::fs::renameat(folder, one, folder, other)?),
+        Err(_) => rename(folder, one, other),
     }
+}
+
+/// Gives a file of a folder another name there.
+pub(super) fn rename(folder: &OwnedFd, from: &str, to: &str) -> io::Result<()> {
+    Ok(rustix::fs::renameat(folder, from, folder, to)?)
 }
 
 /// Opens a regular file in a folder; a link or anything else in its place is an error.
@@ -98,4 +119,16 @@ pub(super) fn sweep(folder: &OwnedFd) -> io::Result<()> {
             .and_then(|file| close_to_others(&file, &file.metadata()?, Mode::RUSR | Mode::WUSR));
     }
     Ok(())
+}
+
+/// The name of a file that is written beside another.
+pub(super) fn temporary(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+/// The error, after what a failed save left is removed.
+pub(super) fn without(folder: &OwnedFd, beside: &str, error: io::Error) -> io::Error {
+    // The error is what matters; a leftover goes with the next open.
+    let _removed = rustix::fs::unlinkat(folder, beside, AtFlags::empty());
+    error
 }
