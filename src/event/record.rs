@@ -1,8 +1,11 @@
 //! What a checkpoint knows of one file, and the evidence by which the file is known again.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{EpochMs, FileKey, Offset};
 
@@ -63,16 +66,28 @@ pub struct FileRecord {
     pub modified_ms: EpochMs,
 }
 
-/// A list of fingerprints, or the single one that stood there in version 1.
-fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Fingerprint>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMore {
-        One(Fingerprint),
-        More(Vec<Fingerprint>),
+/// A list of fingerprints, or the single one that stood there in version 1: told apart as they come,
+/// since there are thousands.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Fingerprint>, D::Error> {
+    struct OneOrMore;
+
+    impl<'de> Visitor<'de> for OneOrMore {
+        type Value = Vec<Fingerprint>;
+
+        fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+            to.write_str("a fingerprint or a list of them")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, one: A) -> Result<Self::Value, A::Error> {
+            let head = Fingerprint::deserialize(MapAccessDeserializer::new(one))?;
+            Ok(vec![head])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, more: A) -> Result<Self::Value, A::Error> {
+            let mut heads = Vec::deserialize(SeqAccessDeserializer::new(more))?;
+            heads.shrink_to_fit();
+            Ok(heads)
+        }
     }
-    Ok(match OneOrMore::deserialize(from)? {
-        OneOrMore::One(head) => vec![head],
-        OneOrMore::More(heads) => heads,
-    })
+    from.deserialize_any(OneOrMore)
 }

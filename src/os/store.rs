@@ -199,7 +199,8 @@ impl OsStore {
             Err(error) if is_missing(&error) => return Ok(None),
             answer => answer?,
         };
-        let mut content = Vec::new();
+        let bytes = file.metadata()?.len().min(LOAD_BYTES_MAX);
+        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1);
         let read = file.take(LOAD_BYTES_MAX + 1).read_to_end(&mut content)?;
         if read as u64 > LOAD_BYTES_MAX {
             let text = format!("larger than {LOAD_BYTES_MAX} bytes");

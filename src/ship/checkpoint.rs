@@ -28,6 +28,8 @@ pub const NOTED: &str = "checkpoints.recent";
 const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
 const VERSION: u32 = 2;
+/// What stands before [`Checkpoint::sequence`].
+const SEQUENCE: &str = "{\n\"sequence\":";
 /// Numbers of bytes, events or milliseconds from here on are not believed.
 const NUMBER_MAX: u64 = 1 << 60;
 
@@ -91,7 +93,7 @@ impl<'t> Encoding<'t> {
             piece: Vec::new(),
             files: 0,
         };
-        encoding.field("{\n\"sequence\":", &known.sequence)?;
+        encoding.field(SEQUENCE, &known.sequence)?;
         encoding.field(",\n\"next_loss\":", &known.next_loss)?;
         encoding.field(",\n\"losses\":", &known.losses)?;
         encoding.field(",\n\"at_stake\":", &known.at_stake)?;
@@ -155,11 +157,7 @@ impl Checkpoint {
     /// # Errors
     /// When it is damaged or too new.
     pub fn decode(content: &[u8]) -> Result<Self, DecodeError> {
-        let body = unseal(KIND, VERSION, content).map_err(|error| match error {
-            SealError::Broken(why) => DecodeError::Damaged(why),
-            SealError::TooNew { version } => DecodeError::TooNew { version },
-        })?;
-        Self::decode_body(body)
+        Self::decode_body(unsealed(content)?)
     }
 
     /// Reads what follows the first line, once that has vouched for it.
@@ -238,18 +236,24 @@ pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
         Some(Err(DecodeError::Damaged(_))) | None => None,
         Some(Ok(noted)) => Some(noted),
     };
+    let noted_sequence = noted.as_ref().and_then(Content::sequence);
+    let decode_noted = || noted.as_ref().and_then(|noted| noted.decode().ok());
     let Some(saved) = read(store, NAME)? else {
-        return Ok(noted.map_or(Loaded::Fresh, Loaded::Known));
+        return Ok(decode_noted().map_or(Loaded::Fresh, Loaded::Known));
     };
-    match saved {
-        Ok(saved) => Ok(Loaded::Known(match noted {
-            Some(noted) if noted.sequence > saved.sequence => noted,
-            _ => saved,
-        })),
+    let decoded = saved.and_then(|saved| {
+        let newer = match noted_sequence > saved.sequence() {
+            true => decode_noted(),
+            false => None,
+        };
+        newer.map_or_else(|| saved.decode(), Ok)
+    });
+    match decoded {
+        Ok(known) => Ok(Loaded::Known(known)),
         Err(DecodeError::TooNew { version }) => Err(LoadError::TooNew { version }),
         Err(DecodeError::Damaged(why)) => {
             let name = store.set_aside(NAME)?;
-            if let Some(noted) = noted {
+            if let Some(noted) = decode_noted() {
                 tracing::error!(%name, %why, "damaged checkpoint set aside, using the one noted last");
                 return Ok(Loaded::Known(noted));
             }
@@ -261,15 +265,51 @@ pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
 
 /// What a name holds, if there is one. Something that is no file, or is larger than any of ours, is
 /// as good as a damaged one.
-fn read(store: &mut dyn Store, name: &str) -> io::Result<Option<Result<Checkpoint, DecodeError>>> {
+fn read(store: &mut dyn Store, name: &str) -> io::Result<Option<Result<Content, DecodeError>>> {
     use io::ErrorKind::{InvalidData, InvalidInput};
     match store.load(name) {
-        Ok(content) => Ok(content.map(|content| Checkpoint::decode(&content))),
+        Ok(content) => Ok(content.map(Content::new)),
         Err(error) if matches!(error.kind(), InvalidData | InvalidInput) => {
             Ok(Some(Err(DecodeError::Damaged(error.to_string()))))
         }
         Err(error) => Err(error),
     }
+}
+
+/// A checkpoint whose first line has vouched for it. Of two only the newer is decoded.
+struct Content {
+    whole: Vec<u8>,
+    body_bytes: usize,
+}
+
+impl Content {
+    fn new(whole: Vec<u8>) -> Result<Self, DecodeError> {
+        let body_bytes = unsealed(&whole)?.len();
+        Ok(Self { whole, body_bytes })
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.whole[self.whole.len() - self.body_bytes..]
+    }
+
+    fn decode(&self) -> Result<Checkpoint, DecodeError> {
+        Checkpoint::decode_body(self.body())
+    }
+
+    /// Its [`Checkpoint::sequence`], which stands first in what this agent writes.
+    fn sequence(&self) -> Option<u64> {
+        let digits = self.body().strip_prefix(SEQUENCE.as_bytes())?;
+        let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+    }
+}
+
+/// What follows the first line.
+fn unsealed(content: &[u8]) -> Result<&[u8], DecodeError> {
+    unseal(KIND, VERSION, content).map_err(|error| match error {
+        SealError::Broken(why) => DecodeError::Damaged(why),
+        SealError::TooNew { version } => DecodeError::TooNew { version },
+    })
 }
 
 /// Stores the checkpoint, atomically.
