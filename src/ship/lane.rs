@@ -26,8 +26,8 @@ pub(super) struct Lane {
     pub(super) options: GroupOptions,
     /// Shared with every [`TargetId`](super::TargetId): alone here, nobody can push any more.
     pub(super) handle: Arc<()>,
-    /// Being filled.
-    pub(super) open: Option<Builder>,
+    /// Being filled. Of thousands of targets few are, so what is under way lies elsewhere.
+    pub(super) open: Option<Box<Builder>>,
     /// Whether the open batch waits for its time like any other.
     pub(super) haste: Haste,
     /// Since when the open batch could not grow for want of memory.
@@ -35,7 +35,7 @@ pub(super) struct Lane {
     /// Closed because nothing more went in, oldest first.
     pub(super) full: VecDeque<Batch>,
     /// The batch being sent.
-    pub(super) head: Option<Head>,
+    pub(super) head: Option<Box<Head>>,
     /// Memory of all of them.
     pub(super) weight: usize,
     /// How the next batch begins: large while the one before was full.
@@ -160,7 +160,7 @@ impl Lane {
 
     /// Message bytes (as the service counts them) without an answer.
     pub(super) fn pending_bytes(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, Builder::counted_bytes);
+        let open = self.open.as_ref().map_or(0, |open| open.counted_bytes());
         let full: usize = self.full.iter().map(|batch| batch.counted_bytes).sum();
         open + full + self.head.as_ref().map_or(0, |head| head.counted_bytes)
     }

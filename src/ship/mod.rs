@@ -255,7 +255,7 @@ impl Shipper {
         lane.feed();
         let target = &lane.target;
         lane.open
-            .get_or_insert_with(|| Builder::new(Arc::clone(target), now.mono_ms))
+            .get_or_insert_with(|| Box::new(Builder::new(Arc::clone(target), now.mono_ms)))
             .grow(growth, given);
         if !lane.is_listed {
             lane.is_listed = true;
@@ -268,7 +268,7 @@ impl Shipper {
     fn offers(&mut self, index: u32, bytes: usize, now: Now) -> bool {
         let limits = self.limits;
         let lane = self.lane_mut(index);
-        let open = lane.open.as_ref().map_or(0, Builder::weight);
+        let open = lane.open.as_ref().map_or(0, |open| open.weight());
         // A batch that has the target to itself may always grow: it cannot wait for others.
         let alone = lane.weight == open;
         if !alone && lane.weight + bytes > limits.target_bytes_max {

@@ -21,7 +21,7 @@ use fastrand::Rng;
 use crate::event::{Now, Target};
 use crate::ports::{Accepted, ErrorClass, LogAnswer, LogCall, ServiceError};
 
-use super::batch::{Begin, Builder};
+use super::batch::Begin;
 use super::bisect::Undecided;
 use super::buffers::weight_of;
 use super::lane::{Created, Flight, Haste, Head, Lane, Step, Verdict};
@@ -70,13 +70,15 @@ impl Lane {
             self.begin = Begin::Small;
             self.haste = Haste::Usual;
             self.feed();
-            self.open.take().map(Builder::close)
+            self.open.take().map(|open| open.close())
         });
-        self.head = batch.map(|batch| Head {
-            weight: weight_of(&batch),
-            counted_bytes: batch.counted_bytes,
-            undecided: Undecided::new(batch.slots.len()),
-            batch: Some(batch),
+        self.head = batch.map(|batch| {
+            Box::new(Head {
+                weight: weight_of(&batch),
+                counted_bytes: batch.counted_bytes,
+                undecided: Undecided::new(batch.slots.len()),
+                batch: Some(batch),
+            })
         });
     }
 
@@ -165,7 +167,7 @@ impl Lane {
 
     /// Lets the head go when every event of it has its answer.
     fn decided(&mut self) -> Verdict {
-        match self.head.take() {
+        match self.head.take().map(|head| *head) {
             Some(Head {
                 batch: Some(batch),
                 weight,
@@ -181,7 +183,7 @@ impl Lane {
                 }
             }
             undecided => {
-                self.head = undecided;
+                self.head = undecided.map(Box::new);
                 Verdict::GoOn
             }
         }
