@@ -223,6 +223,7 @@ impl Agent {
         self.news(edges, now);
         self.listen_ahead(edges, now);
         self.read(edges, now);
+        self.buffer.rest(now);
         self.shipper.step(now, edges.logs);
         self.conclude(edges, now);
         let mut known = Known {
@@ -376,6 +377,7 @@ impl Agent {
         let due = [
             self.shipper.next_due(),
             self.tail.next_due(),
+            self.buffer.rest_due_ms(),
             self.keeper.next_due(),
             deadline_ms,
             self.insight.next_due(now),

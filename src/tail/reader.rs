@@ -7,11 +7,14 @@
 
 use std::io;
 
-use crate::event::Offset;
+use crate::event::{Now, Offset};
 use crate::ports::Files;
 
 use super::file::File;
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor, HEAD_BYTES_MAX};
+
+/// How long nothing may be read before the buffer is let go.
+const IDLE_MS: u64 = 5_000;
 
 /// The buffer all files are read through. Its first bytes repeat what was read before.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ pub struct ReadBuffer {
     bytes: Vec<u8>,
     anchor_len: usize,
     filled: usize,
+    used_ms: u64,
 }
 
 /// What a read found.
@@ -43,6 +47,24 @@ impl ReadBuffer {
     #[must_use]
     pub fn previous_byte(&self) -> Option<u8> {
         self.bytes[..self.anchor_len].last().copied()
+    }
+
+    /// Notes that it is used now.
+    pub(crate) fn used(&mut self, now: Now) {
+        self.used_ms = now.mono_ms;
+    }
+
+    /// When it may be let go; `None`: there is nothing.
+    #[must_use]
+    pub fn rest_due_ms(&self) -> Option<u64> {
+        (self.bytes.capacity() > 0).then_some(self.used_ms + IDLE_MS)
+    }
+
+    /// Lets its memory go where nothing was read for a while.
+    pub fn rest(&mut self, now: Now) {
+        if self.rest_due_ms().is_some_and(|due| due <= now.mono_ms) {
+            *self = Self::default();
+        }
     }
 
     /// Reads up to `want` bytes of an open file behind its position.

@@ -39,6 +39,7 @@ impl Tail {
         want: usize,
         now: Now,
     ) -> Turn {
+        buffer.used(now);
         let Some(file) = self.files.get_mut(&id) else {
             return Turn::Nothing;
         };
