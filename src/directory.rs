@@ -322,7 +322,7 @@ mod tests {
             }),
             file: Arc::new(FileOrigin {
                 source: "app".into(),
-                path: path.into(),
+                path: Path::new(path).into(),
             }),
         };
         Batch {

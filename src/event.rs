@@ -9,7 +9,7 @@
 mod record;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ pub struct FileOrigin {
     /// The source's name.
     pub source: Arc<str>,
     /// Where the file was when it was read.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
 }
 
 /// The service's place for one event inside a [`Batch`].

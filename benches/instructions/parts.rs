@@ -1,7 +1,7 @@
 //! The parts of a line's path by themselves: parser, redaction, timestamp, encoder.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deploywatch::config::{Builtin, Config, Source, Timestamp};
@@ -140,7 +140,7 @@ fn encode(text: &str) -> u64 {
     );
     let file = Arc::new(FileOrigin {
         source: "app".into(),
-        path: PathBuf::from("/var/log/app.log"),
+        path: Path::new("/var/log/app.log").into(),
     });
     let lines: Vec<&str> = text.lines().collect();
     let mut taken = 0;

@@ -36,16 +36,16 @@ pub(super) struct Lane {
     /// Where its events go, while it has some and all variables in the names are known.
     target: Option<TargetId>,
     /// What its next record depends on; `None` until its position is looked at.
-    memory: Option<Memory>,
+    memory: Option<Box<Memory>>,
     origin: Arc<FileOrigin>,
     /// Who listens to its records.
     ear: Ear,
     /// How far they listened, if that is further than it was read.
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
     /// How far it was settled when that was looked at last, if it had more to read.
     settled: Option<Offset>,
     /// Why it is not read any more: its text met a bug of ours.
-    pub(super) quarantine: Option<String>,
+    pub(super) quarantine: Option<Box<str>>,
     /// When bytes were first seen that are not settled yet.
     pub(super) behind_since_ms: Option<i64>,
 }
@@ -54,7 +54,7 @@ impl Lane {
     pub(super) fn new(file: &File, ear: Ear) -> Self {
         let origin = FileOrigin {
             source: Arc::clone(&file.source.name),
-            path: file.path.clone(),
+            path: Arc::clone(&file.path),
         };
         Self {
             target: None,
@@ -205,7 +205,7 @@ impl Agent {
         if !self.lanes.get(&id).is_none_or(is_known) {
             let memory = self.recall(id, previous, edges, now);
             if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.memory = memory;
+                lane.memory = memory.map(Box::new);
             }
         }
     }
@@ -247,7 +247,7 @@ impl Agent {
             return (0, Pass::Taken);
         };
         let bytes = self.buffer.bytes();
-        let memory = lane.memory.get_or_insert_with(|| Memory::at(None));
+        let memory = (lane.memory).get_or_insert_with(|| Box::new(Memory::at(None)));
         let purity = parser.begin(memory, bytes);
         let chunk = Chunk {
             file: id,
@@ -297,7 +297,7 @@ impl Agent {
             "quarantined at byte {at}: its text made deploywatch fail; it is left alone until a \
              reload or restart; please report it"
         );
-        lane.quarantine = Some(words);
+        lane.quarantine = Some(words.into());
     }
 
     /// Everything there is of a file has been read.

@@ -35,7 +35,7 @@ pub(super) fn text(loss: &Loss) -> String {
 pub(super) fn origin(loss: &Loss) -> Arc<FileOrigin> {
     Arc::new(FileOrigin {
         source: loss.source.as_str().into(),
-        path: loss.path.clone(),
+        path: (*loss.path).into(),
     })
 }
 

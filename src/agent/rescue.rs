@@ -189,9 +189,9 @@ impl Agent {
 fn segment_of(file: &File, start: Offset, bytes: usize, now: Now) -> Segment {
     Segment {
         source: file.source.name.to_string(),
-        path: file.path.clone(),
-        family: file.family.clone(),
-        root: file.root.clone(),
+        path: file.path.to_path_buf(),
+        family: file.family.to_path_buf(),
+        root: file.root.to_path_buf(),
         start,
         heard: file.heard,
         length: bytes as u64,

@@ -322,7 +322,7 @@ fn hard_link_roots(config: &Config) -> Vec<PathBuf> {
     let allowed = |source: &&Source| source.hard_links == HardLinks::Allow;
     let sources = config.all_sources().filter(allowed);
     let patterns = sources.flat_map(|source| &source.paths);
-    patterns.map(|pattern| pattern.root.clone()).collect()
+    patterns.map(|pattern| pattern.root.to_path_buf()).collect()
 }
 
 fn open_status(config: &Config, waker: &Waker) -> Option<StatusSocket> {

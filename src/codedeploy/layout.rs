@@ -302,7 +302,7 @@ fn pattern(root: &Path, parts: &[&str]) -> PathPattern {
     };
     PathPattern {
         text: root.join(parts.join("/")).display().to_string(),
-        root: root.to_owned(),
+        root: root.into(),
         components: parts.iter().map(component).collect(),
     }
 }

@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Component as PathPart, Path, PathBuf};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -22,7 +23,7 @@ pub struct PathPattern {
     /// As written.
     pub text: String,
     /// The literal directory it begins with: no symlink is followed out of it.
-    pub root: PathBuf,
+    pub root: Arc<Path>,
     /// What follows the root, one per path component; the last one is always a name.
     pub components: Vec<Component>,
 }
@@ -125,7 +126,7 @@ impl PathPattern {
         }
         let pattern = Self {
             text: text.to_owned(),
-            root,
+            root: root.into(),
             components,
         };
         pattern.check_width()?;
@@ -150,7 +151,7 @@ impl PathPattern {
         match parts.last() {
             Some(Component::Name(_)) => Ok(Self {
                 text,
-                root: root.to_owned(),
+                root: root.into(),
                 components: parts,
             }),
             _ => Err(PatternError::Directory(text)),
@@ -211,7 +212,7 @@ impl PathPattern {
     fn check_width(&self) -> Result<(), PatternError> {
         let too_wide = |root: &str| PatternError::TooWide(self.text.clone(), root.to_owned());
         let everywhere = matches!(self.components.first(), Some(Component::AnyDirectories));
-        if everywhere && self.root == Path::new("/") {
+        if everywhere && *self.root == *Path::new("/") {
             return Err(too_wide("the file system"));
         }
         match FORBIDDEN_ROOTS
@@ -377,7 +378,7 @@ mod tests {
     fn a_given_root_is_literal() {
         let pattern = PathPattern::from_parts(Path::new("/opt/[a]*"), &["*", "logs", "x.log"]);
         let pattern = pattern.unwrap();
-        assert_eq!(pattern.root, Path::new("/opt/[a]*"));
+        assert_eq!(*pattern.root, *Path::new("/opt/[a]*"));
         assert_eq!(pattern.text, "/opt/[a]*/*/logs/x.log");
         assert!(pattern.matches(Path::new("/opt/[a]*/d-1/logs/x.log")));
         assert!(!pattern.matches(Path::new("/opt/ab/d-1/logs/x.log")));

@@ -370,7 +370,7 @@ fn in_u32(number: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use super::*;
     use crate::event::{FileId, Offset};
@@ -388,7 +388,7 @@ mod tests {
             .map(|nth| {
                 Arc::new(FileOrigin {
                     source: "app".into(),
-                    path: PathBuf::from(format!("/var/log/{nth}")),
+                    path: Path::new(&format!("/var/log/{nth}")).into(),
                 })
             })
             .collect()

@@ -95,7 +95,7 @@ mod tests {
             }),
             file: Arc::new(FileOrigin {
                 source: "app".into(),
-                path: "/var/log/a\n.log".into(),
+                path: std::path::Path::new("/var/log/a\n.log").into(),
             }),
             time_ms: 7,
             message: message.to_owned(),

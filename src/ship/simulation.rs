@@ -294,7 +294,7 @@ impl World {
             file,
             origin: Arc::new(FileOrigin {
                 source: format!("source-{}", file.0).into(),
-                path: "/var/log/x".into(),
+                path: std::path::Path::new("/var/log/x").into(),
             }),
             events,
         });

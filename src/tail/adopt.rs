@@ -52,14 +52,19 @@ impl Tail {
             let by_size = b.found.meta.size.cmp(&a.found.meta.size);
             by_size.then_with(|| a.found.path.cmp(&b.found.path))
         });
-        let fresh: BTreeSet<PathBuf> = unknown.iter().map(|u| u.found.path.clone()).collect();
+        let paths = unknown.iter().map(|unknown| &unknown.found.path);
+        let fresh: BTreeSet<Arc<Path>> = paths.cloned().collect();
         let mut problems = Vec::new();
         let mut newborns = Vec::new();
         for unknown in unknown {
             let (path, meta) = (unknown.found.path.clone(), unknown.found.meta);
             let family = rotation::family_of(&path);
-            let is_live = fresh.contains(&family) || self.by_path.contains_key(&family);
-            let family = if is_live { family } else { path.clone() };
+            let is_live = fresh.contains(&*family) || self.by_path.contains_key(&*family);
+            let family = if is_live {
+                family.into()
+            } else {
+                Arc::clone(&path)
+            };
             match self.place(index, unknown, family, look) {
                 Ok(newborn) => newborns.extend(newborn),
                 Err(error) => {
@@ -78,7 +83,7 @@ impl Tail {
         &mut self,
         index: usize,
         unknown: Unknown,
-        family: PathBuf,
+        family: Arc<Path>,
         look: &mut Look<'_>,
     ) -> io::Result<Option<Newborn>> {
         let source = Arc::clone(&self.sources[index].source);
@@ -157,7 +162,7 @@ impl Tail {
         look.files.close(handle);
         match (likeness::decide(&ties), unclear) {
             // What may be a copy has to wait; what stands under a live name cannot be one.
-            (Verdict::New { .. }, Some(error)) if found.path != family => Err(error),
+            (Verdict::New { .. }, Some(error)) if &*found.path != family => Err(error),
             (verdict, _) => Ok(verdict),
         }
     }
@@ -200,7 +205,7 @@ impl Tail {
         let tie = match likeness::tie(standing, likeness, (size, file.read), twin) {
             // A copy is put aside: what stands under the live name itself was begun anew, or is
             // what a power cut left.
-            Tie::Home | Tie::Copy | Tie::Remnant if file.family == path => {
+            Tie::Home | Tie::Copy | Tie::Remnant if &*file.family == path => {
                 Tie::Kin(likeness.agreed)
             }
             tie => tie,
@@ -244,7 +249,7 @@ impl Tail {
             let file = self.files.get(id);
             file.is_some_and(|file| file.source.name == source.name && file.is_comparable())
         };
-        let ids = families.iter().filter_map(|f| self.by_family.get(f));
+        let ids = families.iter().filter_map(|f| self.by_family.get(&**f));
         ids.flatten().filter(comparable).copied().collect()
     }
 

@@ -12,11 +12,13 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Component, PathPattern, Source};
 use crate::ports::{Files, Kind, Meta};
 
 use super::relation::excluded;
+use super::watching::way;
 
 /// Directory entries one walk of a source looks at before it gives up and says so.
 pub(crate) const ENTRIES_MAX: usize = 1_000_000;
@@ -41,9 +43,9 @@ const DEPTH_MAX: usize = 40;
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// The directory no symlink may lead out of.
-    pub(crate) root: PathBuf,
+    pub(crate) root: Arc<Path>,
     /// Its name now.
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     /// What the system says of it.
     pub(crate) meta: Meta,
 }
@@ -53,8 +55,11 @@ pub(crate) struct Found {
 pub(crate) struct Walk {
     /// Files, in the order of their paths.
     pub(crate) found: Vec<Found>,
-    /// Directories whose entries decide what the next walk finds.
+    /// Directories whose entries decide what the next walk finds, besides `straight` others that lead
+    /// to a file that was found.
     pub(crate) directories: Vec<PathBuf>,
+    /// How many these are.
+    pub(crate) straight: usize,
     /// Roots that could not be listed: nothing can be concluded about files below them.
     pub(crate) blind: Vec<PathBuf>,
     /// What could not be read, in words.
@@ -89,10 +94,19 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
             let by_length = || length(a).cmp(&length(b)).then_with(|| a.path.cmp(&b.path));
             a.meta.key.cmp(&b.meta.key).then_with(by_length)
         });
-        walk.found.dedup_by(|a, b| a.meta.key == b.meta.key);
+        walk.found.dedup_by(|a, b| {
+            let is_same = a.meta.key == b.meta.key;
+            if is_same {
+                let leading = way(a).map(Path::to_path_buf);
+                walk.directories.extend(leading);
+            }
+            is_same
+        });
     }
-    // The walk came by nearly in this order, which makes sorting cheap.
-    walk.found.sort_by(|a, b| a.path.cmp(&b.path));
+    // The walk mostly comes by in this order; sorting takes memory for half of all.
+    if !walk.found.is_sorted_by(|a, b| a.path <= b.path) {
+        walk.found.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     walk.directories.sort();
     walk.directories.dedup();
     if walk.unsaid > 0 {
@@ -107,7 +121,7 @@ pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
     let walk = walk(files, source);
     walk.found
         .into_iter()
-        .map(|found| (found.path, found.meta.size))
+        .map(|found| (found.path.to_path_buf(), found.meta.size))
         .collect()
 }
 
@@ -155,13 +169,13 @@ impl Walker<'_> {
         if self.walk.is_cut {
             return;
         }
+        if self.is_kept_straight(dir, components) {
+            return;
+        }
         self.walk.directories.push(dir.to_path_buf());
         if let Some(name) = literal(first) {
             let path = dir.join(name);
             self.walk.entries += 1;
-            if self.is_kept_straight(&path, rest) {
-                return;
-            }
             match self.files.stat(&self.pattern.root, &path) {
                 Ok(meta) => self.enter(path, meta, rest, depth),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -203,27 +217,34 @@ impl Walker<'_> {
         }
     }
 
-    /// Takes the file that names without wildcards lead to from the directory `path`, if it is there:
-    /// of thousands of old deployments that is one look for each instead of two.
-    fn is_kept_straight(&mut self, path: &Path, rest: &[Component]) -> bool {
-        let names: Option<Vec<&str>> = rest.iter().map(literal).collect();
-        let Some((file, directories)) = names.as_deref().and_then(<[&str]>::split_last) else {
+    /// Takes the file that names without wildcards, two at least, lead to from a directory, if it is
+    /// there: of thousands of old deployments that is one look for each instead of two.
+    fn is_kept_straight(&mut self, dir: &Path, components: &[Component]) -> bool {
+        let names: Option<Vec<&str>> = components.iter().map(literal).collect();
+        let Some([directories @ .., file]) = names.as_deref() else {
             return false;
         };
-        let mut way = vec![path.to_path_buf()];
-        for name in directories {
-            way.push(way[way.len() - 1].join(name));
+        if directories.is_empty() {
+            return false;
         }
-        let path = way[way.len() - 1].join(file);
+        let mut leading = vec![dir.to_path_buf()];
+        for name in directories {
+            leading.push(leading[leading.len() - 1].join(name));
+        }
+        let path = leading[leading.len() - 1].join(file);
         let meta = match self.files.stat(&self.pattern.root, &path) {
             Ok(meta) if meta.kind == Kind::File => meta,
             // What is in the way, the slower look tells.
             Ok(_) | Err(_) => return false,
         };
-        self.walk.entered += way.len();
-        self.walk.entries += way.len();
-        self.walk.directories.append(&mut way);
-        self.enter(path, meta, &[], 0);
+        self.walk.entered += directories.len();
+        self.walk.entries += leading.len();
+        if self.has_room_for(&path) {
+            self.walk.straight += leading.len();
+            self.keep(path, meta);
+        } else {
+            self.walk.directories.append(&mut leading);
+        }
         true
     }
 
@@ -268,8 +289,8 @@ impl Walker<'_> {
 
     fn keep(&mut self, path: PathBuf, meta: Meta) {
         self.walk.found.push(Found {
-            root: self.pattern.root.clone(),
-            path,
+            root: Arc::clone(&self.pattern.root),
+            path: path.into(),
             meta,
         });
     }
@@ -297,8 +318,8 @@ impl Walker<'_> {
         let root = &self.pattern.root;
         match self.walk.blind.len() < BLIND_MAX {
             true => self.walk.blind.push(path.to_path_buf()),
-            false if self.walk.blind.contains(root) => {}
-            false => self.walk.blind.push(root.clone()),
+            false if self.walk.blind.iter().any(|blind| **blind == **root) => {}
+            false => self.walk.blind.push(root.to_path_buf()),
         }
     }
 
@@ -509,7 +530,8 @@ mod tests {
         assert_eq!((result.found.len(), result.problems.len()), (240, 0));
         let path = result.found[0].path.to_str();
         assert_eq!(path, Some("/r/d-000/logs/scripts.log"));
-        assert_eq!(result.directories.len(), 1 + 300 + 270);
+        assert_eq!(result.directories.len(), 1 + 60 + 30);
+        assert_eq!(result.straight, 240 * 2);
         assert_eq!(tree.looked_at, 1 + 300 + 30 * 2 + 30);
     }
 

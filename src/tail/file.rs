@@ -1,7 +1,7 @@
 //! One tailed content: where it is now, how far it was read, and what is known against mistaking
 //! another file for it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Source;
@@ -19,12 +19,12 @@ const SLIGHT_BYTES: usize = 8;
 pub struct File {
     pub(crate) id: FileId,
     pub(crate) source: Arc<Source>,
-    pub(crate) root: PathBuf,
+    pub(crate) root: Arc<Path>,
     /// Its present name, or its last.
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     /// The name it was live under: what groups it with its predecessors and successors, and what
     /// names its stream.
-    pub(crate) family: PathBuf,
+    pub(crate) family: Arc<Path>,
     /// `None` while its inode holds another content and the copy is still being looked for.
     pub(crate) key: Option<FileKey>,
     /// How it begins: ever longer beginnings, the last one being all that is known.
@@ -143,10 +143,18 @@ impl File {
         self.has_changed |= (self.size, self.modified_ms) != (meta.size, meta.modified_ms);
     }
 
+    /// Takes over under which name it was live; nearly always it still is.
+    pub(crate) fn belongs_to(&mut self, family: &Path) {
+        self.family = match &*self.path == family {
+            true => Arc::clone(&self.path),
+            false => family.into(),
+        };
+    }
+
     /// Takes over what a scan saw.
-    pub(crate) fn saw(&mut self, path: &std::path::Path, meta: &Meta) {
-        if self.path != path {
-            self.path = path.to_path_buf();
+    pub(crate) fn saw(&mut self, path: &Path, meta: &Meta) {
+        if &*self.path != path {
+            self.path = path.into();
         }
         self.size = meta.size.max(self.read.0);
         self.size_is_recalled = false;
@@ -195,9 +203,9 @@ impl File {
         };
         Some(FileRecord {
             source: self.source.name.to_string(),
-            path: self.path.clone(),
-            family: self.family.clone(),
-            root: self.root.clone(),
+            path: self.path.to_path_buf(),
+            family: self.family.to_path_buf(),
+            root: self.root.to_path_buf(),
             key,
             is_displaced: self.is_displaced(),
             heads: self.heads.clone(),

@@ -18,7 +18,7 @@ impl Tail {
         for path in &hints.paths {
             // A watched directory that is named by a hint may be a new one of that name.
             self.watched.remove(path);
-            if let Some(id) = self.by_path.get(path).copied() {
+            if let Some(id) = self.by_path.get(&**path).copied() {
                 self.hinted_file(id, files, now);
                 continue;
             }

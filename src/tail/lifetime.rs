@@ -1,7 +1,6 @@
 //! How a content joins the table, loses its place, and leaves.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::{FileId, Now, Offset};
@@ -36,8 +35,8 @@ impl Lost {
     pub(crate) fn of(file: &File, bytes: u64, reason: &'static str) -> Self {
         Self {
             source: Arc::clone(&file.source.name),
-            path: file.path.clone(),
-            family: file.family.clone(),
+            path: file.path.to_path_buf(),
+            family: file.family.to_path_buf(),
             bytes,
             reason,
         }
@@ -175,7 +174,7 @@ impl Tail {
         if let Some(key) = file.key {
             self.by_key.insert(key, file.id);
             self.vacated.remove(&key);
-            self.by_path.insert(file.path.clone(), file.id);
+            self.by_path.insert(Arc::clone(&file.path), file.id);
         }
         for family in families_of(&file) {
             self.by_family.entry(family).or_default().push(file.id);
@@ -259,8 +258,10 @@ impl Tail {
 
 /// Under which live paths a file is looked for: its own, and the one its name was made from if
 /// nobody was there when it came.
-pub(super) fn families_of(file: &File) -> BTreeSet<PathBuf> {
-    BTreeSet::from([file.family.clone(), rotation::family_of(&file.family)])
+pub(super) fn families_of(file: &File) -> impl Iterator<Item = Arc<Path>> + use<> {
+    let origin = rotation::family_of(&file.family);
+    let origin = (*origin != *file.family).then(|| origin.into());
+    std::iter::once(Arc::clone(&file.family)).chain(origin)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ mod turn;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
@@ -84,9 +84,9 @@ pub struct Tail {
     files: BTreeMap<FileId, Box<File>>,
     by_key: HashMap<FileKey, FileId>,
     /// Where hints find a file: present path → file.
-    by_path: HashMap<PathBuf, FileId>,
+    by_path: HashMap<Arc<Path>, FileId>,
     /// Live path → the contents that are or were written under it, as far as names tell.
-    by_family: HashMap<PathBuf, Vec<FileId>>,
+    by_family: HashMap<Arc<Path>, Vec<FileId>>,
     ready: VecDeque<FileId>,
     timers: BTreeSet<(u64, FileId)>,
     /// Records whose source is not there (yet).
@@ -218,8 +218,8 @@ impl Tail {
     pub fn add_rescued(&mut self, segment: u64, record: &FileRecord) -> Option<FileId> {
         let source = self.source_named(&record.source)?;
         let id = self.new_id();
-        let mut file = self.blank(id, source, record.root.clone(), record.path.clone());
-        file.family.clone_from(&record.family);
+        let mut file = self.blank(id, source, (*record.root).into(), (*record.path).into());
+        file.belongs_to(&record.family);
         file.read = record.settled;
         file.heard = record.heard;
         file.size = record.size;
@@ -339,12 +339,12 @@ impl Tail {
         sources.position(|state| *state.source.name == *name)
     }
 
-    fn blank(&self, id: FileId, source: Arc<Source>, root: PathBuf, path: PathBuf) -> File {
+    fn blank(&self, id: FileId, source: Arc<Source>, root: Arc<Path>, path: Arc<Path>) -> File {
         File {
             id,
             source,
             root,
-            family: path.clone(),
+            family: Arc::clone(&path),
             path,
             key: None,
             heads: Vec::new(),
@@ -371,13 +371,13 @@ impl Tail {
     }
 
     /// Segments of the same file that lie before a position.
-    fn rescued_before(&self, path: &std::path::Path, position: Offset) -> Vec<FileId> {
+    fn rescued_before(&self, path: &Path, position: Offset) -> Vec<FileId> {
         let rescued = self
             .files
             .values()
             .filter(|f| matches!(f.place, Place::Rescued(_)));
         rescued
-            .filter(|f| f.path == path && f.read < position)
+            .filter(|f| &*f.path == path && f.read < position)
             .map(|f| f.id)
             .collect()
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Source, Start};
@@ -17,7 +17,7 @@ use super::{Look, Tail, likeness};
 /// An unknown that is a content of its own.
 pub(super) struct Newborn {
     pub(super) unknown: Unknown,
-    pub(super) family: PathBuf,
+    pub(super) family: Arc<Path>,
     /// Where to begin.
     pub(super) from: Offset,
     pub(super) rank: Rank,
@@ -77,7 +77,7 @@ impl Tail {
         let id = self.new_id();
         let mut file = self.blank(id, source, found.root, found.path);
         file.after = self.predecessors(&file.source, &family, &file.path);
-        file.family = family;
+        file.belongs_to(&family);
         file.key = Some(found.meta.key);
         file.read = from;
         file.size = found.meta.size.max(from.0);
@@ -125,7 +125,7 @@ impl Tail {
     fn predecessors(&self, source: &Source, family: &Path, path: &Path) -> Vec<FileId> {
         let before = |file: &&File| {
             file.source.name == source.name
-                && (path == family || file.path != family || file.key.is_none())
+                && (path == family || &*file.path != family || file.key.is_none())
                 && !matches!(file.place, Place::Rescued(_))
                 && (!file.is_read() || file.is_displaced())
         };
@@ -138,12 +138,14 @@ impl Tail {
 /// Finds newborns (the larger come first) that hold only what a larger one begins with.
 pub(super) fn put_aside_copies(newborns: &mut [Newborn], look: &mut Look<'_>) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut by_family: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    let mut by_family: BTreeMap<Arc<Path>, Vec<usize>> = BTreeMap::new();
     for nth in 0..newborns.len() {
         let found = &newborns[nth].unknown.found;
         let mut families = related_families(&found.path);
-        families.insert(newborns[nth].family.clone());
-        let larger = families.iter().filter_map(|family| by_family.get(family));
+        families.insert(newborns[nth].family.to_path_buf());
+        let larger = families
+            .iter()
+            .filter_map(|family| by_family.get(&**family));
         let larger: BTreeSet<usize> = larger.flatten().copied().collect();
         let mut rank = Rank::Own;
         for original in larger {
@@ -159,7 +161,7 @@ pub(super) fn put_aside_copies(newborns: &mut [Newborn], look: &mut Look<'_>) ->
         }
         newborns[nth].rank = rank;
         if rank == Rank::Own {
-            let family = newborns[nth].family.clone();
+            let family = Arc::clone(&newborns[nth].family);
             by_family.entry(family).or_default().push(nth);
         }
     }

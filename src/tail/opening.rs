@@ -192,10 +192,10 @@ fn is_ours(
     files: &mut dyn Files,
     (handle, size): (Handle, u64),
 ) -> io::Result<bool> {
-    let is_renamed = file.path != path;
+    let is_renamed = &*file.path != path;
     // A rotated file does not get the live name back to be written on. More likely its inode was
     // given to a new one, and programs begin their logs alike.
-    let is_live_again = path == file.family && file.head_bytes() < HEAD_BYTES_MAX;
+    let is_live_again = path == &*file.family && file.head_bytes() < HEAD_BYTES_MAX;
     if is_renamed && (file.is_slight() || is_live_again) && file.size != size {
         return Ok(false);
     }

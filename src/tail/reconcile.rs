@@ -31,7 +31,7 @@ use super::{Look, Tail};
 
 /// Families in which something moved: root, live path, and when the moved content was last
 /// written. Their rotated names are worth a look.
-pub(super) type Moving = BTreeSet<(PathBuf, PathBuf, i64)>;
+pub(super) type Moving = BTreeSet<(Arc<Path>, Arc<Path>, i64)>;
 
 /// What a known inode that was closed turned out to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Tail {
         }
         self.missing(&source, &walk, look, &mut moving);
         for (root, family, since_ms) in moving {
-            let siblings = (root.as_path(), family.as_path(), since_ms);
+            let siblings = (&root, &*family, since_ms);
             if let Err(error) = self.siblings(&source, siblings, &mut unknown, look) {
                 walk.problems.push(format!("{}: {error}", family.display()));
                 let moving = &mut self.sources[index].moving;
@@ -173,7 +173,7 @@ impl Tail {
         file.size_is_recalled = false;
         file.modified_ms = found.meta.modified_ms;
         let wants_turn = !file.is_read() || file.unreadable.is_some();
-        self.by_path.insert(found.path.clone(), id);
+        self.by_path.insert(Arc::clone(&found.path), id);
         self.learn(id, look.files);
         if wants_turn {
             self.requeue(id);
@@ -182,7 +182,7 @@ impl Tail {
 
     /// Looks into a known inode that was closed: it may have been given to anybody since.
     fn reopened(&mut self, id: FileId, found: &Found, look: &mut Look<'_>) -> Reopened {
-        let place = (found.root.as_path(), found.path.as_path());
+        let place = (&*found.root, &*found.path);
         let error = match self.open_at(id, place, look.files, look.now) {
             Ok(true) => return Reopened::Ours,
             Ok(false) => return Reopened::Other,
@@ -214,19 +214,19 @@ impl Tail {
     }
 
     /// A file has another name now.
-    fn renamed(&mut self, id: FileId, path: &Path, place: Place, size: u64) {
+    fn renamed(&mut self, id: FileId, path: &Arc<Path>, place: Place, size: u64) {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
         tracing::info!(from = %file.path.display(), to = %path.display(), "file was renamed");
-        let old = std::mem::replace(&mut file.path, path.to_path_buf());
+        let old = std::mem::replace(&mut file.path, Arc::clone(path));
         file.place = place;
         file.size = file.size.max(size);
         file.gate_bytes = file.size;
         if self.by_path.get(&old) == Some(&id) {
             self.by_path.remove(&old);
         }
-        self.by_path.insert(path.to_path_buf(), id);
+        self.by_path.insert(Arc::clone(path), id);
     }
 
     /// Known files of a source that the walk did not find.
@@ -380,7 +380,7 @@ impl Tail {
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             Ok(true) | Err(_) => {}
         }
-        self.renamed(id, &path, Place::Rotated, size);
+        self.renamed(id, &path.into(), Place::Rotated, size);
         self.requeue(id);
         Ok(true)
     }

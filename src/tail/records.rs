@@ -67,8 +67,13 @@ impl Tail {
                 continue;
             };
             let id = self.new_id();
-            let mut file = self.blank(id, source, record.root, record.path);
-            file.family = record.family;
+            let mut roots = source.paths.iter().map(|pattern| &pattern.root);
+            let root = match roots.find(|root| ***root == *record.root) {
+                Some(root) => Arc::clone(root),
+                None => record.root.into(),
+            };
+            let mut file = self.blank(id, source, root, record.path.into());
+            file.belongs_to(&record.family);
             match record.is_displaced {
                 true => {
                     let since_mono_ms = None;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::Source;
 use crate::ports::{Files, Kind};
@@ -23,14 +24,14 @@ impl Tail {
     pub(super) fn siblings(
         &mut self,
         source: &Source,
-        (root, family, since_ms): (&Path, &Path, i64),
+        (root, family, since_ms): (&Arc<Path>, &Path, i64),
         unknown: &mut Vec<Unknown>,
         look: &mut Look<'_>,
     ) -> io::Result<()> {
         for path in rotated_names(look.files, root, family)? {
             if relation::relation(source, &path) == Relation::File
                 || discover::is_compressed(&path)
-                || unknown.iter().any(|other| other.found.path == path)
+                || unknown.iter().any(|other| *other.found.path == *path)
             {
                 continue;
             }
@@ -40,8 +41,8 @@ impl Tail {
                 Err(error) => return Err(error),
             };
             let found = Found {
-                root: root.to_path_buf(),
-                path,
+                root: Arc::clone(root),
+                path: path.into(),
                 meta,
             };
             if meta.kind == Kind::File && self.holder(&found, look).is_none() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::event::Now;
 use crate::ports::Watch;
 
-use super::discover::Walk;
+use super::discover::{Found, Walk};
 use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched};
 
 /// Milliseconds by which an entry of a scan lengthens the time to the next one where hints tell of
@@ -138,29 +138,36 @@ fn period_ms(walk: &Walk, watches: Rewatched) -> u64 {
 /// which a file may yet appear and those on the way to the files written last. What happens in the
 /// others the next scan finds.
 pub(super) fn worth_watching(walk: &Walk) -> Cow<'_, [PathBuf]> {
-    if walk.directories.len() <= WATCHED_MAX {
-        return Cow::Borrowed(&walk.directories);
+    let directories = walk.directories.iter().map(PathBuf::as_path);
+    if walk.directories.len() + walk.straight <= WATCHED_MAX {
+        if walk.straight == 0 {
+            return Cow::Borrowed(&walk.directories);
+        }
+        let all: BTreeSet<&Path> = directories.chain(walk.found.iter().flat_map(way)).collect();
+        return owned(all);
     }
-    let mut found: Vec<_> = walk.found.iter().collect();
-    let inhabited: HashSet<&Path> = found
-        .iter()
-        .flat_map(|found| found.path.ancestors().skip(1))
-        .collect();
-    let empty = walk.directories.iter().map(PathBuf::as_path);
-    let empty = empty.filter(|dir| !inhabited.contains(dir));
+    let inhabited: HashSet<&Path> = walk.found.iter().flat_map(way).collect();
+    let empty = directories.filter(|dir| !inhabited.contains(dir));
     let mut worth: BTreeSet<&Path> = empty.take(WATCHED_EMPTY_MAX).collect();
+    let mut found: Vec<_> = walk.found.iter().collect();
     found.sort_by_key(|found| std::cmp::Reverse((found.meta.modified_ms, &found.path)));
     for found in found {
-        let way = found.path.ancestors().skip(1);
-        let way = way.take_while(|dir| dir.starts_with(&found.root));
-        worth.extend(way);
+        worth.extend(way(found));
         if worth.len() >= WATCHED_MAX {
             break;
         }
     }
-    let directories = walk.directories.iter();
-    let worth = directories.filter(|dir| worth.contains(dir.as_path()));
-    Cow::Owned(worth.cloned().collect())
+    owned(worth)
+}
+
+/// The directories that lead to a file, from its own to the root.
+pub(super) fn way(found: &Found) -> impl Iterator<Item = &Path> {
+    let ancestors = found.path.ancestors().skip(1);
+    ancestors.take_while(|dir| dir.starts_with(&found.root))
+}
+
+fn owned(directories: BTreeSet<&Path>) -> Cow<'static, [PathBuf]> {
+    Cow::Owned(directories.into_iter().map(Path::to_path_buf).collect())
 }
 
 #[cfg(test)]
@@ -168,7 +175,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use super::super::discover::Found;
     use crate::event::FileKey;
     use crate::ports::{Hints, Kind, Meta};
 
@@ -210,8 +216,8 @@ mod tests {
                 links: 1,
             };
             walk.found.push(Found {
-                root: "/r".into(),
-                path: logs.join("scripts.log"),
+                root: Path::new("/r").into(),
+                path: logs.join("scripts.log").into(),
                 meta,
             });
             walk.directories.extend([deployment, logs]);

@@ -77,7 +77,7 @@ impl Agent {
                 target: shipper.target(target, GroupOptions::default()),
                 origin: Arc::new(FileOrigin {
                     source: lines.stream.into(),
-                    path: format!("/var/log/{}.log", lines.stream).into(),
+                    path: std::path::Path::new(&format!("/var/log/{}.log", lines.stream)).into(),
                 }),
                 lines,
                 read: 0,

@@ -334,7 +334,7 @@ fn make_batch(
             origin,
             file: Arc::new(FileOrigin {
                 source: Arc::from("toy"),
-                path: PathBuf::new(),
+                path: Path::new("").into(),
             }),
         }],
         counted_bytes,

@@ -118,14 +118,14 @@ impl Agent {
             return Some(ahead.at);
         }
         let memory = match &lane.memory {
-            Some(memory) => memory.clone(),
+            Some(memory) => Memory::clone(memory),
             None => self.recall(id, None, edges, now)?,
         };
-        self.lanes.get_mut(&id)?.ahead = Some(Ahead {
+        self.lanes.get_mut(&id)?.ahead = Some(Box::new(Ahead {
             at: read,
             memory,
             looked: read,
-        });
+        }));
         Some(read)
     }
 

@@ -165,7 +165,7 @@ fn batch(messages: &[&str]) -> Batch {
     let counted_bytes = messages.iter().map(|m| m.len() + 26).sum();
     let file = Arc::new(FileOrigin {
         source: "agent".into(),
-        path: "/var/log/x.log".into(),
+        path: std::path::Path::new("/var/log/x.log").into(),
     });
     let span = Span {
         file: FileId(1),

@@ -1,6 +1,6 @@
 //! What is sent to try a permission, where the agent's own calls would say more than is known yet.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub(super) fn line(target: Target, now_ms: EpochMs) -> Batch {
             origin: Origin::Marker(0),
             file: Arc::new(FileOrigin {
                 source: "check".into(),
-                path: PathBuf::new(),
+                path: Path::new("").into(),
             }),
         }],
         counted_bytes: message.len() + 26,
