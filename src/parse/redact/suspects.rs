@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Redactor;
+use super::needles::Needles;
 
 /// Places that are kept; in a chunk with more, every line is looked at.
 const PLACES_MAX: usize = 4096;
@@ -33,6 +34,18 @@ impl Suspects {
     #[must_use]
     pub fn are_none(&self) -> bool {
         !self.is_everywhere && self.places.is_empty()
+    }
+
+    /// Adds the places in a part of the chunk.
+    fn search(&mut self, needles: &Needles, chunk: &[u8], part: Range<usize>) {
+        let start = part.start;
+        needles.find_each(&chunk[part], |_, found| {
+            if self.places.len() == PLACES_MAX {
+                self.is_everywhere = true;
+            } else {
+                self.places.push(start + found.start);
+            }
+        });
     }
 
     /// Whether whole lines of the chunk need a look. Cheapest in ascending order.
@@ -68,18 +81,10 @@ impl Redactor {
             true => memchr::memrchr(b'\n', &chunk[..SAMPLE_BYTES]).map_or(0, |end| end + 1),
             false => 0,
         };
-        for (start, part) in [(0, &chunk[..sample]), (sample, &chunk[sample..])] {
-            needles.find_each(part, |_, found| {
-                if suspects.places.len() == PLACES_MAX {
-                    suspects.is_everywhere = true;
-                } else {
-                    suspects.places.push(start + found.start);
-                }
-            });
-            if start == 0 && suspects.places.len() * BYTES_PER_PLACE_MIN > sample && sample > 0 {
-                suspects.is_everywhere = true;
-                return;
-            }
+        suspects.search(needles, chunk, 0..sample);
+        suspects.is_everywhere |= suspects.places.len() * BYTES_PER_PLACE_MIN > sample;
+        if !suspects.is_everywhere {
+            suspects.search(needles, chunk, sample..chunk.len());
         }
     }
 }
