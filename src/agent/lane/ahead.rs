@@ -90,7 +90,11 @@ impl Agent {
             let Some(at) = self.begin_ahead(id, edges, now) else {
                 return;
             };
-            bytes.resize(want, 0);
+            let unheard = self
+                .tail
+                .file(id)
+                .map_or(0, |file| Offset(file.size).since(at));
+            bytes.resize(usize::try_from(unheard).unwrap_or(want).min(want), 0);
             // Nothing is looked at that no hint and no scan has told of: how long it has been quiet
             // would not be known.
             let Ok(got) = self.tail.read_ahead(id, edges.files, at, &mut bytes, now) else {
