@@ -1,10 +1,10 @@
 //! The loop: one owner of all state, one [`Agent::step`] that names its parts.
 //!
 //! A step runs in a fixed order, every part bounded: take answers and settle them, look at the
-//! files, read what there is room for, submit, save what is due. Settling first frees memory
-//! before reading takes it. The agent runs at its own pace: hints, answers and signals only wake
-//! it. `keeper.rs` holds what must survive us, `lane.rs` what belongs to one file on its way from
-//! bytes to batch, `report.rs` the snapshot people see.
+//! files, hear what is stuck, read what there is room for, submit, save what is due. Settling first
+//! frees memory before reading takes it. The agent runs at its own pace: hints, answers and signals
+//! only wake it. `keeper.rs` holds what must survive us, `lane.rs` what belongs to one file on its
+//! way from bytes to batch, `report.rs` the snapshot people see.
 //!
 //! Invariants:
 //! - Every span is in the ledger before the step that batched it ends, and no answer is taken in
