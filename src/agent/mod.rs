@@ -32,7 +32,7 @@ use jiff::tz::TimeZone;
 use crate::alarms::{Alarms, state};
 use crate::codedeploy::layout::Discovery;
 use crate::config::{Config, Identity};
-use crate::event::{EpochMs, FileId, Now, Origin};
+use crate::event::{EpochMs, FileId, Now};
 use crate::parse::Parser;
 use crate::ports::alarm::AlarmService;
 use crate::ports::{EventService, Files, LogService, MetricService, Processes, Store, Watch};
@@ -224,16 +224,23 @@ impl Agent {
         self.listen_ahead(edges, now);
         self.read(edges, now);
         self.buffer.rest(now);
+        let has_looked = self.tail.has_looked();
+        if !has_looked {
+            // It need not wait until thousands of others are found.
+            self.shipper.close_open();
+        }
         self.shipper.step(now, edges.logs);
-        self.conclude(edges, now);
-        let mut known = Known {
-            tail: &mut self.tail,
-            ledger: &self.ledger,
-            orphans: &self.orphans,
-            insight: &mut self.insight,
-        };
-        self.keeper.save_if_due(&mut known, edges, now);
-        self.confirm_saved();
+        if has_looked {
+            self.conclude(edges, now);
+            let mut known = Known {
+                tail: &mut self.tail,
+                ledger: &self.ledger,
+                orphans: &self.orphans,
+                insight: &mut self.insight,
+            };
+            self.keeper.save_if_due(&mut known, edges, now);
+            self.confirm_saved();
+        }
         self.next(now)
     }
 
@@ -275,6 +282,10 @@ impl Agent {
     /// Ends the agent: saves how far it came, and what would be gone after a restart.
     pub fn finish(mut self, edges: &mut Edges<'_>, now: Now) {
         patient::with(edges, |edges| {
+            while !self.tail.has_looked() {
+                // What was heard of one source is not kept without what all of them make of it.
+                self.take_step(edges, now);
+            }
             self.shipper.step(now, edges.logs);
             self.settle(edges, now);
             self.tail.notice_deleted(edges.files, now);
@@ -310,33 +321,16 @@ impl Agent {
             .bury(edges.store, &self.shipper.take_rejected(), now);
     }
 
-    /// Takes back bytes that were batched and gave up their room: they are read again.
-    fn take_back(&mut self, now: Now) {
-        for origin in self.shipper.take_returned() {
-            match origin {
-                Origin::File(span) => {
-                    self.lose_returned(span, now);
-                    self.ledger.rewind(span.file, span.start);
-                    self.tail.rewind(span.file, span.start);
-                    if let Some(lane) = self.lanes.get_mut(&span.file) {
-                        lane.forget_position();
-                    }
-                }
-                Origin::Marker(id) => self.keeper.marker_returned(id),
+    /// Scans what is due and takes the news; at a stop, of all sources.
+    fn look(&mut self, edges: &mut Edges<'_>, now: Now) {
+        loop {
+            let settled = |id| self.ledger.settled(id).unwrap_or_default();
+            self.tail.look(edges.files, edges.watch, &settled, now);
+            self.news(edges, now);
+            if self.tail.has_looked() || matches!(self.mode, Mode::Running) {
+                break;
             }
         }
-    }
-
-    /// Scans what is due and takes the news.
-    fn look(&mut self, edges: &mut Edges<'_>, now: Now) {
-        let ledger = &self.ledger;
-        self.tail.look(
-            edges.files,
-            edges.watch,
-            &|id| ledger.settled(id).unwrap_or_default(),
-            now,
-        );
-        self.news(edges, now);
         if let Mode::Stopping {
             limits: limits @ None,
             ..

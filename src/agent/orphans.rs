@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{FileId, Loss, Now, Span};
+use crate::event::{FileId, Loss, Now, Origin, Span};
 use crate::ship::ledger::Ledger;
 use crate::tail::{Lost, Tail};
 
@@ -37,8 +37,25 @@ impl Agent {
         }
     }
 
+    /// Takes back bytes that were batched and gave up their room: they are read again.
+    pub(super) fn take_back(&mut self, now: Now) {
+        for origin in self.shipper.take_returned() {
+            match origin {
+                Origin::File(span) => {
+                    self.lose_returned(span, now);
+                    self.ledger.rewind(span.file, span.start);
+                    self.tail.rewind(span.file, span.start);
+                    if let Some(lane) = self.lanes.get_mut(&span.file) {
+                        lane.forget_position();
+                    }
+                }
+                Origin::Marker(id) => self.keeper.marker_returned(id),
+            }
+        }
+    }
+
     /// Bytes were given back unsent: those that are on disk will be read again, the others are lost.
-    pub(super) fn lose_returned(&mut self, span: Span, now: Now) {
+    fn lose_returned(&mut self, span: Span, now: Now) {
         let bytes = self.ledger.abandon(span);
         self.lose_severed(span.file, bytes, now);
         self.release_orphan(span.file);

@@ -435,6 +435,30 @@ mod tests {
         String::from_utf8(all).unwrap()
     }
 
+    /// What the first of two sources has is there to be read before the second is scanned, if it is
+    /// unread: shown on the first two looks.
+    #[test]
+    fn sources_take_turns_in_the_first_look() {
+        let source = |name| format!("[[source]]\nname = \"{name}\"\npaths = [\"/l/{name}.log\"]\n");
+        let text = ["a", "b"].map(source).concat();
+        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+        let mut logs = Logs::default();
+        let mut tail = Tail::new(Vec::new(), None);
+        tail.set_sources(config.sources.clone(), &|_| true, &mut logs, &settled);
+        logs.put("a.log", 1, "of the first\n", 0);
+        logs.put("b.log", 2, "of the second\n", 0);
+        let paths = |tail: &Tail| tail.files().map(|file| file.path.to_path_buf()).collect();
+        look(&mut tail, &mut logs, 0);
+        let known: Vec<PathBuf> = paths(&tail);
+        assert_eq!(known, [Path::new("/l/a.log")]);
+        assert!(!tail.has_looked() && tail.next_due() == Some(0));
+        // Not even lost hints begin it anew.
+        tail.scan_all_now();
+        look(&mut tail, &mut logs, 1);
+        assert!(tail.has_looked());
+        assert_eq!(paths(&tail), ["/l/a.log", "/l/b.log"].map(PathBuf::from));
+    }
+
     /// A content that was begun anew and copied once more before anybody looked is read once: shown
     /// on one that has grown beyond what was read, so that only comparing it shows the cut.
     #[test]

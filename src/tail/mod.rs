@@ -140,6 +140,8 @@ struct SourceState {
     source: Arc<Source>,
     /// Whether no earlier run ever scanned it: then `start` decides for what is there.
     is_first_scan: bool,
+    /// Whether it was scanned since the list of sources was taken.
+    has_been_seen: bool,
     scan_due_ms: u64,
     scanned_ms: Option<u64>,
     gap_ms: u64,
@@ -199,6 +201,7 @@ impl Tail {
             self.sources.push(SourceState {
                 is_first_scan: before.is_none_or(|s| s.is_first_scan) && !is_known(&source.name),
                 source,
+                has_been_seen: false,
                 scan_due_ms: 0,
                 scanned_ms: None,
                 gap_ms: SCAN_GAP_MS,
@@ -267,7 +270,9 @@ impl Tail {
     }
 
     /// Does the scans that are due, wakes files whose quiet time is over, lets go of what is done
-    /// with. `settled` tells how far the service has answered for a file.
+    /// with. Until every source was scanned once, that ends with the first that found something to
+    /// read: it need not wait for thousands of others. `settled` tells how far the service has
+    /// answered for a file.
     pub fn look(
         &mut self,
         files: &mut dyn Files,
@@ -275,8 +280,12 @@ impl Tail {
         settled: &dyn Fn(FileId) -> Offset,
         now: Now,
     ) {
+        let is_first_look = !self.has_looked();
         for index in 0..self.sources.len() {
             let state = &self.sources[index];
+            if is_first_look && state.has_been_seen {
+                continue;
+            }
             let gap_over = state
                 .scanned_ms
                 .is_none_or(|at| now.mono_ms >= at + state.gap_ms);
@@ -287,6 +296,9 @@ impl Tail {
                     now,
                 };
                 self.scan(index, watch, &mut look);
+                if is_first_look && !self.has_looked() && self.is_ready() {
+                    return;
+                }
             }
         }
         self.wake_timers(now);
@@ -368,17 +380,5 @@ impl Tail {
             queued: false,
             due_mono_ms: None,
         }
-    }
-
-    /// Segments of the same file that lie before a position.
-    fn rescued_before(&self, path: &Path, position: Offset) -> Vec<FileId> {
-        let rescued = self
-            .files
-            .values()
-            .filter(|f| matches!(f.place, Place::Rescued(_)));
-        rescued
-            .filter(|f| &*f.path == path && f.read < position)
-            .map(|f| f.id)
-            .collect()
     }
 }

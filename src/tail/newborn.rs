@@ -120,6 +120,18 @@ impl Tail {
         }
     }
 
+    /// Segments of the same file that lie before a position.
+    pub(super) fn rescued_before(&self, path: &Path, position: Offset) -> Vec<FileId> {
+        let rescued = self
+            .files
+            .values()
+            .filter(|f| matches!(f.place, Place::Rescued(_)));
+        rescued
+            .filter(|f| &*f.path == path && f.read < position)
+            .map(|f| f.id)
+            .collect()
+    }
+
     /// Files of the family whose bytes come before those of a file that joins now: all that hold
     /// unread bytes, but the live one never comes before a rotated one.
     fn predecessors(&self, source: &Source, family: &Path, path: &Path) -> Vec<FileId> {

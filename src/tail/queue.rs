@@ -78,6 +78,14 @@ impl Tail {
         }
     }
 
+    /// Whether every source has been scanned since it came. Until then nothing is concluded: what one
+    /// log tells may have its details in another.
+    #[must_use]
+    pub fn has_looked(&self) -> bool {
+        let mut sources = self.sources.iter();
+        sources.all(|source| source.has_been_seen)
+    }
+
     pub(super) fn wake_timers(&mut self, now: Now) {
         while let Some((due, id)) = self.timers.first().copied() {
             if due > now.mono_ms {

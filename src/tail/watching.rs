@@ -46,6 +46,7 @@ impl Tail {
         }
         state.problems.clone_from(&walk.problems);
         state.is_first_scan = false;
+        state.has_been_seen = true;
         state.scanned_ms = Some(now.mono_ms);
         state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
         if watches.fresh {
