@@ -61,6 +61,10 @@ impl Tail {
 
     /// Brings back the files of sources that are there now.
     pub(super) fn wake_dormant(&mut self) {
+        // After a start there may be thousands: growing step by step hashes each path several times.
+        self.by_key.reserve(self.dormant.len());
+        self.by_path.reserve(self.dormant.len());
+        self.by_family.reserve(self.dormant.len());
         for record in std::mem::take(&mut self.dormant) {
             let Some(source) = self.source_named(&record.source) else {
                 self.dormant.push(record);
