@@ -118,6 +118,11 @@ impl Logs {
         }
     }
 
+    /// Gives back the memory that it can do without while nothing is sent.
+    pub(crate) fn rest(&self) {
+        self.packer.rest();
+    }
+
     /// PutLogEvents with these events of the batch.
     pub(crate) async fn put(
         &self,

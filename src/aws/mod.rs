@@ -43,6 +43,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 use crate::config::{AwsConfig, Compression, Identity};
 use crate::ports::alarm::{AlarmAnswer, AlarmCall};
@@ -58,6 +59,9 @@ pub use line::{
 };
 use logs::{Carried, Logs, SharedLogs, broken};
 use monitoring::Monitoring;
+
+/// How long nothing may be asked for before what only calls need is let go.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// What [`start`] needs to know.
 #[derive(Clone, Debug)]
@@ -196,26 +200,33 @@ impl Worker {
         tasks.block_on(runtime, async move {
             let mut seeker = pin!(seeker.run());
             let mut seeking = true;
-            while let Some(call) = poll_fn(|context| {
-                seeking = seeking && seeker.as_mut().poll(context).is_pending();
-                calls.poll_recv(context)
-            })
-            .await
-            {
-                match call {
-                    Call::Log(id, call) => {
+            let mut rested = true;
+            loop {
+                let next = poll_fn(|context| {
+                    seeking = seeking && seeker.as_mut().poll(context).is_pending();
+                    calls.poll_recv(context)
+                });
+                let next = match rested {
+                    true => Ok(next.await),
+                    false => timeout(REST_AFTER, next).await,
+                };
+                rested = next.is_err();
+                match next {
+                    Err(_elapsed) => logs.rest(),
+                    Ok(None) => break,
+                    Ok(Some(Call::Log(id, call))) => {
                         let task = serve(Rc::clone(&logs), id, call);
                         answer(task, log_answers.clone(), Rc::clone(bell));
                     }
-                    Call::Metric(id, call) => {
+                    Ok(Some(Call::Metric(id, call))) => {
                         let task = serve_metrics(Rc::clone(&monitoring), id, call);
                         answer(task, metric_answers.clone(), Rc::clone(bell));
                     }
-                    Call::Alarm(id, call) => {
+                    Ok(Some(Call::Alarm(id, call))) => {
                         let task = serve_alarms(Rc::clone(&alarms), id, call);
                         answer(task, alarm_answers.clone(), Rc::clone(bell));
                     }
-                    Call::Event(id, call) => {
+                    Ok(Some(Call::Event(id, call))) => {
                         let task = serve_events(Rc::clone(&bus), id, call);
                         answer(task, event_answers.clone(), Rc::clone(bell));
                     }
