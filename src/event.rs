@@ -314,6 +314,9 @@ pub(crate) mod path_text {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         let text = String::deserialize(from)?;
+        if !text.contains('\\') {
+            return Ok(PathBuf::from(text));
+        }
         unescape(&text).ok_or_else(|| D::Error::custom("a path with a broken escape"))
     }
 

@@ -5,8 +5,8 @@
 
 pub mod alarm;
 mod bus;
-mod pieces;
 pub mod sealed;
+mod store;
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::event::FileKey;
 use crate::event::{Batch, EpochMs, Offset, Target};
 pub use bus::{EventAnswer, EventCall, EventEntry, EventService};
-pub use pieces::{Pieces, Sheet};
+pub use store::{DAMAGED_MAX, Pieces, Sheet, Store};
 
 /// An open file, as a number the edge understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,92 +107,6 @@ pub struct Process {
     /// Whether it has a child; whether its service has another process where the system hides both.
     pub has_child: bool,
 }
-
-/// The agent's own directory of state. Names are relative, `/` allowed for one folder level.
-pub trait Store {
-    /// The whole content, `None` where there is no such name.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
-
-    /// Replaces the content atomically and durably: write beside, sync, rename, sync the folder.
-    ///
-    /// # Errors
-    /// As the system says (a full disk above all); the old content is then untouched.
-    fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
-
-    /// Replaces the content atomically but without waiting for the disk: a killed process leaves
-    /// the old or the new content, a power cut may leave neither whole. For what is checked when
-    /// it is read.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn note(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.save(name, content)
-    }
-
-    /// Saves what `write` writes, of which only a piece at a time need be in memory: how many bytes.
-    ///
-    /// # Errors
-    /// As [`Store::save`], and those of `write`; the old content is then untouched.
-    fn save_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
-        let content = pieces::gathered(write)?;
-        self.save(name, &content).map(|()| content.len() as u64)
-    }
-
-    /// Notes what `write` writes: how many bytes.
-    ///
-    /// # Errors
-    /// As [`Store::note`], and those of `write`.
-    fn note_pieces(&mut self, name: &str, write: Pieces<'_>) -> io::Result<u64> {
-        let content = pieces::gathered(write)?;
-        self.note(name, &content).map(|()| content.len() as u64)
-    }
-
-    /// Appends to a file, creating it. Not durable before the next sync of the system.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
-
-    /// Renames, replacing what is there.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-
-    /// Removes; a missing name is no error.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn remove(&mut self, name: &str) -> io::Result<()>;
-
-    /// The names in a folder with their sizes, sorted by name; empty where there is no folder.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>>;
-
-    /// Gives something damaged the first free name of `NAME.damaged-1` to `-9`, the last of which is
-    /// replaced, and returns that. Whatever stands there, file or not, is then in nobody's way.
-    ///
-    /// # Errors
-    /// As the system says.
-    fn set_aside(&mut self, name: &str) -> io::Result<String> {
-        let free = |store: &mut Self, nth: u32| {
-            let aside = format!("{name}.damaged-{nth}");
-            matches!(store.load(&aside), Ok(None)).then_some(aside)
-        };
-        let aside = (1..DAMAGED_MAX).find_map(|nth| free(self, nth));
-        let aside = aside.unwrap_or_else(|| format!("{name}.damaged-{DAMAGED_MAX}"));
-        self.rename(name, &aside)?;
-        Ok(aside)
-    }
-}
-
-/// Damaged files of one name that are kept.
-pub const DAMAGED_MAX: u32 = 9;
 
 /// Wakes the scan: a hint that something happened, never the truth about what.
 pub trait Watch {

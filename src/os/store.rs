@@ -7,14 +7,15 @@
 //! the path it is about.
 
 mod folder;
+mod lock;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::beneath::file_type;
@@ -23,9 +24,8 @@ use folder::{
     close_to_others, exchange, listing, open_file, open_folder, rename, sweep, temporary, without,
     write_new, write_over,
 };
+use lock::{LOCK_NAME, lock, owner_text};
 
-/// The file whose lock says that this directory is in use.
-const LOCK_NAME: &str = "lock";
 /// Most that is ever loaded into memory at once; our own files are far below.
 const LOAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -191,13 +191,28 @@ impl OsStore {
         }
     }
 
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn find(&self, name: &str) -> io::Result<Option<File>> {
         let opened = self
             .place(name, Missing::Leave)
             .and_then(|(folder, file)| open_file(&folder, file, OFlags::RDONLY | OFlags::NONBLOCK));
-        let file = match opened {
-            Err(error) if is_missing(&error) => return Ok(None),
-            answer => answer?,
+        match opened {
+            Err(error) if is_missing(&error) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn read_beginning(&self, name: &str, bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.find(name)? else {
+            return Ok(None);
+        };
+        let mut beginning = Vec::with_capacity(bytes);
+        file.take(bytes as u64).read_to_end(&mut beginning)?;
+        Ok(Some(beginning))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.find(name)? else {
+            return Ok(None);
         };
         let bytes = file.metadata()?.len().min(LOAD_BYTES_MAX);
         let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1);
@@ -301,6 +316,11 @@ impl Store for OsStore {
         self.read(name).map_err(|error| self.naming(name, &error))
     }
 
+    fn load_beginning(&mut self, name: &str, bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        self.read_beginning(name, bytes)
+            .map_err(|error| self.naming(name, &error))
+    }
+
     fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.save_pieces(name, &mut |to| to.write_all(content))
             .map(drop)
@@ -356,36 +376,6 @@ fn make_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         answer => answer,
     }
-}
-
-fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
-    let unusable = |source| StoreError::Unusable {
-        path: path.join(LOCK_NAME),
-        source,
-    };
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-    let mut file = open_file(dir, LOCK_NAME, flags).map_err(unusable)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            let mut owner = String::new();
-            // Only decorates the message, which does without.
-            let _read = (&mut file).take(16).read_to_string(&mut owner);
-            return Err(StoreError::Locked {
-                path: path.to_owned(),
-                owner: owner.trim().parse().ok(),
-            });
-        }
-        answer => answer.map_err(|errno| unusable(errno.into()))?,
-    }
-    // The lock is what counts; the number in it is for people, so a full disk does not matter.
-    let _noted = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-fn owner_text(owner: Option<u32>) -> String {
-    owner.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 /// One component that is not hidden (ours are the temporary ones), not the lock, not a way out.

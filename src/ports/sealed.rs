@@ -119,20 +119,21 @@ impl Seal {
     }
 }
 
+/// The version in a first line, and what follows of a content that may be cut there; nothing has
+/// vouched for either yet.
+#[must_use]
+pub fn unproven<'c>(kind: &str, beginning: &'c [u8]) -> Option<(u32, &'c [u8])> {
+    let (seal, rest) = split(kind, beginning).ok()?;
+    Some((seal.version, rest))
+}
+
 /// What follows the first line, once that has vouched for it.
 ///
 /// # Errors
 /// When the first line is no seal of this kind, or of a newer version, or does not fit the rest.
 pub fn unseal<'c>(kind: &str, version_max: u32, content: &'c [u8]) -> Result<&'c [u8], SealError> {
     let broken = |why: &str| SealError::Broken(why.to_owned());
-    let line_end = content.iter().position(|byte| *byte == b'\n');
-    let (line, body) = content.split_at(line_end.ok_or_else(|| broken("no first line"))?);
-    let body = &body[1..];
-    let seal: Seal = serde_json::from_slice(line)
-        .map_err(|error| SealError::Broken(format!("first line: {error}")))?;
-    if seal.deploywatch != kind {
-        return Err(broken("something else"));
-    }
+    let (seal, body) = split(kind, content)?;
     if seal.bytes != body.len() {
         return Err(broken("wrong length"));
     }
@@ -144,6 +145,19 @@ pub fn unseal<'c>(kind: &str, version_max: u32, content: &'c [u8]) -> Result<&'c
         return Err(SealError::TooNew { version });
     }
     Ok(body)
+}
+
+/// The first line and what follows it.
+fn split<'c>(kind: &str, content: &'c [u8]) -> Result<(Seal, &'c [u8]), SealError> {
+    let broken = |why: &str| SealError::Broken(why.to_owned());
+    let line_end = content.iter().position(|byte| *byte == b'\n');
+    let (line, body) = content.split_at(line_end.ok_or_else(|| broken("no first line"))?);
+    let seal: Seal = serde_json::from_slice(line)
+        .map_err(|error| SealError::Broken(format!("first line: {error}")))?;
+    match seal.deploywatch == kind {
+        true => Ok((seal, &body[1..])),
+        false => Err(broken("something else")),
+    }
 }
 
 fn sum(version: u32, body: &[u8]) -> u32 {
