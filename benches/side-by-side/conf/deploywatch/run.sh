@@ -2,10 +2,10 @@
 # Starts deploywatch with its defaults on the bench's files: run.sh [gzip|none] [WORD...]
 #   codedeploy  not on the bench's files but on a CodeDeploy agent's, below $BENCH_STATE/codedeploy
 #   unredacted  without redaction      unmetered  without metrics
-# DEPLOYWATCH: the binary (default: the one cargo builds with --profile dist in this repository).
+# DEPLOYWATCH: the binary (default: the packages' one, which `packaging/build --host --program` makes).
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-binary=${DEPLOYWATCH:-$here/../../../../target/dist/deploywatch}
+binary=${DEPLOYWATCH:-$here/../../../../target/package/cargo/$(uname -m)-unknown-linux-gnu/dist/deploywatch}
 has() { [[ " $words " == *" $1 "* ]]; }
 compression=${1:-gzip}
 words="${*:2}"
