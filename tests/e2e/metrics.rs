@@ -96,8 +96,13 @@ fn deployments_are_counted_once() {
         is("d-FAILED001", "failed") && is("d-GOOD00001", "succeeded")
     });
     assert_status_tells(&world);
-    cloud.wait(PERIODS, "both are counted", |state| {
-        sum(state, "DeploymentsFailed") > 0.0 && sum(state, "DeploymentsSucceeded") > 0.0
+    // What the logs tell as a whole is known some seconds after a start: perhaps a period later.
+    let gauges = ["CodeDeployAgentHealthy", "DeploymentRunningSeconds"];
+    cloud.wait(PERIODS, "both are counted, the gauges told", |state| {
+        let is_told = |name: &&str| named(state, name).next().is_some();
+        sum(state, "DeploymentsFailed") > 0.0
+            && sum(state, "DeploymentsSucceeded") > 0.0
+            && gauges.iter().all(is_told)
     });
     agent.stop(LIMIT);
     let last_ms = cloud
