@@ -64,6 +64,18 @@ pub(crate) fn scripts_logs() -> u64 {
     place.drain(&place.codedeploy(), lines)
 }
 
+/// More backlogs than there is memory for at a time: a line costs what it costs in one file.
+pub(crate) fn backlogs() -> u64 {
+    let text = text::plain(1_500);
+    let place = Place::new();
+    let files = 100;
+    for file in 0..files {
+        let path = place.path(&format!("app-{file}.log"));
+        fs::write(path, &text).expect("the log can be written");
+    }
+    place.drain(&place.source("*.log"), files * text::lines_of(&text))
+}
+
 /// A minute in which nothing happens, with a thousand files that are read to their end.
 pub(crate) fn idle_minute() -> u64 {
     let files = 1_000;

@@ -62,6 +62,11 @@ const WORKLOADS: &[Workload] = &[
         run: drain::scripts_logs,
     },
     Workload {
+        name: "drain/backlogs",
+        unit: "line",
+        run: drain::backlogs,
+    },
+    Workload {
         name: "idle/minute",
         unit: "file",
         run: drain::idle_minute,

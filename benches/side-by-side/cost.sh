@@ -32,6 +32,10 @@ measure() {
     m drain --files $files --bytes "$bytes" --name floor-gzip -- sh -c "${floor/--url/--gzip 1 --url}"
     m drain --files $files --bytes "$bytes" --name deploywatch-gzip -- $ours gzip
   done; done
+  for turn in 1 2 3; do
+    m drain --files 1000 --bytes "$bytes" --name floor-none -- sh -c "$floor"
+    m drain --files 1000 --bytes "$bytes" --name deploywatch-none -- $ours none
+  done
   for turn in 1 2 3; do for format in agent deployments secrets; do
     m formats --format $format --bytes $((bytes / 4)) --name floor -- sh -c "$floor"
     m formats --format $format --bytes $((bytes / 4)) --name deploywatch -- $ours none codedeploy
@@ -87,6 +91,8 @@ table() {
     "$(get cpu_s_per_gb drain floor-none files=1)" "$(get cpu_s_per_gb drain deploywatch-none files=1)"
   row 'the same, 64 files' 6.8-9.2 92-98 \
     "$(get cpu_s_per_gb drain floor-none files=64)" "$(get cpu_s_per_gb drain deploywatch-none files=64)"
+  row 'the same, 1,000 files, a request for each' - - \
+    "$(get cpu_s_per_gb drain floor-none files=1000)" "$(get cpu_s_per_gb drain deploywatch-none files=1000)"
   row 'the same, gzip, 1 file' - - \
     "$(get cpu_s_per_gb drain floor-gzip files=1)" "$(get cpu_s_per_gb drain deploywatch-gzip files=1)"
   row 'the same, gzip, 64 files' - - \

@@ -19,6 +19,9 @@ use taking::{Batches, Listener, Pass, Taker, take_or_fail};
 /// What is read of a file at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// What is read at least, however little of it the batch that is being filled will take.
+const CHUNK_BYTES_MIN: usize = 16 * 1024;
+
 /// What is read at once of a file whose next record is longer than a chunk: the longest message,
 /// its newline, and room to see where the next record begins.
 const CHUNK_BYTES_MAX: usize = 1_048_576 + 64 * 1024;
@@ -137,15 +140,15 @@ impl Agent {
             return;
         };
         let mut share = TURN_BYTES_MAX;
-        let mut want = CHUNK_BYTES;
+        let mut least = CHUNK_BYTES_MIN;
         loop {
             if self.is_beyond_stop(id) {
                 return;
             }
-            if !self.shipper.room(&target, now) {
-                self.blocked.push(id);
-                return;
-            }
+            let Some(room) = self.shipper.room(&target, self.unread(id), now) else {
+                return self.wait(id, &target);
+            };
+            let want = room.min(CHUNK_BYTES).max(least);
             if share == 0 || *budget == 0 {
                 self.tail.requeue(id);
                 return;
@@ -172,7 +175,7 @@ impl Agent {
             *budget = budget.saturating_sub(consumed);
             match pass {
                 Pass::Failed => return self.quarantine(id),
-                Pass::Full => return self.blocked.push(id),
+                Pass::Full => return self.wait(id, &target),
                 Pass::Wait(quiet_ms) => {
                     let quiet_so_far = match ending {
                         Ending::Quiet(ms) => ms,
@@ -182,10 +185,17 @@ impl Agent {
                     return self.tail.look_again_at(id, now.mono_ms + wait_ms);
                 }
                 Pass::Taken if ending != Ending::More => return self.reached_end(id),
-                Pass::Taken if consumed == 0 => want = CHUNK_BYTES_MAX,
-                Pass::Taken => want = CHUNK_BYTES,
+                Pass::Taken if consumed == 0 && want < CHUNK_BYTES => least = CHUNK_BYTES,
+                Pass::Taken if consumed == 0 => least = CHUNK_BYTES_MAX,
+                Pass::Taken => least = CHUNK_BYTES_MIN,
             }
         }
+    }
+
+    /// How many bytes of a file are known to be there and not read.
+    fn unread(&self, id: FileId) -> u64 {
+        let file = self.tail.file(id);
+        file.map_or(0, |file| Offset(file.size).since(file.read))
     }
 
     /// What comes behind the bytes of a turn; `None`: there were none.

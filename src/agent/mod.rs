@@ -23,6 +23,7 @@ mod patient;
 mod report;
 mod rescue;
 mod sources;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use keeper::StartError;
 use keeper::{Keeper, Known};
 use lane::Lane;
 use report::Announcer;
+use waiting::Waiting;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
@@ -104,8 +106,8 @@ pub struct Agent {
     announcer: Announcer,
     parsers: BTreeMap<Arc<str>, Parser>,
     lanes: BTreeMap<FileId, Lane>,
-    /// Files whose turn ended for want of room; tried again in the next step.
-    blocked: Vec<FileId>,
+    /// Files whose turn ended for want of room.
+    waiting: Waiting,
     /// Files to listen to although nothing is settled of them.
     stuck: BTreeSet<FileId>,
     /// Files whose target's name is not known yet.
@@ -165,7 +167,7 @@ impl Agent {
             keeper,
             parsers: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            blocked: Vec::new(),
+            waiting: Waiting::default(),
             stuck: BTreeSet::new(),
             nameless: BTreeSet::new(),
             orphans: orphans::Orphans::new(),
@@ -204,6 +206,7 @@ impl Agent {
                 lane.reload(self.insight.ear(&file.source.name));
             }
         }
+        self.wake_all();
         self.set_sources(edges);
     }
 
@@ -269,7 +272,7 @@ impl Agent {
             } => {
                 let is_drained = limits.is_some()
                     && self.tail.ready_len() == 0
-                    && self.blocked.is_empty()
+                    && self.waiting.is_empty()
                     && self.nameless.is_empty()
                     && self.tail.is_in_place()
                     && self.shipper.is_idle()
@@ -342,9 +345,7 @@ impl Agent {
 
     /// Gives turns to the files that have something to read, as far as there is room.
     fn read(&mut self, edges: &mut Edges<'_>, now: Now) {
-        for id in std::mem::take(&mut self.blocked) {
-            self.tail.requeue(id);
-        }
+        self.wake(now);
         self.send_markers(now);
         let mut budget = STEP_BYTES_MAX;
         for _ in 0..self.tail.ready_len() {
@@ -352,6 +353,7 @@ impl Agent {
                 break;
             };
             self.turn(id, edges, &mut budget, now);
+            self.requeue_woken(now);
             if budget == 0 {
                 break;
             }

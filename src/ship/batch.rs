@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::event::{Batch, EpochMs, Event, FileOrigin, Origin, Piece, Slot, Span, Target};
 
-use super::buffers::{BODY_STEP_BYTES, Buffers, Growth, SIZES, SPARE_BYTES};
+use super::buffers::{BODY_STEP_BYTES, Buffers, Growth, SIZES, SPARE_BYTES, likely_body};
 use super::encode::{
     ESCAPE_FACTOR_MAX, EVENT_OVERHEAD_BYTES_MAX, EventHead, escaped_len, message_of, push_escaped,
 };
@@ -45,7 +45,7 @@ const TAIL: &[u8] = b"]}";
 /// How a batch that is still empty begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
-    /// As small as its first event allows: the target was quiet.
+    /// With the memory that what is known to come needs.
     Small,
     /// With a full batch's memory at once: the batch before was full, so this one will be.
     Large,
@@ -134,12 +134,13 @@ impl Builder {
                 && span_ms < BATCH_SPAN_MS
     }
 
-    /// What memory is needed before this event fits; `None` when it fits now.
+    /// What memory is needed before this event fits; `None` when it fits now. So many bytes of the
+    /// log are expected from here on.
     pub(crate) fn growth(
         &self,
         event: &Event<'_>,
         file: &Arc<FileOrigin>,
-        begin: Begin,
+        expected: usize,
     ) -> Option<Growth> {
         let Buffers { body, slots } = &self.buffers;
         let room = body.capacity() - body.len();
@@ -159,29 +160,43 @@ impl Builder {
         if slot_free && room >= exact && pieces <= self.pieces.capacity() {
             return None;
         }
-        Some(self.grown(body.len() + exact, slots.len() + 1, pieces, begin))
+        Some(self.grown(body.len() + exact, slots.len() + 1, pieces, expected))
     }
 
-    /// How much more memory an event of usual size needs.
-    pub(crate) fn next_bytes(&self, begin: Begin) -> usize {
-        if self.has_spare() {
+    /// How much more memory is needed to go on, when so many bytes of the log are expected.
+    pub(crate) fn next_bytes(&self, expected: usize) -> usize {
+        let Buffers { body, slots } = &self.buffers;
+        let (most, _) = SIZES[SIZES.len() - 1];
+        if self.has_spare() && body.capacity() >= likely_body(body.len(), expected).min(most) {
             return 0;
         }
-        let body = self.buffers.body.len() + head_bytes(&self.target) + SPARE_BYTES;
-        let slots = self.buffers.slots.len() + 1;
-        self.grown(body, slots, self.pieces.len() + 1, begin).bytes
+        let body = body.len() + head_bytes(&self.target) + SPARE_BYTES;
+        self.grown(body, slots.len() + 1, self.pieces.len() + 1, expected)
+            .bytes
     }
 
-    /// The sizes that hold so much.
-    fn grown(&self, body: usize, slots: usize, pieces: usize, begin: Begin) -> Growth {
-        let sizes = match begin {
-            Begin::Large if self.is_empty() => &SIZES[2..],
-            Begin::Large | Begin::Small => &SIZES[..],
-        };
-        let (size_body, size_slots) = sizes
+    /// About how many bytes of the log this batch will still take.
+    pub(crate) fn log_room(&self) -> usize {
+        let events = self.buffers.slots.len();
+        if events == 0 {
+            return BATCH_BYTES_MAX;
+        }
+        let log_bytes = self.counted_bytes - events * EVENT_BYTES + events;
+        let by_bytes = BATCH_BYTES_MAX.saturating_sub(self.counted_bytes) * log_bytes;
+        let by_events = (BATCH_EVENTS_MAX - events) * log_bytes;
+        (by_bytes / self.counted_bytes).min(by_events / events)
+    }
+
+    /// The sizes that hold so much, and are likely to hold what is expected.
+    fn grown(&self, body: usize, slots: usize, pieces: usize, expected: usize) -> Growth {
+        let likely = likely_body(self.buffers.body.len(), expected);
+        let holds = |(bytes, events): &&(usize, usize)| *bytes >= body && *events >= slots;
+        let (size_body, size_slots) = SIZES
             .iter()
+            .filter(holds)
+            .find(|(bytes, _)| *bytes >= likely)
+            .or(SIZES.last().filter(holds))
             .copied()
-            .find(|(bytes, events)| *bytes >= body && *events >= slots)
             .unwrap_or((
                 body.next_multiple_of(BODY_STEP_BYTES),
                 slots.next_power_of_two().min(BATCH_EVENTS_MAX),
@@ -218,15 +233,13 @@ impl Builder {
         );
     }
 
-    /// Keeps no more memory than its events need; what it gives up, and how much less it holds.
-    pub(crate) fn shrink(&mut self) -> (Buffers, usize) {
-        let before = self.weight();
+    /// Keeps no more memory than its events need; what it gives up.
+    pub(crate) fn shrink(&mut self) -> Buffers {
         let Buffers { body, slots } = &self.buffers;
         let mut tight = Buffers::with_capacity(body.len() + TAIL.len(), slots.len());
         tight.body.extend_from_slice(body);
         tight.slots.extend_from_slice(slots);
-        let given_up = std::mem::replace(&mut self.buffers, tight);
-        (given_up, before - self.weight())
+        std::mem::replace(&mut self.buffers, tight)
     }
 
     /// Takes an event that it admits and for which it has memory.
@@ -402,7 +415,7 @@ mod tests {
     }
 
     /// Pushes everything, closing where the builder says so.
-    fn batches(made: &[Made], begin: Begin) -> Vec<Batch> {
+    fn batches(made: &[Made], expected: usize) -> Vec<Batch> {
         let files = files();
         let mut builder = Builder::new(target(), 0);
         let mut done = Vec::new();
@@ -416,12 +429,16 @@ mod tests {
             if !builder.admits(&event) {
                 done.push(std::mem::replace(&mut builder, Builder::new(target(), 0)).close());
             }
-            if let Some(growth) = builder.growth(&event, file, begin) {
+            if let Some(growth) = builder.growth(&event, file, expected) {
                 let before = builder.weight();
                 builder.grow(growth, None);
                 assert_eq!(before + growth.bytes, builder.weight());
             }
-            assert_eq!(builder.growth(&event, file, begin), None, "it grew enough");
+            assert_eq!(
+                builder.growth(&event, file, expected),
+                None,
+                "it grew enough"
+            );
             let weight = builder.weight();
             builder.push(&event, file);
             assert_eq!(builder.weight(), weight, "nothing grows unasked");
@@ -508,12 +525,12 @@ mod tests {
         #[test]
         fn every_batch_is_legal_and_whole(
             plan in proptest::collection::vec((any_time(), any_text(), 0_usize..3, prop_oneof![4 => Just(0_u64), 1 => 1_u64..9]), 1..60),
-            begin in prop_oneof![Just(Begin::Small), Just(Begin::Large)],
+            expected in prop_oneof![Just(0), Just(BATCH_BYTES_MAX), 0..200_000_usize],
             cut in any::<(proptest::sample::Index, proptest::sample::Index)>(),
         ) {
             let made = made(&plan);
             let mut rest = made.iter();
-            for batch in batches(&made, begin) {
+            for batch in batches(&made, expected) {
                 obeys_limits(&batch);
                 let events = decoded(&batch.body);
                 let mine: Vec<&Made> = rest.by_ref().take(events.len()).collect();
@@ -569,7 +586,7 @@ mod tests {
     #[test]
     fn limits_are_exact() {
         let one = |time_ms: i64, bytes: usize| (time_ms, "x".repeat(bytes), 0, 0);
-        let count = |plan: &[(i64, String, usize, u64)]| batches(&made(plan), Begin::Small).len();
+        let count = |plan: &[(i64, String, usize, u64)]| batches(&made(plan), 0).len();
         assert_eq!(count(&[one(0, 1_048_576 - 26 - 27), one(0, 1)]), 1);
         assert_eq!(count(&[one(0, 1_048_576 - 26 - 26), one(0, 1)]), 2);
         assert_eq!(count(&vec![one(0, 1); 10_000]), 1);
@@ -602,7 +619,7 @@ mod tests {
             origin: Origin::Marker(2),
             file: 0,
         });
-        let batches = batches(&plan, Begin::Small);
+        let batches = batches(&plan, 0);
         let pieces: Vec<u32> = batches[0].slots.iter().map(|slot| slot.piece).collect();
         assert_eq!(pieces, [0, 0, 1, 2, 3, 4]);
         assert_eq!(batches[0].pieces.len(), 5);

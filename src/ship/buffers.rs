@@ -12,6 +12,13 @@ pub(super) const SIZES: [(usize, usize); 3] = [
     (LARGE_BYTES, BATCH_EVENTS_MAX),
 ];
 const LARGE_BYTES: usize = 1_280 << 10;
+
+/// What the body of a batch will be after so many more bytes of a log, as far as one can tell before
+/// they are read: lines of a hundred bytes become half as long again.
+pub(super) fn likely_body(bytes: usize, expected: usize) -> usize {
+    bytes.saturating_add(expected).saturating_add(expected / 2)
+}
+
 /// The step of a body that is larger.
 pub(super) const BODY_STEP_BYTES: usize = 256 << 10;
 

@@ -12,11 +12,15 @@ use crate::ports::GroupOptions;
 use crate::status::TargetStatus;
 
 use super::Limits;
-use super::batch::{Begin, Builder};
+use super::batch::{BATCH_BYTES_MAX, Begin, Builder};
 use super::bisect::{Refusal, Undecided};
 use super::buffers::{Buffers, weight_of};
 use super::pace::Pace;
 use super::send::SUSPICION_FIRST;
+
+/// What is worth a call of its own while others wait for memory: kept for a second, it would keep a
+/// backlog of sixteen times as much from leaving in that time.
+const HURRY_BYTES: usize = 64 << 10;
 
 /// One target's queue and state.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Lane {
     pub(super) weight: usize,
     /// How the next batch begins: large while the one before was full.
     pub(super) begin: Begin,
+    /// Bytes of the log that are known to come.
+    pub(super) expected: usize,
     /// What the next call does.
     pub(super) step: Step,
     pub(super) flight: Flight,
@@ -61,6 +67,15 @@ pub(super) struct Head {
     pub(super) weight: usize,
     pub(super) counted_bytes: usize,
     pub(super) undecided: Undecided,
+}
+
+/// A batch that gave up memory.
+#[derive(Debug)]
+pub(super) struct Shrunk {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    /// What it gave up.
+    pub(super) buffers: Buffers,
 }
 
 /// Whether what is open waits for more events.
@@ -120,6 +135,7 @@ impl Lane {
             head: None,
             weight: 0,
             begin: Begin::Small,
+            expected: 0,
             step: Step::Put,
             flight: Flight::Landed,
             created: Created::No,
@@ -165,6 +181,14 @@ impl Lane {
         open + full + self.head.as_ref().map_or(0, |head| head.counted_bytes)
     }
 
+    /// Bytes of the log to have memory for, when the open batch grows.
+    pub(super) fn outlook(&self) -> usize {
+        match self.begin {
+            Begin::Large if self.open.is_none() => BATCH_BYTES_MAX,
+            Begin::Large | Begin::Small => self.expected,
+        }
+    }
+
     /// The open batch could not grow. It waits a little longer than usual for memory, since a
     /// full batch later is better than a small one now.
     pub(super) fn starve(&mut self, now: Now) {
@@ -195,18 +219,20 @@ impl Lane {
         }
     }
 
-    /// Others wait for memory, and nothing more goes into the open batch for now: it leaves if it is
-    /// half full, since it would take up a full one's memory until its time has come; a smaller
-    /// one gives up what it does not need.
-    pub(super) fn make_room(&mut self) -> Option<(Buffers, usize)> {
+    /// Others wait for memory, and nothing more goes into the open batch for now: it leaves if that
+    /// is worth a call, since it would take up its memory until its time has come; a smaller one
+    /// gives up what it does not need.
+    pub(super) fn make_room(&mut self) -> Option<Shrunk> {
         let open = self.open.as_mut()?;
-        if open.begin_of_next() == Begin::Large {
+        if open.counted_bytes() >= HURRY_BYTES {
             self.hurry();
             return None;
         }
-        let (buffers, bytes) = open.shrink();
-        self.weight -= bytes;
-        Some((buffers, bytes))
+        let from = open.weight();
+        let buffers = open.shrink();
+        let to = open.weight();
+        self.weight = self.weight - from + to;
+        Some(Shrunk { from, to, buffers })
     }
 
     /// When it wants attention: its next call may be made, or it takes events again. `None` while

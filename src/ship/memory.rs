@@ -1,104 +1,185 @@
 //! The memory of all batches: who may have how much of it, and in which order.
 //!
 //! Every byte of a batch is granted here before it is allocated and given back when the batch is
-//! done with. A target that is refused stands in a queue, and what its first needs is kept free
-//! for it, whoever asks meanwhile; so each gets its turn whatever order the caller asks in. The
-//! buffers of full batches are kept for the next ones, within the same bound.
+//! done with. Who is refused stands in a queue, and what its first needs is kept free for it,
+//! whoever asks meanwhile; so each gets its turn whatever order the caller asks in, and nobody need
+//! ask again before it is woken ([`Memory::next_woken`]).
 //!
-//! Two things are not counted, since they last for a moment: the copy made when a batch grows,
-//! and the second body of a batch that must be sorted.
-
-use std::collections::VecDeque;
+//! Two kinds of asks do not wait for each other: a full batch's memory, of which there is enough for
+//! a few backlogs at a time, and the little that a new line needs, for which a part is left free.
+//!
+//! The buffers of full batches are kept for the next ones, within the same bound. Two things are
+//! not counted, since they last for a moment: the copy made when a batch grows, and the second
+//! body of a batch that must be sorted.
 
 use crate::event::Now;
 
 use super::buffers::Buffers;
+use super::queue::Queue;
 
 /// Pairs of buffers kept for the next full batches.
 const POOL_MAX: usize = 4;
 /// How long nothing may be asked for before the pool is let go.
 const POOL_IDLE_MS: u64 = 5_000;
-/// A place in the queue is lost when its owner does not ask again for so long.
-const WANT_MS_MAX: u64 = 5_000;
+/// What a small batch has at most: one of the least size, with its pieces.
+const LITTLE_BYTES: usize = 4 << 10;
+/// The part of the bound that only small batches may have.
+const LITTLE_PART: usize = 16;
 
 /// The bound, what is taken of it, and who waits.
 #[derive(Debug)]
 pub(crate) struct Memory {
     bytes_max: usize,
-    held_bytes: usize,
+    held: Held,
     pool: Vec<Buffers>,
     used_ms: u64,
-    wants: VecDeque<Want>,
+    little: Queue,
+    much: Queue,
+    /// Who lost its place and is not woken yet.
+    left: Vec<u32>,
 }
 
-/// A refused target's place in the queue.
-#[derive(Debug)]
-struct Want {
-    lane: u32,
-    bytes: usize,
-    asked_ms: u64,
+/// A target's batch is to grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) lane: u32,
+    /// Memory the batch has.
+    pub(super) has: usize,
+    /// How much more it needs.
+    pub(super) bytes: usize,
+}
+
+/// Memory granted and not given back, that of small batches and that of the others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    little: usize,
+    much: usize,
+}
+
+/// What kind of batch has so much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Little,
+    Much,
+}
+
+impl Kind {
+    fn of(bytes: usize) -> Self {
+        match bytes <= LITTLE_BYTES {
+            true => Self::Little,
+            false => Self::Much,
+        }
+    }
+}
+
+impl Ask {
+    fn kind(self) -> Kind {
+        Kind::of(self.has + self.bytes)
+    }
+
+    /// How much more its kind will hold.
+    pub(super) fn adds(self) -> usize {
+        match Kind::of(self.has) == self.kind() {
+            true => self.bytes,
+            false => self.has + self.bytes,
+        }
+    }
+}
+
+impl Held {
+    /// After a batch that had so much has so much instead.
+    fn resized(mut self, from: usize, to: usize) -> Self {
+        let old = self.of(from);
+        *old = old
+            .checked_sub(from)
+            .expect("no more memory is given back than was taken");
+        *self.of(to) += to;
+        self
+    }
+
+    fn of(&mut self, bytes: usize) -> &mut usize {
+        match Kind::of(bytes) {
+            Kind::Little => &mut self.little,
+            Kind::Much => &mut self.much,
+        }
+    }
+
+    fn total(self) -> usize {
+        self.little + self.much
+    }
 }
 
 impl Memory {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
-            held_bytes: 0,
+            held: Held::default(),
             pool: Vec::new(),
             used_ms: 0,
-            wants: VecDeque::new(),
+            little: Queue::default(),
+            much: Queue::default(),
+            left: Vec::new(),
         }
     }
 
     /// Bytes granted and not given back.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.held.total()
     }
 
     /// Whether a target would be granted so much now. If not, it has a place in the queue from
     /// now on.
-    pub(crate) fn offers(&mut self, lane: u32, bytes: usize, now: Now) -> bool {
+    pub(super) fn offers(&mut self, ask: Ask, now: Now) -> bool {
         self.used_ms = now.mono_ms;
-        while self.wants.front().is_some_and(|want| {
-            want.lane != lane && now.mono_ms.saturating_sub(want.asked_ms) > WANT_MS_MAX
-        }) {
-            self.wants.pop_front();
+        self.drop_late(Some(ask.lane), now);
+        if self.fits(ask) {
+            return true;
         }
-        let reserved = match self.wants.front() {
-            Some(want) if want.lane != lane => want.bytes,
-            _ => 0,
+        let (mine, other) = match ask.kind() {
+            Kind::Little => (&mut self.little, &mut self.much),
+            Kind::Much => (&mut self.much, &mut self.little),
         };
-        // What is too big for the bound is served alone, or it would wait for ever.
-        let fits = self
-            .held_bytes
-            .saturating_add(bytes)
-            .saturating_add(reserved)
-            <= self.bytes_max
-            || self.held_bytes == 0 && reserved == 0;
-        if !fits {
-            let asked_ms = now.mono_ms;
-            match self.wants.iter_mut().find(|want| want.lane == lane) {
-                Some(want) => (want.bytes, want.asked_ms) = (bytes, asked_ms),
-                None => self.wants.push_back(Want {
-                    lane,
-                    bytes,
-                    asked_ms,
-                }),
-            }
-        }
-        fits
+        other.leave(ask.lane);
+        mine.enter(ask);
+        false
     }
 
     /// Takes what was offered.
-    pub(crate) fn take(&mut self, lane: u32, bytes: usize) {
-        self.forget(lane);
-        self.held_bytes += bytes;
+    pub(super) fn take(&mut self, ask: Ask) {
+        self.forget(ask.lane);
+        self.held = self.held.resized(ask.has, ask.has + ask.bytes);
         self.trim();
     }
 
     /// The target wants nothing any more.
     pub(crate) fn forget(&mut self, lane: u32) {
-        self.wants.retain(|want| want.lane != lane);
+        if self.little.leave(lane) | self.much.leave(lane) {
+            self.left.push(lane);
+        }
+    }
+
+    /// Whether a target stands in the queue. It need not ask before it is woken.
+    pub(crate) fn waits(&self, lane: u32) -> bool {
+        self.little.has(lane) || self.much.has(lane)
+    }
+
+    /// The next target that may ask again: there is room for it now, or it has lost its place.
+    pub(crate) fn next_woken(&mut self, now: Now) -> Option<u32> {
+        self.drop_late(None, now);
+        if let Some(lane) = self.left.pop() {
+            return Some(lane);
+        }
+        let little = self.first_fits(&self.little);
+        let much = self.first_fits(&self.much);
+        let woken = little.then(|| self.little.wake_first(now.mono_ms));
+        let woken = woken.flatten();
+        woken.or_else(|| much.then(|| self.much.wake_first(now.mono_ms)).flatten())
+    }
+
+    /// Whether there is somebody to wake.
+    pub(crate) fn has_woken(&self) -> bool {
+        let is_due = |queue: &Queue| !queue.is_first_woken() && self.first_fits(queue);
+        !self.left.is_empty() || is_due(&self.little) || is_due(&self.much)
     }
 
     /// Large buffers from the pool, if there are any. They are part of what was taken.
@@ -106,12 +187,14 @@ impl Memory {
         self.pool.pop()
     }
 
-    /// A batch is done with: its memory is free, its buffers may serve again.
-    pub(crate) fn give_back(&mut self, bytes: usize, mut buffers: Buffers) {
-        self.held_bytes = self
-            .held_bytes
-            .checked_sub(bytes)
-            .expect("no more memory is given back than was taken");
+    /// A batch of this memory is done with: its memory is free, its buffers may serve again.
+    pub(crate) fn give_back(&mut self, bytes: usize, buffers: Buffers) {
+        self.shrink(bytes, 0, buffers);
+    }
+
+    /// A batch keeps only so much of its memory; the buffers it gave up may serve again.
+    pub(crate) fn shrink(&mut self, from: usize, to: usize, mut buffers: Buffers) {
+        self.held = self.held.resized(from, to);
         if self.pool.len() < POOL_MAX && buffers.weight() == Buffers::LARGE_WEIGHT {
             buffers.body.clear();
             buffers.slots.clear();
@@ -122,22 +205,30 @@ impl Memory {
 
     /// Whether anybody was refused and waits.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.wants.is_empty()
+        !self.little.is_empty() || !self.much.is_empty()
     }
 
     /// Whether it is this target's turn.
     pub(crate) fn is_first(&self, lane: u32) -> bool {
-        self.wants.front().is_some_and(|want| want.lane == lane)
+        let mut firsts = [&self.little, &self.much].into_iter();
+        firsts.any(|queue| queue.first().is_some_and(|ask| ask.lane == lane))
     }
 
-    /// How much must be given back before the first in the queue can be served.
-    pub(crate) fn short_bytes(&self) -> usize {
-        let wanted = self.wants.front().map_or(0, |want| want.bytes);
-        (self.held_bytes + wanted).saturating_sub(self.bytes_max)
+    /// Whether somebody must give back before the first in the queue can be served.
+    pub(crate) fn is_short(&self) -> bool {
+        let is_short = |queue: &Queue| !queue.is_empty() && !self.first_fits(queue);
+        is_short(&self.little) || is_short(&self.much)
+    }
+
+    /// When something is due by itself: somebody who was woken is late, the pool may be let go.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let late_ms = [self.little.late_ms(), self.much.late_ms()];
+        let due = late_ms.into_iter().flatten();
+        due.chain(self.pool_due_ms()).min()
     }
 
     /// When the pool may be let go; `None` when it is empty.
-    pub(crate) fn pool_due_ms(&self) -> Option<u64> {
+    fn pool_due_ms(&self) -> Option<u64> {
         (!self.pool.is_empty()).then_some(self.used_ms + POOL_IDLE_MS)
     }
 
@@ -151,9 +242,45 @@ impl Memory {
         }
     }
 
+    fn fits(&self, ask: Ask) -> bool {
+        let mut held = self.held;
+        *held.of(ask.has + ask.bytes) += ask.adds();
+        let little_max = self.bytes_max / LITTLE_PART;
+        let much_max = self.bytes_max - little_max;
+        let (little, much) = (self.little.reserved(ask.lane), self.much.reserved(ask.lane));
+        match ask.kind() {
+            Kind::Little => {
+                held.little + little <= little_max || held.total() + little + much <= self.bytes_max
+            }
+            // What is too big for the bound is served alone, or it would wait for ever.
+            Kind::Much if held.much > much_max && much == 0 => {
+                self.held.much == 0 && held.little <= little_max
+            }
+            Kind::Much => held.much + held.little.max(little_max) + much <= self.bytes_max,
+        }
+    }
+
+    fn first_fits(&self, queue: &Queue) -> bool {
+        queue.first().is_some_and(|ask| self.fits(ask))
+    }
+
+    /// Who was woken long ago and did not ask loses its place.
+    fn drop_late(&mut self, but_for: Option<u32>, now: Now) {
+        for queue in [&mut self.little, &mut self.much] {
+            let is_late = queue
+                .late_ms()
+                .is_some_and(|late_ms| late_ms <= now.mono_ms);
+            let first = queue.first().map(|ask| ask.lane);
+            if let Some(lane) = first.filter(|_| is_late && first != but_for) {
+                queue.leave(lane);
+                self.left.push(lane);
+            }
+        }
+    }
+
     /// Keeps the pool within what nobody holds.
     fn trim(&mut self) {
-        let free = self.bytes_max.saturating_sub(self.held_bytes);
+        let free = self.bytes_max.saturating_sub(self.held.total());
         self.pool.truncate(free / Buffers::LARGE_WEIGHT);
     }
 }
@@ -162,53 +289,143 @@ impl Memory {
 mod tests {
     use super::*;
 
+    fn at(mono_ms: u64) -> Now {
+        Now {
+            mono_ms,
+            wall_ms: 0,
+        }
+    }
+
+    fn ask(lane: u32, bytes: usize) -> Ask {
+        let has = 0;
+        Ask { lane, has, bytes }
+    }
+
+    const BYTES_MAX: usize = 160_000;
+
     /// Everybody gets a turn, though the caller always asks in the same order and the first would
-    /// take everything: memory for one of five is passed around.
+    /// take everything: memory for one of five is passed around, and what is little fits beside.
     #[test]
     fn each_gets_its_turn() {
-        let mut memory = Memory::new(100);
+        let mut memory = Memory::new(BYTES_MAX);
         let mut served = [0; 5];
         let mut holder = None;
         for turn in 0..100 {
-            let now = Now {
-                mono_ms: turn,
-                wall_ms: 0,
-            };
             for lane in 0..5_u32 {
-                if memory.offers(lane, 60, now) {
-                    memory.take(lane, 60);
+                let ask = ask(lane, 80_000);
+                if memory.offers(ask, at(turn)) {
+                    memory.take(ask);
                     served[lane as usize] += 1;
                     assert_eq!(holder.replace(lane), None);
                 }
             }
-            assert_eq!(memory.short_bytes(), 20);
+            assert!(memory.is_short());
             if let Some(lane) = holder.take() {
-                memory.give_back(60, Buffers::default());
+                memory.give_back(80_000, Buffers::default());
                 assert!(
-                    memory.offers(lane, 10, now),
-                    "a little is free beside the first's"
+                    memory.offers(ask(lane, 60_000), at(turn)),
+                    "some is free beside the first's"
                 );
             }
         }
         assert_eq!(served, [20; 5]);
     }
 
-    /// Who does not come back loses the place; who is too big for the bound is served alone.
+    /// Who was woken and does not come loses the place; who is too big for the bound is served
+    /// alone.
     #[test]
     fn places_are_lost_and_giants_served() {
-        let mut memory = Memory::new(100);
-        let at = |mono_ms| Now {
-            mono_ms,
-            wall_ms: 0,
-        };
-        memory.take(1, 90);
-        assert!(!memory.offers(2, 500, at(0)));
-        assert!(!memory.offers(3, 5, at(10)), "all is kept for the giant");
-        memory.give_back(90, Buffers::default());
-        assert!(memory.offers(2, 500, at(20)));
+        let mut memory = Memory::new(BYTES_MAX);
+        memory.take(ask(1, 90_000));
+        assert!(!memory.offers(ask(2, 500_000), at(0)));
         assert!(
-            memory.offers(3, 5, at(9_000)),
+            !memory.offers(ask(3, 5_000), at(10)),
+            "all is kept for the giant"
+        );
+        assert_eq!(memory.next_woken(at(10)), None);
+        memory.give_back(90_000, Buffers::default());
+        assert!(memory.has_woken());
+        assert_eq!(memory.next_woken(at(20)), Some(2));
+        assert!(memory.offers(ask(2, 500_000), at(20)));
+        assert!(!memory.offers(ask(3, 5_000), at(30)));
+        assert!(
+            memory.offers(ask(3, 5_000), at(9_000)),
             "the giant did not come back"
         );
+    }
+
+    /// A new line's batch does not stand behind those of backlogs, however many they are.
+    #[test]
+    fn little_does_not_wait_for_much() {
+        let mut memory = Memory::new(BYTES_MAX);
+        for lane in 0..100 {
+            let ask = ask(lane, 50_000);
+            if memory.offers(ask, at(0)) {
+                memory.take(ask);
+            }
+        }
+        for lane in 100..105 {
+            assert!(memory.offers(ask(lane, 2_000), at(0)));
+            memory.take(ask(lane, 2_000));
+        }
+        assert!(
+            !memory.offers(ask(105, 2_000), at(0)),
+            "the part is used up"
+        );
+        memory.give_back(2_000, Buffers::default());
+        assert_eq!(memory.next_woken(at(1)), Some(105));
+    }
+
+    /// Whatever is asked and given back, in whatever order: the bound holds, everybody who waits is
+    /// woken, and nobody need ask before.
+    #[test]
+    fn who_waits_is_woken() {
+        for seed in 0..500 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut memory = Memory::new(BYTES_MAX);
+            let mut held = Vec::new();
+            let mut asleep = std::collections::BTreeMap::new();
+            let mut left = 300;
+            for step in 0.. {
+                if let Some(lane) = memory.next_woken(at(step)) {
+                    let ask: Ask = asleep.remove(&lane).expect("who is woken was asleep");
+                    assert!(memory.offers(ask, at(step)), "seed {seed}");
+                    memory.take(ask);
+                    // It has taken, so it is in no queue: nobody need tell it.
+                    assert_eq!(memory.left.pop(), Some(lane));
+                    held.push(ask);
+                    continue;
+                }
+                let is_new = left > 0 && rng.bool();
+                if is_new {
+                    left -= 1;
+                    let bytes = match rng.u8(0..9) {
+                        0 => rng.usize(1..3 * BYTES_MAX),
+                        1..4 => rng.usize(1..BYTES_MAX),
+                        _ => rng.usize(1..LITTLE_BYTES),
+                    };
+                    let ask = ask(left, bytes);
+                    if memory.offers(ask, at(step)) {
+                        memory.take(ask);
+                        held.push(ask);
+                    } else {
+                        asleep.insert(left, ask);
+                    }
+                } else if !held.is_empty() {
+                    let ask = held.swap_remove(rng.usize(0..held.len()));
+                    memory.give_back(ask.bytes, Buffers::default());
+                } else if left == 0 {
+                    break;
+                }
+                let is_alone = held.iter().filter(|ask| ask.bytes > LITTLE_BYTES).count() <= 1;
+                assert!(
+                    memory.held_bytes() <= BYTES_MAX || is_alone,
+                    "seed {seed}: {}",
+                    memory.held_bytes()
+                );
+            }
+            assert!(asleep.is_empty(), "seed {seed}: {asleep:?}");
+            assert_eq!((memory.held_bytes(), memory.is_wanted()), (0, false));
+        }
     }
 }

@@ -10,7 +10,8 @@
 //!   they were filled; events of one file in one target therefore arrive in file order.
 //! - **Bounded.** [`Limits::batch_bytes_max`] bounds the memory of all batches, open, waiting and
 //!   in flight; [`Limits::target_bytes_max`] that of one target; [`Limits::calls_max`] the calls.
-//! - **No starvation.** A target that waits to retry may lose its memory to one that can send:
+//! - **No starvation.** Targets get memory in turn: backlogs a full batch's each, new lines from a
+//!   part that is left for them. A target that waits to retry may lose its memory to one that can send:
 //!   its batches are dissolved and their bytes given back ([`Shipper::take_returned`]), since the
 //!   log file is the queue. A target in trouble costs others nothing but that.
 //! - **No outcome by giving up.** Throttling, 5xx, timeouts, credentials: retried for ever.
@@ -26,8 +27,10 @@ mod lane;
 pub mod ledger;
 mod memory;
 mod pace;
+mod queue;
 mod report;
 pub mod rescue;
+mod room;
 mod send;
 #[cfg(test)]
 mod simulation;
@@ -35,6 +38,7 @@ mod simulation;
 pub(crate) mod testing;
 mod turn;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -48,7 +52,6 @@ pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, BATCH_SPAN_MS, EVENT_BYTES, M
 pub use report::{Poison, Settled, Tally};
 
 use batch::Builder;
-use buffers::Growth;
 use lane::Lane;
 use memory::Memory;
 use turn::{Call, Service};
@@ -93,6 +96,26 @@ pub struct TargetId {
     index: u32,
     /// Held for its count only.
     _handle: Arc<()>,
+}
+
+impl PartialEq for TargetId {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
+}
+
+impl Eq for TargetId {}
+
+impl PartialOrd for TargetId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TargetId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.index.cmp(&other.index)
+    }
 }
 
 /// What became of a pushed event.
@@ -192,21 +215,6 @@ impl Shipper {
         index
     }
 
-    /// Whether more may be read for this target now. Asking keeps its place among those that
-    /// wait for memory.
-    pub fn room(&mut self, id: &TargetId, now: Now) -> bool {
-        let begin = self.lane(id.index).begin;
-        let lane = self.lane(id.index);
-        if !lane.takes_events(now) {
-            return false;
-        }
-        let bytes = match &lane.open {
-            Some(open) => open.next_bytes(begin),
-            None => Builder::new(Arc::clone(&lane.target), 0).next_bytes(begin),
-        };
-        self.offers(id.index, bytes, now)
-    }
-
     /// Puts an event into its target's open batch. Its origin must be entered in the ledger, and
     /// events of one file come in the order of the file.
     pub fn push<'a>(
@@ -224,10 +232,10 @@ impl Shipper {
         if lane.open.as_ref().is_some_and(|open| !open.admits(&event)) {
             lane.close_full();
         }
-        let begin = lane.begin;
+        let outlook = lane.outlook();
         let growth = match &lane.open {
-            Some(open) => open.growth(&event, file, begin),
-            None => Builder::new(Arc::clone(&lane.target), 0).growth(&event, file, begin),
+            Some(open) => open.growth(&event, file, outlook),
+            None => Builder::new(Arc::clone(&lane.target), 0).growth(&event, file, outlook),
         };
         if let Some(growth) = growth
             && !self.grow(id.index, growth, now)
@@ -238,47 +246,6 @@ impl Shipper {
             open.push(&event, file);
         }
         Push::Taken
-    }
-
-    /// Gets the open batch (a new one if there is none) the memory it needs.
-    fn grow(&mut self, index: u32, growth: Growth, now: Now) -> bool {
-        if !self.offers(index, growth.bytes, now) {
-            return false;
-        }
-        let given = match growth.is_large() {
-            true => self.memory.reuse(),
-            false => None,
-        };
-        self.memory.take(index, growth.bytes);
-        let lane = self.lane_mut(index);
-        lane.weight += growth.bytes;
-        lane.feed();
-        let target = &lane.target;
-        lane.open
-            .get_or_insert_with(|| Box::new(Builder::new(Arc::clone(target), now.mono_ms)))
-            .grow(growth, given);
-        if !lane.is_listed {
-            lane.is_listed = true;
-            self.listed.push_back(index);
-        }
-        true
-    }
-
-    /// Whether a target may have so much more memory now.
-    fn offers(&mut self, index: u32, bytes: usize, now: Now) -> bool {
-        let limits = self.limits;
-        let lane = self.lane_mut(index);
-        let open = lane.open.as_ref().map_or(0, |open| open.weight());
-        // A batch that has the target to itself may always grow: it cannot wait for others.
-        let alone = lane.weight == open;
-        if !alone && lane.weight + bytes > limits.target_bytes_max {
-            return false;
-        }
-        if bytes == 0 || self.memory.offers(index, bytes, now) {
-            return true;
-        }
-        self.lane_mut(index).starve(now);
-        false
     }
 
     /// Acts: takes answers, gives memory of those who wait to those who can send, sends what is
@@ -320,14 +287,15 @@ impl Shipper {
     /// comes before; a time in the past means at once.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        if self.memory.short_bytes() > 0 && self.longest_waiting(self.now).is_some() {
+        let can_relieve = || self.memory.is_short() && self.longest_waiting(self.now).is_some();
+        if self.memory.has_woken() || can_relieve() {
             return Some(self.now.mono_ms);
         }
         let lanes = self.listed.iter().map(|index| self.lane(*index));
         lanes
             .filter(|lane| self.may_call(lane))
             .filter_map(|lane| lane.due_ms(&self.limits))
-            .chain(self.memory.pool_due_ms())
+            .chain(self.memory.next_due())
             .min()
     }
 

@@ -4,7 +4,7 @@ use crate::event::Now;
 use crate::ports::{CallId, ErrorClass, LogAnswer, LogService};
 
 use super::buffers::Buffers;
-use super::lane::{Lane, Step, Verdict};
+use super::lane::{Lane, Shrunk, Step, Verdict};
 use super::pace::{End, Outage};
 use super::{Shipper, TargetId, report};
 
@@ -114,7 +114,7 @@ impl Shipper {
     /// While somebody who can send is refused memory, those who wait give back theirs, the one
     /// that waits longest first, its newest batch first.
     pub(super) fn relieve(&mut self, now: Now) {
-        while self.memory.short_bytes() > 0 {
+        while self.memory.is_short() {
             let Some(index) = self.longest_waiting(now) else {
                 return;
             };
@@ -138,10 +138,11 @@ impl Shipper {
     /// All there is for a target has been pushed: while others wait for memory, it must not keep a
     /// full batch's for what may come some day.
     pub fn reached_end(&mut self, id: &TargetId) {
-        if self.memory.is_wanted()
-            && let Some((buffers, bytes)) = self.lane_mut(id.index).make_room()
-        {
-            self.memory.give_back(bytes, buffers);
+        let is_wanted = self.memory.is_wanted();
+        let lane = self.lane_mut(id.index);
+        lane.expected = 0;
+        if is_wanted && let Some(Shrunk { from, to, buffers }) = lane.make_room() {
+            self.memory.shrink(from, to, buffers);
         }
     }
 

@@ -120,6 +120,8 @@ impl Agent {
             self.shipper.take_rejected().is_empty(),
             "nothing is refused"
         );
+        // The files are few: all are looked at, whoever was woken.
+        while self.shipper.next_woken(now).is_some() {}
         let mut next_ms = Vec::new();
         for file in &mut self.files {
             next_ms.extend(file.read_on(&mut self.shipper, &mut self.ledger, now));
@@ -151,9 +153,8 @@ impl File {
         let passed_ms = now.mono_ms.checked_sub(lines.from_ms);
         let written = passed_ms.map_or(0, |ms| (ms / lines.each_ms + 1).min(lines.count));
         while self.read < written {
-            if !shipper.room(&self.target, now) {
-                return None;
-            }
+            let unread = (written - self.read) * line_bytes();
+            shipper.room(&self.target, unread, now)?;
             let span = Span {
                 file: self.id,
                 start: Offset(self.read * line_bytes()),

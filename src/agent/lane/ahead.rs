@@ -62,8 +62,9 @@ impl Agent {
 
     /// Whether all of a file that is complete was heard or read.
     pub(in crate::agent) fn is_heard(&self, file: &File) -> bool {
-        let is_waiting = file.due_mono_ms.is_some() && !self.blocked.contains(&file.id);
         let lane = self.lanes.get(&file.id);
+        let target = lane.and_then(|lane| lane.target.as_ref());
+        let is_waiting = file.due_mono_ms.is_some() && !self.waiting.has(target, file.id);
         let ahead = lane.and_then(|lane| lane.ahead.as_ref());
         file.is_read() || is_waiting || ahead.is_some_and(|ahead| ahead.looked.0 >= file.size)
     }
