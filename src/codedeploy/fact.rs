@@ -200,9 +200,9 @@ impl Identifier {
             return None;
         }
         let json = decode_base64(text);
-        let json = String::from_utf8_lossy(&json);
-        let deployment = json.split("deployment/").nth(1).and_then(leading_id);
-        let event = (json.split("\"commandName\"").nth(1))
+        let json = valid_start(&json);
+        let deployment = behind(json, "deployment/").and_then(leading_id);
+        let event = behind(json, "\"commandName\"")
             .and_then(|rest| rest.trim_start().strip_prefix(':'))
             .and_then(|rest| rest.trim_start().strip_prefix('"'))
             .and_then(|rest| rest.split('"').next())
@@ -215,6 +215,20 @@ impl Identifier {
     }
 }
 
+/// What comes behind the first such word.
+fn behind<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let at = memchr::memmem::find(text.as_bytes(), word.as_bytes())?;
+    Some(&text[at + word.len()..])
+}
+
+/// The text at the beginning, up to the first byte that is none.
+fn valid_start(bytes: &[u8]) -> &str {
+    let is_valid = |end| std::str::from_utf8(&bytes[..end]);
+    is_valid(bytes.len())
+        .or_else(|error| is_valid(error.valid_up_to()))
+        .unwrap_or_default()
+}
+
 /// FNV-1a: stored, so it must never change.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -225,25 +239,34 @@ fn hash(text: &str) -> u64 {
 /// Base64 up to the first byte that is none.
 fn decode_base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.bytes() {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => break,
-        };
-        bits = (bits << 6) | u32::from(six);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).expect("eight bits fit a byte"));
+    for four in text.as_bytes().chunks(4) {
+        let sixes = four.iter().map(|byte| SIXES[usize::from(*byte)]);
+        let sixes = sixes.take_while(|six| *six < 64);
+        let (bits, count) = sixes.fold((0, 0), |(bits, count), six| {
+            (bits | u32::from(six) << (18 - 6 * count), count + 1)
+        });
+        let [_, three @ ..] = bits.to_be_bytes();
+        bytes.extend_from_slice(&three[..count * 3 / 4]);
+        if count < 4 {
+            break;
         }
     }
     bytes
 }
+
+/// What each byte stands for in base64, of either alphabet; 64 for what is none.
+const SIXES: [u8; 256] = {
+    let mut sixes = [64; 256];
+    let mut six = 0;
+    while six < 64 {
+        sixes[b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[six as usize]
+            as usize] = six;
+        six += 1;
+    }
+    sixes[b'-' as usize] = 62;
+    sixes[b'_' as usize] = 63;
+    sixes
+};
 
 #[cfg(test)]
 mod tests {
@@ -265,6 +288,20 @@ mod tests {
         assert_eq!(Identifier::read(""), None);
         assert_eq!(Identifier::read(&"A".repeat(5_000)), None);
         assert_ne!(hash(spaced), hash(tight));
+    }
+
+    #[test]
+    fn base64_is_decoded_up_to_what_is_none() {
+        // Whole bytes of every beginning, both alphabets, nothing behind what is neither.
+        let (text, meant) = ("aGVsbG8gd29ybGQ", b"hello world");
+        for end in 0..=text.len() {
+            assert_eq!(decode_base64(&text[..end]), meant[..end * 3 / 4]);
+        }
+        assert_eq!(decode_base64("aGVsb*G8gd29ybGQ="), b"hel");
+        assert_eq!(decode_base64("aGVsbG8=aGVs"), b"hello");
+        assert_eq!(decode_base64("-_-_"), decode_base64("+/+/"));
+        assert_eq!(decode_base64("+/+/"), [0xfb, 0xff, 0xbf]);
+        assert_eq!(valid_start(b"ab\xffcd"), "ab");
     }
 
     #[test]

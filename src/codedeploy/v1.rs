@@ -15,6 +15,7 @@ use super::fact::{
     CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id,
 };
 use super::failure::{Code, Failure};
+use memchr::memmem;
 
 /// What a message that begins so tells; the rest of it is read further.
 struct Marker {
@@ -202,13 +203,14 @@ fn completion(arguments: &str, report: Report) -> Option<Deed<'_>> {
 /// The last argument of the calls that have one. Quotes inside other arguments are escaped, so this
 /// cannot be found in them.
 fn identifier(arguments: &str) -> Option<&str> {
-    let at = arguments.rfind("host_command_identifier:\"")?;
-    value(&arguments[at..], "host_command_identifier:\"")
+    let name = "host_command_identifier:\"";
+    let at = memmem::rfind(arguments.as_bytes(), name.as_bytes())?;
+    value(&arguments[at..], name)
 }
 
 /// A quoted argument that needs no unescaping.
 fn value<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {
-    let at = arguments.find(name)? + name.len();
+    let at = memmem::find(arguments.as_bytes(), name.as_bytes())? + name.len();
     let (value, _) = arguments[at..].split_once('"')?;
     Some(value)
 }
@@ -226,7 +228,7 @@ fn diagnosis(arguments: &str) -> Failure {
     let json = unescape(quoted);
     let mut rest = json.as_str();
     let mut field = |name: &str| -> Option<String> {
-        let at = rest.find(name)? + name.len();
+        let at = memmem::find(rest.as_bytes(), name.as_bytes())? + name.len();
         rest = &rest[at..];
         let text = rest.strip_prefix('"').map(unescape);
         if text.is_none() {
@@ -248,21 +250,23 @@ fn diagnosis(arguments: &str) -> Failure {
 /// remains only the backslash is dropped.
 fn unescape(quoted: &str) -> String {
     let mut text = String::new();
-    let mut letters = quoted.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => break,
-            '\\' => match letters.next() {
-                Some('n') => text.push('\n'),
-                Some('t') => text.push('\t'),
-                Some('r') => text.push('\r'),
-                Some('e') => text.push('\u{1b}'),
-                Some(other) => text.push(other),
-                None => break,
-            },
-            letter => text.push(letter),
+    let mut rest = quoted;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        if rest.as_bytes()[at] == b'"' {
+            return text;
         }
+        let mut letters = rest[at + 1..].chars();
+        text.extend(letters.next().map(|letter| match letter {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'e' => '\u{1b}',
+            other => other,
+        }));
+        rest = letters.as_str();
     }
+    text.push_str(rest);
     text
 }
 

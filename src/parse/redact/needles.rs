@@ -140,8 +140,9 @@ const NEEDLE_BYTES_MAX: usize = 13;
 /// A block that stays in the first-level cache.
 const BLOCK_BYTES: usize = 4096;
 
-/// A buffer for ordinary lines, which is cheaper to clear.
+/// Buffers for ordinary and for long lines, which are cheaper to clear.
 const LINE_BYTES: usize = 256;
+const LONG_LINE_BYTES: usize = 1024;
 
 /// The compiled search.
 #[derive(Debug)]
@@ -194,6 +195,8 @@ impl Needles {
     pub(super) fn find_each(&self, haystack: &[u8], hit: impl FnMut(Kind, Range<usize>)) {
         if haystack.len() <= LINE_BYTES {
             self.find_in_blocks(haystack, &mut [0; LINE_BYTES], hit);
+        } else if haystack.len() <= LONG_LINE_BYTES {
+            self.find_in_blocks(haystack, &mut [0; LONG_LINE_BYTES], hit);
         } else {
             self.find_in_blocks(haystack, &mut [0; BLOCK_BYTES], hit);
         }
