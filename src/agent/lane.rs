@@ -177,8 +177,11 @@ impl Agent {
                 Pass::Failed => return self.quarantine(id),
                 Pass::Full => return self.wait(id, &target),
                 Pass::Wait(quiet_ms) => {
-                    let wait_ms = quiet_ms.saturating_sub(quiet_so_far(ending)).max(1);
-                    self.shipper.reached_end(&target);
+                    let quiet_so_far = match ending {
+                        Ending::Quiet(ms) => ms,
+                        Ending::More | Ending::Final => 0,
+                    };
+                    let wait_ms = quiet_ms.saturating_sub(quiet_so_far).max(1);
                     return self.tail.look_again_at(id, now.mono_ms + wait_ms);
                 }
                 Pass::Taken if ending != Ending::More => return self.reached_end(id),
@@ -358,14 +361,6 @@ impl Agent {
             }
         }
         lane.target.clone()
-    }
-}
-
-/// How long a file has been quiet behind a chunk.
-fn quiet_so_far(ending: Ending) -> u64 {
-    match ending {
-        Ending::Quiet(ms) => ms,
-        Ending::More | Ending::Final => 0,
     }
 }
 

@@ -39,6 +39,16 @@ impl Waiting {
         }
         files
     }
+
+    /// All of them.
+    fn take(&mut self) -> impl Iterator<Item = FileId> {
+        let Self {
+            for_memory,
+            for_answers,
+        } = std::mem::take(self);
+        let asleep = for_memory.into_iter().map(|(_, id)| id);
+        for_answers.into_iter().chain(asleep)
+    }
 }
 
 impl Agent {
@@ -69,12 +79,7 @@ impl Agent {
 
     /// Gives turns to all, since their targets may be others now.
     pub(super) fn wake_all(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for (target, id) in waiting.for_memory {
-            self.shipper.leave(&target);
-            self.tail.requeue(id);
-        }
-        for id in waiting.for_answers {
+        for id in self.waiting.take() {
             self.tail.requeue(id);
         }
     }

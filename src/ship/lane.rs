@@ -190,12 +190,9 @@ impl Lane {
     }
 
     /// The open batch could not grow. It waits a little longer than usual for memory, since a
-    /// full batch later is better than a small one now; one that is worth a call leaves.
+    /// full batch later is better than a small one now.
     pub(super) fn starve(&mut self, now: Now) {
-        let open = self.open.as_ref();
-        if open.is_some_and(|open| open.counted_bytes() >= HURRY_BYTES) {
-            self.hurry();
-        } else if open.is_some() {
+        if self.open.is_some() {
             self.starved_since_ms.get_or_insert(now.mono_ms);
         }
     }

@@ -5,9 +5,8 @@
 //! whoever asks meanwhile; so each gets its turn whatever order the caller asks in, and nobody need
 //! ask again before it is woken ([`Memory::next_woken`]).
 //!
-//! Two kinds of asks do not wait for each other: those of backlogs, for a full batch's memory, of
-//! which there is enough for a few at a time, and the little that some new lines need, for which a
-//! part is left free. A target may stand in both queues.
+//! Two kinds of asks do not wait for each other: a full batch's memory, of which there is enough for
+//! a few backlogs at a time, and the little that a new line needs, for which a part is left free.
 //!
 //! The buffers of full batches are kept for the next ones, within the same bound. Two things are
 //! not counted, since they last for a moment: the copy made when a batch grows, and the second
@@ -22,12 +21,10 @@ use super::queue::Queue;
 const POOL_MAX: usize = 4;
 /// How long nothing may be asked for before the pool is let go.
 const POOL_IDLE_MS: u64 = 5_000;
-/// What a small batch has at most: one of the two least sizes, with its pieces.
-const LITTLE_BYTES: usize = 6 << 10;
-/// The part of the bound that is left for small batches.
+/// What a small batch has at most: one of the least size, with its pieces.
+const LITTLE_BYTES: usize = 4 << 10;
+/// The part of the bound that only small batches may have.
 const LITTLE_PART: usize = 16;
-/// A batch that needs no more than such a part of what it has goes on before those who wait.
-const GROWTH_PART: usize = 4;
 
 /// The bound, what is taken of it, and who waits.
 #[derive(Debug)]
@@ -76,11 +73,6 @@ impl Kind {
 }
 
 impl Ask {
-    /// Whether a large batch is to go on: refused, it would leave half empty.
-    fn goes_on(self) -> bool {
-        Kind::of(self.has) == Kind::Much && self.bytes <= self.has / GROWTH_PART
-    }
-
     fn kind(self) -> Kind {
         Kind::of(self.has + self.bytes)
     }
@@ -143,21 +135,18 @@ impl Memory {
         if self.fits(ask) {
             return true;
         }
-        match ask.kind() {
-            Kind::Little => self.little.enter(ask),
-            Kind::Much => self.much.enter(ask),
-        }
+        let (mine, other) = match ask.kind() {
+            Kind::Little => (&mut self.little, &mut self.much),
+            Kind::Much => (&mut self.much, &mut self.little),
+        };
+        other.leave(ask.lane);
+        mine.enter(ask);
         false
     }
 
-    /// Takes what was offered. Who takes a little for one file keeps its place for the backlog of
-    /// another.
+    /// Takes what was offered.
     pub(super) fn take(&mut self, ask: Ask) {
-        match ask.kind() {
-            Kind::Little if self.little.leave(ask.lane) => self.left.push(ask.lane),
-            Kind::Little => {}
-            Kind::Much => self.forget(ask.lane),
-        }
+        self.forget(ask.lane);
         self.held = self.held.resized(ask.has, ask.has + ask.bytes);
         self.trim();
     }
@@ -166,16 +155,6 @@ impl Memory {
     pub(crate) fn forget(&mut self, lane: u32) {
         if self.little.leave(lane) | self.much.leave(lane) {
             self.left.push(lane);
-        }
-    }
-
-    /// The target, which may have been woken, has nothing to take now.
-    pub(crate) fn decline(&mut self, lane: u32) {
-        for queue in [&mut self.little, &mut self.much] {
-            let is_first = queue.first().is_some_and(|ask| ask.lane == lane);
-            if is_first && queue.is_first_woken() && queue.leave(lane) {
-                self.left.push(lane);
-            }
         }
     }
 
@@ -277,10 +256,7 @@ impl Memory {
             Kind::Much if held.much > much_max && much == 0 => {
                 self.held.much == 0 && held.little <= little_max
             }
-            Kind::Much => {
-                let kept = if ask.goes_on() { 0 } else { much };
-                held.much + held.little.max(little_max) + kept <= self.bytes_max
-            }
+            Kind::Much => held.much + held.little.max(little_max) + much <= self.bytes_max,
         }
     }
 
@@ -363,7 +339,7 @@ mod tests {
         memory.take(ask(1, 90_000));
         assert!(!memory.offers(ask(2, 500_000), at(0)));
         assert!(
-            !memory.offers(ask(3, 9_000), at(10)),
+            !memory.offers(ask(3, 5_000), at(10)),
             "all is kept for the giant"
         );
         assert_eq!(memory.next_woken(at(10)), None);
@@ -371,9 +347,9 @@ mod tests {
         assert!(memory.has_woken());
         assert_eq!(memory.next_woken(at(20)), Some(2));
         assert!(memory.offers(ask(2, 500_000), at(20)));
-        assert!(!memory.offers(ask(3, 9_000), at(30)));
+        assert!(!memory.offers(ask(3, 5_000), at(30)));
         assert!(
-            memory.offers(ask(3, 9_000), at(9_000)),
+            memory.offers(ask(3, 5_000), at(9_000)),
             "the giant did not come back"
         );
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::event::Now;
 
 use super::batch::{BATCH_BYTES_MAX, Builder};
-use super::buffers::{Buffers, Growth};
+use super::buffers::Growth;
 use super::memory::Ask;
 use super::{Shipper, TargetId};
 
@@ -42,11 +42,6 @@ impl Shipper {
         self.memory.waits(id.index)
     }
 
-    /// A target's files want nothing more, or ask anew: it gives up its place.
-    pub fn leave(&mut self, id: &TargetId) {
-        self.memory.forget(id.index);
-    }
-
     /// The next target that waited and may ask again. To be called until there is none, in every
     /// turn of the loop, and best after every file's turn.
     pub fn next_woken(&mut self, now: Now) -> Option<TargetId> {
@@ -67,7 +62,7 @@ impl Shipper {
         let Some(ask) = self.offers(index, growth.bytes, now) else {
             return false;
         };
-        let given = match growth.is_large() && ask.has < Buffers::LARGE_WEIGHT {
+        let given = match growth.is_large() {
             true => self.memory.reuse(),
             false => None,
         };

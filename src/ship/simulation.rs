@@ -771,21 +771,6 @@ fn many_backlogs_leave_in_full_batches() {
     assert_eq!(full, 200);
 }
 
-/// The same where batches have many pieces, since two files of a target take turns: the little more
-/// that a batch needs for them is there, whoever waits.
-#[test]
-fn many_pieces_leave_in_full_batches() {
-    let mut world = World::new(Limits::default(), 1);
-    for nth in 0..100 {
-        world.fake.exists(&target(nth / 2));
-        world.log(target(nth / 2), lines(nth, 2_500, 200));
-    }
-    world.turn_max = 100;
-    world.drain();
-    let puts = world.fake.puts.len();
-    assert!((100..=150).contains(&puts), "{puts} requests");
-}
-
 /// Beside hundreds of backlogs a new line leaves within a second.
 #[test]
 fn a_new_line_does_not_wait_for_backlogs() {

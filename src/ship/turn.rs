@@ -138,8 +138,6 @@ impl Shipper {
     /// All there is for a target has been pushed: while others wait for memory, it must not keep a
     /// full batch's for what may come some day.
     pub fn reached_end(&mut self, id: &TargetId) {
-        // It may have been woken for what is no longer there.
-        self.memory.decline(id.index);
         let is_wanted = self.memory.is_wanted();
         let lane = self.lane_mut(id.index);
         lane.expected = 0;
