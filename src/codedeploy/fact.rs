@@ -216,12 +216,13 @@ impl Identifier {
 }
 
 /// What comes behind the first such word.
-fn behind<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+pub(super) fn behind<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let at = memchr::memmem::find(text.as_bytes(), word.as_bytes())?;
     Some(&text[at + word.len()..])
 }
 
-/// The text at the beginning, up to the first byte that is none.
+/// The text at the beginning, up to the first byte that is none. The service's identifiers are text
+/// altogether; what is behind another's such byte is not looked for.
 fn valid_start(bytes: &[u8]) -> &str {
     let is_valid = |end| std::str::from_utf8(&bytes[..end]);
     is_valid(bytes.len())

@@ -12,10 +12,10 @@
 //! known already changes nothing there.
 
 use super::fact::{
-    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, is_event_name, is_id, leading_id,
+    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, behind, is_event_name, is_id,
+    leading_id,
 };
 use super::failure::{Code, Failure};
-use memchr::memmem;
 
 /// What a message that begins so tells; the rest of it is read further.
 struct Marker {
@@ -204,23 +204,20 @@ fn completion(arguments: &str, report: Report) -> Option<Deed<'_>> {
 /// cannot be found in them.
 fn identifier(arguments: &str) -> Option<&str> {
     let name = "host_command_identifier:\"";
-    let at = memmem::rfind(arguments.as_bytes(), name.as_bytes())?;
+    let at = memchr::memmem::rfind(arguments.as_bytes(), name.as_bytes())?;
     value(&arguments[at..], name)
 }
 
 /// A quoted argument that needs no unescaping.
 fn value<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {
-    let at = memmem::find(arguments.as_bytes(), name.as_bytes())? + name.len();
-    let (value, _) = arguments[at..].split_once('"')?;
+    let (value, _) = behind(arguments, name)?.split_once('"')?;
     Some(value)
 }
 
 /// The payload: JSON inside a quoted Ruby string, which the SDK cuts at 1,000 characters. The
 /// fields come in this order, so none can be imitated by the output in the last.
 fn diagnosis(arguments: &str) -> Failure {
-    let payload = arguments
-        .find("payload:")
-        .map_or("", |at| &arguments[at + 8..]);
+    let payload = behind(arguments, "payload:").unwrap_or_default();
     let quoted = payload
         .trim_start_matches("#<String ")
         .strip_prefix('"')
@@ -228,8 +225,7 @@ fn diagnosis(arguments: &str) -> Failure {
     let json = unescape(quoted);
     let mut rest = json.as_str();
     let mut field = |name: &str| -> Option<String> {
-        let at = memmem::find(rest.as_bytes(), name.as_bytes())? + name.len();
-        rest = &rest[at..];
+        rest = behind(rest, name)?;
         let text = rest.strip_prefix('"').map(unescape);
         if text.is_none() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
