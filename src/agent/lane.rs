@@ -120,7 +120,7 @@ impl Agent {
             if !self.orphans.contains_key(&id) {
                 self.ledger.forget(id);
             }
-            self.lanes.remove(&id);
+            self.remove_lane(id);
             self.nameless.remove(&id);
             self.keeper.touch(now);
         }
@@ -129,24 +129,37 @@ impl Agent {
         }
     }
 
-    /// One file's turn: reads, parses and batches until its end, until there is no room, or until
-    /// it has had its share.
+    /// One file's turn.
     pub(super) fn turn(&mut self, id: FileId, edges: &mut Edges<'_>, budget: &mut usize, now: Now) {
         if !self.lanes.contains_key(&id) {
             // It joined during this step; its turn comes once that is known.
             return self.tail.requeue(id);
         }
-        let Some(target) = self.target_of(id) else {
-            return;
-        };
+        if let Some(target) = self.target_of(id) {
+            self.waiting.leave(id, &target);
+            self.advance(id, &target, edges, budget, now);
+            self.pass_on(&target);
+        }
+    }
+
+    /// Reads, parses and batches a file until its end, until there is no room, or until it has had
+    /// its share.
+    fn advance(
+        &mut self,
+        id: FileId,
+        target: &TargetId,
+        edges: &mut Edges<'_>,
+        budget: &mut usize,
+        now: Now,
+    ) {
         let mut share = TURN_BYTES_MAX;
         let mut least = CHUNK_BYTES_MIN;
         loop {
             if self.is_beyond_stop(id) {
                 return;
             }
-            let Some(room) = self.shipper.room(&target, self.unread(id), now) else {
-                return self.wait(id, &target);
+            let Some(room) = self.shipper.room(target, self.unread(id), now) else {
+                return self.wait(id, target);
             };
             let want = room.min(CHUNK_BYTES).max(least);
             if share == 0 || *budget == 0 {
@@ -169,19 +182,16 @@ impl Agent {
                 return self.reached_end(id);
             };
             self.remember(id, edges, now);
-            let (consumed, pass) = self.pass(id, &target, ending, now);
+            let (consumed, pass) = self.pass(id, target, ending, now);
             self.tail.consumed(id, &self.buffer, consumed);
             share = share.saturating_sub(consumed);
             *budget = budget.saturating_sub(consumed);
             match pass {
                 Pass::Failed => return self.quarantine(id),
-                Pass::Full => return self.wait(id, &target),
+                Pass::Full => return self.wait(id, target),
                 Pass::Wait(quiet_ms) => {
-                    let quiet_so_far = match ending {
-                        Ending::Quiet(ms) => ms,
-                        Ending::More | Ending::Final => 0,
-                    };
-                    let wait_ms = quiet_ms.saturating_sub(quiet_so_far).max(1);
+                    let wait_ms = quiet_ms.saturating_sub(quiet_so_far(ending)).max(1);
+                    self.shipper.reached_end(target);
                     return self.tail.look_again_at(id, now.mono_ms + wait_ms);
                 }
                 Pass::Taken if ending != Ending::More => return self.reached_end(id),
@@ -206,6 +216,14 @@ impl Agent {
             (Turn::ToEnd { .. }, Mode::Stopping { .. }) => Ending::Final,
             (Turn::ToEnd { quiet_ms }, Mode::Running) => Ending::Quiet(*quiet_ms),
         })
+    }
+
+    /// A file is gone, or somebody else's.
+    pub(super) fn remove_lane(&mut self, id: FileId) {
+        if let Some(target) = self.lanes.remove(&id).and_then(|lane| lane.target) {
+            self.waiting.leave(id, &target);
+            self.pass_on(&target);
+        }
     }
 
     /// Finds out what the next record of a file depends on, after a start or a step back.
@@ -361,6 +379,14 @@ impl Agent {
             }
         }
         lane.target.clone()
+    }
+}
+
+/// How long a file has been quiet behind a chunk.
+fn quiet_so_far(ending: Ending) -> u64 {
+    match ending {
+        Ending::Quiet(ms) => ms,
+        Ending::More | Ending::Final => 0,
     }
 }
 

@@ -122,7 +122,7 @@ impl Agent {
         self.lose_severed(id, severed, now);
         self.tail.forget(id, edges.files);
         self.ledger.forget(id);
-        self.lanes.remove(&id);
+        self.remove_lane(id);
         segments
     }
 

@@ -1,6 +1,7 @@
 //! Files whose turn ended for want of room, and when each may try again.
 //!
-//! Most wait for memory: they sleep until their target is woken, however many they are. The others
+//! Most wait for memory: they sleep until their target is woken, however many they are. Then each has a
+//! turn, and when none of them took what the target was woken for, the next target is woken. The others
 //! wait for their target's own answers, and try in every step.
 
 use std::collections::BTreeSet;
@@ -10,11 +11,13 @@ use crate::ship::TargetId;
 
 use super::Agent;
 
-/// Each file waits in one of the two, or twice, which does no harm.
+/// Each file waits in one of the first two, or twice, which does no harm.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     for_memory: BTreeSet<(TargetId, FileId)>,
     for_answers: BTreeSet<FileId>,
+    /// Those that were woken and have not had their turn.
+    woken: BTreeSet<(TargetId, FileId)>,
 }
 
 impl Waiting {
@@ -28,27 +31,39 @@ impl Waiting {
         self.for_answers.contains(&id) || target.is_some_and(sleeps)
     }
 
-    /// Those that sleep until a target is woken.
-    fn take_woken(&mut self, target: &TargetId) -> Vec<FileId> {
-        let first = (target.clone(), FileId(0));
-        let files = self.for_memory.range(first..);
-        let files = files.take_while(|(of, _)| of == target);
-        let files: Vec<FileId> = files.map(|(_, id)| *id).collect();
+    /// A file's turn has come, or it is gone: it waits no more.
+    pub(super) fn leave(&mut self, id: FileId, target: &TargetId) {
+        let file = (target.clone(), id);
+        self.for_memory.remove(&file);
+        self.woken.remove(&file);
+        self.for_answers.remove(&id);
+    }
+
+    /// Those that sleep until this target is woken: they come now.
+    fn wake(&mut self, target: &TargetId) -> Vec<FileId> {
+        let files: Vec<FileId> = of_target(&self.for_memory, target).collect();
         for id in &files {
             self.for_memory.remove(&(target.clone(), *id));
+            self.woken.insert((target.clone(), *id));
         }
         files
     }
 
-    /// All of them.
-    fn take(&mut self) -> impl Iterator<Item = FileId> {
-        let Self {
-            for_memory,
-            for_answers,
-        } = std::mem::take(self);
-        let asleep = for_memory.into_iter().map(|(_, id)| id);
-        for_answers.into_iter().chain(asleep)
+    /// Whether a file of this target was woken and is still to come.
+    fn is_to_come(&self, target: &TargetId) -> bool {
+        of_target(&self.woken, target).next().is_some()
     }
+}
+
+fn of_target(
+    files: &BTreeSet<(TargetId, FileId)>,
+    target: &TargetId,
+) -> impl Iterator<Item = FileId> {
+    let first = (target.clone(), FileId(0));
+    let files = files.range(first..);
+    files
+        .take_while(move |(of, _)| of == target)
+        .map(|(_, id)| *id)
 }
 
 impl Agent {
@@ -60,12 +75,21 @@ impl Agent {
         }
     }
 
+    /// A file of a target has had its turn. If it was the last of those woken, its place is free
+    /// unless one of them took what there was.
+    pub(super) fn pass_on(&mut self, target: &TargetId) {
+        if !self.waiting.is_to_come(target) {
+            self.shipper.decline(target);
+        }
+    }
+
     /// Gives turns to the files whose target was woken since.
     pub(super) fn requeue_woken(&mut self, now: Now) {
         while let Some(target) = self.shipper.next_woken(now) {
-            for id in self.waiting.take_woken(&target) {
+            for id in self.waiting.wake(&target) {
                 self.tail.requeue(id);
             }
+            self.pass_on(&target);
         }
     }
 
@@ -79,7 +103,12 @@ impl Agent {
 
     /// Gives turns to all, since their targets may be others now.
     pub(super) fn wake_all(&mut self) {
-        for id in self.waiting.take() {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (target, id) in waiting.for_memory.into_iter().chain(waiting.woken) {
+            self.shipper.leave(&target);
+            self.tail.requeue(id);
+        }
+        for id in waiting.for_answers {
             self.tail.requeue(id);
         }
     }

@@ -3,8 +3,8 @@
 //! A [`Builder`] is the open batch of a target. It knows the service's limits exactly and says
 //! when an event must go into another batch ([`Builder::admits`]) and how much memory it needs
 //! before it can take one ([`Builder::growth`]); memory is the [`Shipper`](super::Shipper)'s to
-//! give. A batch grows in three steps, so that a thousand quiet targets stay small and a busy
-//! one fills a whole request without being copied more than 3 % of it.
+//! give. A batch doubles up to 32 KB and then gets a whole request's memory, so that a thousand
+//! quiet targets stay small and a busy one is not copied more than 6 % of it.
 //!
 //! Invariants: a closed batch obeys every limit below, whatever came in (an event that alone is
 //! over one gets a batch of its own, and the service's refusal finds it); its body is valid JSON
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::event::{Batch, EpochMs, Event, FileOrigin, Origin, Piece, Slot, Span, Target};
 
-use super::buffers::{BODY_STEP_BYTES, Buffers, Growth, SIZES, SPARE_BYTES, likely_body};
+use super::buffers::{Buffers, Growth, LARGE_BYTES, SPARE_BYTES, likely_body, size_for};
 use super::encode::{
     ESCAPE_FACTOR_MAX, EVENT_OVERHEAD_BYTES_MAX, EventHead, escaped_len, message_of, push_escaped,
 };
@@ -166,8 +166,8 @@ impl Builder {
     /// How much more memory is needed to go on, when so many bytes of the log are expected.
     pub(crate) fn next_bytes(&self, expected: usize) -> usize {
         let Buffers { body, slots } = &self.buffers;
-        let (most, _) = SIZES[SIZES.len() - 1];
-        if self.has_spare() && body.capacity() >= likely_body(body.len(), expected).min(most) {
+        if self.has_spare() && body.capacity() >= likely_body(body.len(), expected).min(LARGE_BYTES)
+        {
             return 0;
         }
         let body = body.len() + head_bytes(&self.target) + SPARE_BYTES;
@@ -187,20 +187,10 @@ impl Builder {
         (by_bytes / self.counted_bytes).min(by_events / events)
     }
 
-    /// The sizes that hold so much, and are likely to hold what is expected.
+    /// What holds so much, and is likely to hold what is expected.
     fn grown(&self, body: usize, slots: usize, pieces: usize, expected: usize) -> Growth {
         let likely = likely_body(self.buffers.body.len(), expected);
-        let holds = |(bytes, events): &&(usize, usize)| *bytes >= body && *events >= slots;
-        let (size_body, size_slots) = SIZES
-            .iter()
-            .filter(holds)
-            .find(|(bytes, _)| *bytes >= likely)
-            .or(SIZES.last().filter(holds))
-            .copied()
-            .unwrap_or((
-                body.next_multiple_of(BODY_STEP_BYTES),
-                slots.next_power_of_two().min(BATCH_EVENTS_MAX),
-            ));
+        let (size_body, size_slots) = size_for(body, slots, likely);
         let pieces_now = self.pieces.capacity();
         let mut growth = Growth {
             body: size_body.max(self.buffers.body.capacity()),

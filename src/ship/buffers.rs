@@ -4,23 +4,36 @@ use crate::event::{Batch, Piece, Slot};
 
 use super::batch::BATCH_EVENTS_MAX;
 
-/// Memory of the three sizes of a batch: bytes of the body, number of events. The last holds a
-/// full batch with a fair share of escapes; a body beyond it grows by [`BODY_STEP_BYTES`].
-pub(super) const SIZES: [(usize, usize); 3] = [
-    (2 << 10, 16),
-    (32 << 10, 256),
-    (LARGE_BYTES, BATCH_EVENTS_MAX),
-];
-const LARGE_BYTES: usize = 1_280 << 10;
+/// Body of the least batch. It doubles up to [`MIDDLE_BYTES`]; the next step is a full batch's.
+const LEAST_BYTES: usize = 2 << 10;
+const MIDDLE_BYTES: usize = 32 << 10;
+/// A share of the body for each event of a batch that is not full.
+const EVENT_BODY_BYTES: usize = 128;
+/// Body of a full batch, with a fair share of escapes; beyond it, it grows by [`BODY_STEP_BYTES`].
+pub(super) const LARGE_BYTES: usize = 1_280 << 10;
+/// The step of a body that is larger.
+const BODY_STEP_BYTES: usize = 256 << 10;
+
+/// Bytes of the body and number of events of the least batch that holds so much, and is likely to
+/// hold what is expected.
+pub(super) fn size_for(body: usize, slots: usize, likely: usize) -> (usize, usize) {
+    let wanted = body.max(likely).max(slots * EVENT_BODY_BYTES);
+    if wanted <= MIDDLE_BYTES {
+        let bytes = wanted.next_power_of_two().max(LEAST_BYTES);
+        (bytes, bytes / EVENT_BODY_BYTES)
+    } else if body <= LARGE_BYTES {
+        (LARGE_BYTES, BATCH_EVENTS_MAX)
+    } else {
+        let slots = slots.next_power_of_two().min(BATCH_EVENTS_MAX);
+        (body.next_multiple_of(BODY_STEP_BYTES), slots)
+    }
+}
 
 /// What the body of a batch will be after so many more bytes of a log, as far as one can tell before
 /// they are read: lines of a hundred bytes become half as long again.
 pub(super) fn likely_body(bytes: usize, expected: usize) -> usize {
     bytes.saturating_add(expected).saturating_add(expected / 2)
 }
-
-/// The step of a body that is larger.
-pub(super) const BODY_STEP_BYTES: usize = 256 << 10;
 
 /// Room for an event of usual size.
 pub(super) const SPARE_BYTES: usize = 256;
@@ -74,6 +87,6 @@ impl Growth {
 
     /// Whether a large pair of buffers, as the pool has them, is what is needed.
     pub(super) fn is_large(&self) -> bool {
-        (self.body, self.slots) == SIZES[2]
+        (self.body, self.slots) == (LARGE_BYTES, BATCH_EVENTS_MAX)
     }
 }

@@ -11,15 +11,15 @@ use crate::event::{Batch, Now, Origin, Target};
 use crate::ports::GroupOptions;
 use crate::status::TargetStatus;
 
-use super::Limits;
 use super::batch::{BATCH_BYTES_MAX, Begin, Builder};
 use super::bisect::{Refusal, Undecided};
 use super::buffers::{Buffers, weight_of};
 use super::pace::Pace;
 use super::send::SUSPICION_FIRST;
+use super::{Limits, TargetId};
 
-/// What is worth a call of its own while others wait for memory: kept for a second, it would keep a
-/// backlog of sixteen times as much from leaving in that time.
+/// A batch of so much leaves at once while others wait for memory, though it is not full: in the second
+/// that it would wait, a backlog of sixteen times as much leaves through the same memory.
 const HURRY_BYTES: usize = 64 << 10;
 
 /// One target's queue and state.
@@ -181,18 +181,34 @@ impl Lane {
         open + full + self.head.as_ref().map_or(0, |head| head.counted_bytes)
     }
 
-    /// Bytes of the log to have memory for, when the open batch grows.
-    pub(super) fn outlook(&self) -> usize {
-        match self.begin {
+    /// What the open batch, or one not begun, says of how it would grow, given the bytes of the log to
+    /// have memory for.
+    pub(super) fn growth<T>(&self, of: impl FnOnce(&Builder, usize) -> T) -> T {
+        let outlook = match self.begin {
             Begin::Large if self.open.is_none() => BATCH_BYTES_MAX,
             Begin::Large | Begin::Small => self.expected,
+        };
+        match &self.open {
+            Some(open) => of(open, outlook),
+            None => of(&Builder::new(Arc::clone(&self.target), 0), outlook),
+        }
+    }
+
+    /// Holds the place of this lane, which has this index.
+    pub(super) fn id(&self, index: u32) -> TargetId {
+        TargetId {
+            index,
+            _handle: Arc::clone(&self.handle),
         }
     }
 
     /// The open batch could not grow. It waits a little longer than usual for memory, since a
-    /// full batch later is better than a small one now.
+    /// full batch later is better than a small one now; one that is worth a call leaves.
     pub(super) fn starve(&mut self, now: Now) {
-        if self.open.is_some() {
+        let open = self.open.as_ref();
+        if open.is_some_and(|open| open.counted_bytes() >= HURRY_BYTES) {
+            self.hurry();
+        } else if open.is_some() {
             self.starved_since_ms.get_or_insert(now.mono_ms);
         }
     }
@@ -275,9 +291,13 @@ impl Lane {
         self.due_ms(limits).filter(|due_ms| *due_ms > usual_ms)
     }
 
-    /// Whether [`Lane::dissolve_newest`] would find anything.
-    pub(super) fn can_dissolve(&self) -> bool {
-        self.open.is_some() || !self.full.is_empty() || self.is_head_untouched()
+    /// The memory of the largest batch that [`Lane::dissolve_newest`] would come to, if it would find any.
+    pub(super) fn dissolvable_bytes(&self) -> Option<usize> {
+        let open = self.open.iter().map(|open| open.weight());
+        let full = self.full.iter().map(weight_of);
+        let head = self.head.iter().filter(|_| self.is_head_untouched());
+        let all = open.chain(full).chain(head.map(|head| head.weight));
+        all.max()
     }
 
     /// Whether the head is here and nothing of it has been answered for.

@@ -5,8 +5,9 @@
 //! whoever asks meanwhile; so each gets its turn whatever order the caller asks in, and nobody need
 //! ask again before it is woken ([`Memory::next_woken`]).
 //!
-//! Two kinds of asks do not wait for each other: a full batch's memory, of which there is enough for
-//! a few backlogs at a time, and the little that a new line needs, for which a part is left free.
+//! Two kinds of asks do not wait for each other: those of backlogs, for a full batch's memory, of
+//! which there is enough for a few at a time, and the little that some new lines need, for which a
+//! part is left free. A target may stand in both queues.
 //!
 //! The buffers of full batches are kept for the next ones, within the same bound. Two things are
 //! not counted, since they last for a moment: the copy made when a batch grows, and the second
@@ -21,10 +22,12 @@ use super::queue::Queue;
 const POOL_MAX: usize = 4;
 /// How long nothing may be asked for before the pool is let go.
 const POOL_IDLE_MS: u64 = 5_000;
-/// What a small batch has at most: one of the least size, with its pieces.
-const LITTLE_BYTES: usize = 4 << 10;
-/// The part of the bound that only small batches may have.
+/// What a small batch has at most: one of the two least sizes, with its pieces.
+const LITTLE_BYTES: usize = 6 << 10;
+/// The part of the bound that is left for small batches.
 const LITTLE_PART: usize = 16;
+/// A batch that needs no more than such a part of what it has goes on before those who wait.
+const GROWTH_PART: usize = 4;
 
 /// The bound, what is taken of it, and who waits.
 #[derive(Debug)]
@@ -73,6 +76,11 @@ impl Kind {
 }
 
 impl Ask {
+    /// Whether a large batch is to go on: refused, it would leave half empty.
+    fn goes_on(self) -> bool {
+        Kind::of(self.has) == Kind::Much && self.bytes <= self.has / GROWTH_PART
+    }
+
     fn kind(self) -> Kind {
         Kind::of(self.has + self.bytes)
     }
@@ -135,18 +143,21 @@ impl Memory {
         if self.fits(ask) {
             return true;
         }
-        let (mine, other) = match ask.kind() {
-            Kind::Little => (&mut self.little, &mut self.much),
-            Kind::Much => (&mut self.much, &mut self.little),
-        };
-        other.leave(ask.lane);
-        mine.enter(ask);
+        match ask.kind() {
+            Kind::Little => self.little.enter(ask),
+            Kind::Much => self.much.enter(ask),
+        }
         false
     }
 
-    /// Takes what was offered.
+    /// Takes what was offered. Who takes a little for one file keeps its place for the backlog of
+    /// another.
     pub(super) fn take(&mut self, ask: Ask) {
-        self.forget(ask.lane);
+        match ask.kind() {
+            Kind::Little if self.little.leave(ask.lane) => self.left.push(ask.lane),
+            Kind::Little => {}
+            Kind::Much => self.forget(ask.lane),
+        }
         self.held = self.held.resized(ask.has, ask.has + ask.bytes);
         self.trim();
     }
@@ -155,6 +166,16 @@ impl Memory {
     pub(crate) fn forget(&mut self, lane: u32) {
         if self.little.leave(lane) | self.much.leave(lane) {
             self.left.push(lane);
+        }
+    }
+
+    /// The target has not taken what it was woken for, if it was.
+    pub(crate) fn decline(&mut self, lane: u32) {
+        for queue in [&mut self.little, &mut self.much] {
+            let is_first = queue.first().is_some_and(|ask| ask.lane == lane);
+            if is_first && queue.is_first_woken() && queue.leave(lane) {
+                self.left.push(lane);
+            }
         }
     }
 
@@ -169,11 +190,15 @@ impl Memory {
         if let Some(lane) = self.left.pop() {
             return Some(lane);
         }
-        let little = self.first_fits(&self.little);
-        let much = self.first_fits(&self.much);
-        let woken = little.then(|| self.little.wake_first(now.mono_ms));
-        let woken = woken.flatten();
-        woken.or_else(|| much.then(|| self.much.wake_first(now.mono_ms)).flatten())
+        if self.first_fits(&self.little)
+            && let Some(lane) = self.little.wake_first(now.mono_ms)
+        {
+            return Some(lane);
+        }
+        match self.first_fits(&self.much) {
+            true => self.much.wake_first(now.mono_ms),
+            false => None,
+        }
     }
 
     /// Whether there is somebody to wake.
@@ -216,8 +241,23 @@ impl Memory {
 
     /// Whether somebody must give back before the first in the queue can be served.
     pub(crate) fn is_short(&self) -> bool {
-        let is_short = |queue: &Queue| !queue.is_empty() && !self.first_fits(queue);
-        is_short(&self.little) || is_short(&self.much)
+        self.is_short_of(&self.little) || self.is_short_of(&self.much)
+    }
+
+    /// Whether it would help them if a batch of this memory were given back: small ones do not take
+    /// from the others what is left for them anyway.
+    pub(crate) fn wants(&self, bytes: usize) -> bool {
+        let helps_much = Kind::of(bytes) == Kind::Much || self.held.little > self.little_max();
+        self.is_short_of(&self.little) || helps_much && self.is_short_of(&self.much)
+    }
+
+    fn is_short_of(&self, queue: &Queue) -> bool {
+        !queue.is_empty() && !self.first_fits(queue)
+    }
+
+    /// What is left for small batches.
+    fn little_max(&self) -> usize {
+        self.bytes_max / LITTLE_PART
     }
 
     /// When something is due by itself: somebody who was woken is late, the pool may be let go.
@@ -245,7 +285,7 @@ impl Memory {
     fn fits(&self, ask: Ask) -> bool {
         let mut held = self.held;
         *held.of(ask.has + ask.bytes) += ask.adds();
-        let little_max = self.bytes_max / LITTLE_PART;
+        let little_max = self.little_max();
         let much_max = self.bytes_max - little_max;
         let (little, much) = (self.little.reserved(ask.lane), self.much.reserved(ask.lane));
         match ask.kind() {
@@ -256,7 +296,10 @@ impl Memory {
             Kind::Much if held.much > much_max && much == 0 => {
                 self.held.much == 0 && held.little <= little_max
             }
-            Kind::Much => held.much + held.little.max(little_max) + much <= self.bytes_max,
+            Kind::Much => {
+                let kept = if ask.goes_on() { 0 } else { much };
+                held.much + held.little.max(little_max) + kept <= self.bytes_max
+            }
         }
     }
 
@@ -339,7 +382,7 @@ mod tests {
         memory.take(ask(1, 90_000));
         assert!(!memory.offers(ask(2, 500_000), at(0)));
         assert!(
-            !memory.offers(ask(3, 5_000), at(10)),
+            !memory.offers(ask(3, 9_000), at(10)),
             "all is kept for the giant"
         );
         assert_eq!(memory.next_woken(at(10)), None);
@@ -347,9 +390,9 @@ mod tests {
         assert!(memory.has_woken());
         assert_eq!(memory.next_woken(at(20)), Some(2));
         assert!(memory.offers(ask(2, 500_000), at(20)));
-        assert!(!memory.offers(ask(3, 5_000), at(30)));
+        assert!(!memory.offers(ask(3, 9_000), at(30)));
         assert!(
-            memory.offers(ask(3, 5_000), at(9_000)),
+            memory.offers(ask(3, 9_000), at(9_000)),
             "the giant did not come back"
         );
     }

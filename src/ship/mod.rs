@@ -51,7 +51,6 @@ use crate::status::TargetStatus;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, BATCH_SPAN_MS, EVENT_BYTES, MESSAGE_BYTES_MAX};
 pub use report::{Poison, Settled, Tally};
 
-use batch::Builder;
 use lane::Lane;
 use memory::Memory;
 use turn::{Call, Service};
@@ -198,10 +197,7 @@ impl Shipper {
     pub fn target(&mut self, target: Target, options: GroupOptions) -> TargetId {
         let index = self.by_target.get(&target).copied();
         let index = index.unwrap_or_else(|| self.add(Arc::new(target), options));
-        TargetId {
-            index,
-            _handle: Arc::clone(&self.lane(index).handle),
-        }
+        self.lane(index).id(index)
     }
 
     fn add(&mut self, target: Arc<Target>, options: GroupOptions) -> u32 {
@@ -232,11 +228,7 @@ impl Shipper {
         if lane.open.as_ref().is_some_and(|open| !open.admits(&event)) {
             lane.close_full();
         }
-        let outlook = lane.outlook();
-        let growth = match &lane.open {
-            Some(open) => open.growth(&event, file, outlook),
-            None => Builder::new(Arc::clone(&lane.target), 0).growth(&event, file, outlook),
-        };
+        let growth = lane.growth(|open, outlook| open.growth(&event, file, outlook));
         if let Some(growth) = growth
             && !self.grow(id.index, growth, now)
         {

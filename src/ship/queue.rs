@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::Ask;
 
 /// A place is lost when its owner was woken and does not ask for so long.
-const WOKEN_MS_MAX: u64 = 5_000;
+const WOKEN_MS_MAX: u64 = 1_000;
 
 /// Targets by the order in which they came, each once.
 #[derive(Debug, Default)]

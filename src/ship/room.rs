@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::event::Now;
 
 use super::batch::{BATCH_BYTES_MAX, Builder};
-use super::buffers::Growth;
+use super::buffers::{Buffers, Growth};
 use super::memory::Ask;
 use super::{Shipper, TargetId};
 
@@ -24,14 +24,8 @@ impl Shipper {
             self.memory.forget(id.index);
             return None;
         }
-        let outlook = lane.outlook();
-        let (bytes, room) = match &lane.open {
-            Some(open) => (open.next_bytes(outlook), open.log_room()),
-            None => {
-                let open = Builder::new(Arc::clone(&lane.target), 0);
-                (open.next_bytes(outlook), open.log_room())
-            }
-        };
+        let (bytes, room) =
+            lane.growth(|open, outlook| (open.next_bytes(outlook), open.log_room()));
         self.offers(id.index, bytes, now).map(|_ask| room)
     }
 
@@ -42,16 +36,23 @@ impl Shipper {
         self.memory.waits(id.index)
     }
 
+    /// All files of a target that was woken have come: if none has taken what it was woken for and none
+    /// asks for more, it gives up its place at once.
+    pub fn decline(&mut self, id: &TargetId) {
+        self.memory.decline(id.index);
+    }
+
+    /// A target's files want nothing more, or ask anew: it gives up its place.
+    pub fn leave(&mut self, id: &TargetId) {
+        self.memory.forget(id.index);
+    }
+
     /// The next target that waited and may ask again. To be called until there is none, in every
     /// turn of the loop, and best after every file's turn.
     pub fn next_woken(&mut self, now: Now) -> Option<TargetId> {
         while let Some(index) = self.memory.next_woken(now) {
             if let Some(lane) = &self.lanes[index as usize] {
-                let handle = Arc::clone(&lane.handle);
-                return Some(TargetId {
-                    index,
-                    _handle: handle,
-                });
+                return Some(lane.id(index));
             }
         }
         None
@@ -62,7 +63,7 @@ impl Shipper {
         let Some(ask) = self.offers(index, growth.bytes, now) else {
             return false;
         };
-        let given = match growth.is_large() {
+        let given = match growth.is_large() && ask.has < Buffers::LARGE_WEIGHT {
             true => self.memory.reuse(),
             false => None,
         };
@@ -89,7 +90,7 @@ impl Shipper {
         // A batch that has the target to itself may always grow: it cannot wait for others.
         let alone = lane.weight == has;
         if !alone && lane.weight + bytes > limits.target_bytes_max {
-            self.memory.forget(index);
+            // Another of its files may wait for less, so its place is kept.
             return None;
         }
         let lane = index;

@@ -130,7 +130,8 @@ impl Shipper {
         let waiting = self.listed.iter().filter_map(|index| {
             let lane = self.lane(*index);
             let until_ms = lane.waits_until_ms(&self.limits, now)?;
-            (lane.can_dissolve() && !self.memory.is_first(*index)).then_some((until_ms, *index))
+            let helps = self.memory.wants(lane.dissolvable_bytes()?);
+            (helps && !self.memory.is_first(*index)).then_some((until_ms, *index))
         });
         waiting.max().map(|(_, index)| index)
     }
