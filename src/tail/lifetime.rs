@@ -133,7 +133,7 @@ impl Tail {
     }
 
     /// Lets go of files that are done with, and of descriptors beyond the limit.
-    pub(super) fn let_go(
+    pub(crate) fn let_go(
         &mut self,
         files: &mut dyn Files,
         settled: &dyn Fn(FileId) -> Offset,
