@@ -1,6 +1,7 @@
 //! What this machine says of itself: name, time zone, time of boot.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -28,14 +29,30 @@ pub fn keep_memory_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Where the system keeps its time zone.
+const LOCALTIME: &str = "/etc/localtime";
+
 /// The zone the CodeDeploy agent's local times are in: `TZ`, else `/etc/localtime`, else UTC. A
 /// zone that cannot be read is said in the log, since every local time is then off.
 #[must_use]
 pub fn time_zone() -> TimeZone {
-    TimeZone::try_system().unwrap_or_else(|error| {
-        tracing::warn!(%error, "system time zone unknown, taking UTC");
-        TimeZone::UTC
+    let in_file = match std::env::var_os("TZ") {
+        None => zone_of_file(Path::new(LOCALTIME)),
+        Some(_) => None,
+    };
+    in_file.unwrap_or_else(|| {
+        TimeZone::try_system().unwrap_or_else(|error| {
+            tracing::warn!(%error, "system time zone unknown, taking UTC");
+            TimeZone::UTC
+        })
     })
+}
+
+/// The zone a file holds. jiff's own look at the same file asks for the zone's name first: for that it
+/// lists the directories of all zones and keeps 600 names, 150 KB.
+fn zone_of_file(path: &Path) -> Option<TimeZone> {
+    let content = std::fs::read(path).ok()?;
+    TimeZone::tzif("local", &content).ok()
 }
 
 /// When this system booted.
@@ -80,6 +97,29 @@ mod tests {
         let behavior = dumpable_behavior().unwrap();
         set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
         assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn the_zone_is_the_files() {
+        // A zone must be read as RFC 9636 writes one, and none be made of anything else: shown by a
+        // file whose only rule is two hours east, by its first half, and by none.
+        let header = |types: u8, letters: u8| {
+            let mut header = b"TZif2".to_vec();
+            header.resize(44, 0);
+            (header[39], header[43]) = (types, letters);
+            header
+        };
+        let east = [0, 0, 0x1c, 0x20, 0, 0, b'X', b'X', b'X', 0];
+        let content = [&header(1, 4)[..], &east, &header(1, 4), &east, b"\nXXX-2\n"].concat();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("localtime");
+        assert!(zone_of_file(&path).is_none());
+        std::fs::write(&path, &content).unwrap();
+        let zone = zone_of_file(&path).unwrap();
+        let noon: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        assert_eq!(zone.to_datetime(noon).hour(), 14);
+        std::fs::write(&path, &content[..content.len() / 2]).unwrap();
+        assert!(zone_of_file(&path).is_none());
     }
 
     #[test]
