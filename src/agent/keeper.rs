@@ -77,7 +77,7 @@ pub(super) struct Keeper {
     losses: VecDeque<Loss>,
     next_loss: u64,
     /// Losses whose marker is not on its way.
-    unsent: VecDeque<u64>,
+    pub(super) unsent: VecDeque<u64>,
     pub(super) rescue: Rescue,
     dead_letter: DeadLetter,
     /// The rescue segment read last: number, where it begins, content.

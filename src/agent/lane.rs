@@ -326,6 +326,11 @@ impl Agent {
              reload or restart; please report it"
         );
         lane.quarantine = Some(words.into());
+        // It may have been woken for memory that others wait for.
+        if let Some(target) = lane.target.take() {
+            self.waiting.leave(id, &target);
+            self.pass_on(&target);
+        }
     }
 
     /// Everything there is of a file has been read.

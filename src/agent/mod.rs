@@ -291,11 +291,11 @@ impl Agent {
             }
             self.shipper.step(now, edges.logs);
             self.settle(edges, now);
+            self.tail.notice_deleted(edges.files, now);
             // What the last answers were for need not be kept.
             let settled = |id| self.ledger.settled(id).unwrap_or_default();
             self.tail.let_go(edges.files, &settled, now);
             self.news(edges, now);
-            self.tail.notice_deleted(edges.files, now);
             self.rescue_deleted(edges, now);
             // What is told of now is in the checkpoint, and leaves after the next start.
             self.report_losses(now);

@@ -31,6 +31,11 @@ impl Waiting {
         self.for_answers.contains(&id) || target.is_some_and(sleeps)
     }
 
+    /// A file sleeps until its target is woken.
+    pub(super) fn sleep(&mut self, id: FileId, target: &TargetId) {
+        self.for_memory.insert((target.clone(), id));
+    }
+
     /// A file's turn has come, or it is gone: it waits no more.
     pub(super) fn leave(&mut self, id: FileId, target: &TargetId) {
         let file = (target.clone(), id);
@@ -40,7 +45,7 @@ impl Waiting {
     }
 
     /// Those that sleep until this target is woken: they come now.
-    fn wake(&mut self, target: &TargetId) -> Vec<FileId> {
+    pub(super) fn wake(&mut self, target: &TargetId) -> Vec<FileId> {
         let files: Vec<FileId> = of_target(&self.for_memory, target).collect();
         for id in &files {
             self.for_memory.remove(&(target.clone(), *id));
@@ -50,7 +55,7 @@ impl Waiting {
     }
 
     /// Whether a file of this target was woken and is still to come.
-    fn is_to_come(&self, target: &TargetId) -> bool {
+    pub(super) fn is_to_come(&self, target: &TargetId) -> bool {
         of_target(&self.woken, target).next().is_some()
     }
 }
@@ -70,7 +75,7 @@ impl Agent {
     /// There is no room for more of a file now.
     pub(super) fn wait(&mut self, id: FileId, target: &TargetId) {
         match self.shipper.waits(target) {
-            true => _ = self.waiting.for_memory.insert((target.clone(), id)),
+            true => self.waiting.sleep(id, target),
             false => _ = self.waiting.for_answers.insert(id),
         }
     }
@@ -86,10 +91,15 @@ impl Agent {
     /// Gives turns to the files whose target was woken since.
     pub(super) fn requeue_woken(&mut self, now: Now) {
         while let Some(target) = self.shipper.next_woken(now) {
-            for id in self.waiting.wake(&target) {
+            let files = self.waiting.wake(&target);
+            let is_for_marker = files.is_empty() && !self.keeper.unsent.is_empty();
+            for id in files {
                 self.tail.requeue(id);
             }
-            self.pass_on(&target);
+            // A marker that found no room is tried again after this.
+            if !is_for_marker {
+                self.pass_on(&target);
+            }
         }
     }
 

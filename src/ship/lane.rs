@@ -181,6 +181,18 @@ impl Lane {
         open + full + self.head.as_ref().map_or(0, |head| head.counted_bytes)
     }
 
+    /// So many bytes of its log are there to be read. In trouble it takes one event to try with, and
+    /// memory for no more.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        if self.pace.is_troubled() {
+            self.begin = Begin::Small;
+            self.expected = 0;
+        } else {
+            self.expected =
+                usize::try_from(bytes).map_or(BATCH_BYTES_MAX, |all| all.min(BATCH_BYTES_MAX));
+        }
+    }
+
     /// What the open batch, or one not begun, says of how it would grow, given the bytes of the log to
     /// have memory for.
     pub(super) fn growth<T>(&self, of: impl FnOnce(&Builder, usize) -> T) -> T {
@@ -282,13 +294,23 @@ impl Lane {
         Some(due_ms.max(retry_at_ms))
     }
 
-    /// Until when it cannot send, if that is long: it failed, or throttling slowed it down.
+    /// Until when it cannot send what it holds, if that is long: it failed, or throttling slowed it
+    /// down.
     pub(super) fn waits_until_ms(&self, limits: &Limits, now: Now) -> Option<u64> {
-        if let Some(retry_at_ms) = self.pace.retry_at_ms() {
-            return Some(retry_at_ms);
-        }
+        self.long_until(self.due_ms(limits), limits, now)
+    }
+
+    /// The same for what it would be given now. A full batch is not held up by the interval.
+    pub(super) fn would_wait_until_ms(&self, limits: &Limits, now: Now) -> Option<u64> {
+        let is_backlog = self.expected >= BATCH_BYTES_MAX;
+        let over_ms = (!is_backlog).then(|| self.pace.interval_over_ms());
+        self.long_until(over_ms, limits, now)
+    }
+
+    fn long_until(&self, due_ms: Option<u64>, limits: &Limits, now: Now) -> Option<u64> {
         let usual_ms = now.mono_ms.saturating_add(2 * limits.flush_interval_ms);
-        self.due_ms(limits).filter(|due_ms| *due_ms > usual_ms)
+        let retry_ms = self.pace.retry_at_ms().map(|at_ms| at_ms.max(now.mono_ms));
+        retry_ms.or_else(|| due_ms.filter(|due_ms| *due_ms > usual_ms))
     }
 
     /// The memory of the largest batch that [`Lane::dissolve_newest`] would come to, if it would find any.

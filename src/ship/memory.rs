@@ -2,8 +2,8 @@
 //!
 //! Every byte of a batch is granted here before it is allocated and given back when the batch is
 //! done with. Who is refused stands in a queue, and what its first needs is kept free for it,
-//! whoever asks meanwhile; so each gets its turn whatever order the caller asks in, and nobody need
-//! ask again before it is woken ([`Memory::next_woken`]).
+//! whoever begins a batch meanwhile; so each gets its turn whatever order the caller asks in, and
+//! nobody need ask again before it is woken ([`Memory::next_woken`]).
 //!
 //! Two kinds of asks do not wait for each other: those of backlogs, for a full batch's memory, of
 //! which there is enough for a few at a time, and the little that some new lines need, for which a
@@ -81,15 +81,20 @@ impl Ask {
         Kind::of(self.has) == Kind::Much && self.bytes <= self.has / GROWTH_PART
     }
 
+    /// How much it will have.
+    pub(super) fn total(self) -> usize {
+        self.has + self.bytes
+    }
+
     fn kind(self) -> Kind {
-        Kind::of(self.has + self.bytes)
+        Kind::of(self.total())
     }
 
     /// How much more its kind will hold.
     pub(super) fn adds(self) -> usize {
         match Kind::of(self.has) == self.kind() {
             true => self.bytes,
-            false => self.has + self.bytes,
+            false => self.total(),
         }
     }
 }
@@ -150,15 +155,14 @@ impl Memory {
         false
     }
 
-    /// Takes what was offered. Who takes a little for one file keeps its place for the backlog of
-    /// another.
+    /// Takes what was offered. Who takes less for one file than another waits for keeps its place.
     pub(super) fn take(&mut self, ask: Ask) {
-        match ask.kind() {
-            Kind::Little if self.little.leave(ask.lane) => self.left.push(ask.lane),
-            Kind::Little => {}
-            Kind::Much => self.forget(ask.lane),
+        let waited = self.little.leave(ask.lane);
+        let is_all = ask.kind() == Kind::Much && !self.much.wants_more(ask);
+        if (is_all && self.much.leave(ask.lane)) | waited {
+            self.left.push(ask.lane);
         }
-        self.held = self.held.resized(ask.has, ask.has + ask.bytes);
+        self.held = self.held.resized(ask.has, ask.total());
         self.trim();
     }
 
@@ -244,11 +248,13 @@ impl Memory {
         self.is_short_of(&self.little) || self.is_short_of(&self.much)
     }
 
-    /// Whether it would help them if a batch of this memory were given back: small ones do not take
-    /// from the others what is left for them anyway.
-    pub(crate) fn wants(&self, bytes: usize) -> bool {
+    /// Whom it would help if a batch of this memory were given back: small ones do not take from the
+    /// others what is left for them anyway.
+    pub(crate) fn helped_by(&self, bytes: usize) -> impl Iterator<Item = u32> {
         let helps_much = Kind::of(bytes) == Kind::Much || self.held.little > self.little_max();
-        self.is_short_of(&self.little) || helps_much && self.is_short_of(&self.much)
+        let queues = [Some(&self.little), helps_much.then_some(&self.much)];
+        let short = (queues.into_iter().flatten()).filter(|queue| self.is_short_of(queue));
+        short.filter_map(Queue::first).map(|ask| ask.lane)
     }
 
     fn is_short_of(&self, queue: &Queue) -> bool {
@@ -284,7 +290,7 @@ impl Memory {
 
     fn fits(&self, ask: Ask) -> bool {
         let mut held = self.held;
-        *held.of(ask.has + ask.bytes) += ask.adds();
+        *held.of(ask.total()) += ask.adds();
         let little_max = self.little_max();
         let much_max = self.bytes_max - little_max;
         let (little, much) = (self.little.reserved(ask.lane), self.much.reserved(ask.lane));
@@ -395,6 +401,28 @@ mod tests {
             memory.offers(ask(3, 9_000), at(9_000)),
             "the giant did not come back"
         );
+    }
+
+    /// A file that takes less than another of its target waits for does not cost it the place.
+    #[test]
+    fn a_place_is_kept_for_who_waits_for_more() {
+        let mut memory = Memory::new(BYTES_MAX);
+        memory.take(ask(1, 100_000));
+        assert!(!memory.offers(ask(2, 120_000), at(0)));
+        assert!(!memory.offers(ask(3, 50_000), at(0)));
+        memory.give_back(100_000, Buffers::default());
+        assert_eq!(memory.next_woken(at(1)), Some(2));
+        memory.take(ask(2, 20_000));
+        assert!(!memory.offers(ask(3, 50_000), at(1)));
+        let (has, bytes) = (20_000, 100_000);
+        let rest = Ask {
+            lane: 2,
+            has,
+            bytes,
+        };
+        assert!(memory.offers(rest, at(1)));
+        memory.take(rest);
+        assert!(!memory.waits(2) && memory.waits(3));
     }
 
     /// A new line's batch does not stand behind those of backlogs, however many they are.

@@ -240,8 +240,8 @@ impl Shipper {
         Push::Taken
     }
 
-    /// Acts: takes answers, gives memory of those who wait to those who can send, sends what is
-    /// due. Bytes are given back ([`Shipper::take_returned`]) only here.
+    /// Acts: takes answers, gives memory of those who wait to those who can send before them, sends
+    /// what is due. Bytes are given back ([`Shipper::take_returned`]) only here.
     pub fn step(&mut self, now: Now, service: &mut dyn LogService) {
         while let Some(answer) = service.answer() {
             self.answered(answer, now);

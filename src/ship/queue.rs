@@ -37,6 +37,13 @@ impl Queue {
             .map_or(0, |ask| ask.adds())
     }
 
+    /// Whether the one who takes so much waits for more.
+    pub(super) fn wants_more(&self, taken: Ask) -> bool {
+        let place = self.places.get(&taken.lane);
+        let want = place.and_then(|place| self.wants.get(place));
+        want.is_some_and(|want| want.ask.total() > taken.total())
+    }
+
     pub(super) fn has(&self, lane: u32) -> bool {
         self.places.contains_key(&lane)
     }

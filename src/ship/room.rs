@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::event::Now;
 
-use super::batch::{BATCH_BYTES_MAX, Builder};
+use super::batch::Builder;
 use super::buffers::{Buffers, Growth};
 use super::memory::Ask;
 use super::{Shipper, TargetId};
@@ -18,14 +18,16 @@ impl Shipper {
     /// `None`: nothing. If it is for want of memory, the target waits ([`Shipper::waits`]).
     pub fn room(&mut self, id: &TargetId, expected: u64, now: Now) -> Option<usize> {
         let lane = self.lane_mut(id.index);
-        lane.expected =
-            usize::try_from(expected).map_or(BATCH_BYTES_MAX, |all| all.min(BATCH_BYTES_MAX));
+        lane.expect(expected);
         if !lane.takes_events(now) {
             self.memory.forget(id.index);
             return None;
         }
+        let is_troubled = lane.pace.is_troubled();
         let (bytes, room) =
             lane.growth(|open, outlook| (open.next_bytes(outlook), open.log_room()));
+        // It takes one event to try with.
+        let room = if is_troubled { 1 } else { room };
         self.offers(id.index, bytes, now).map(|_ask| room)
     }
 

@@ -747,6 +747,117 @@ fn what_helps_nobody_is_not_given_back() {
     world.drain();
 }
 
+/// While nothing can be delivered, backlogs are not read over and over: what is given back to make room
+/// for another's try is less than what is tried. Few and many targets, long and short files, calls that
+/// end late and at once.
+#[test]
+fn an_outage_is_waited_out_at_rest() {
+    for (targets, count, bytes, latency_ms) in [
+        (6, 5_000, 200, 10_000),
+        (20, 500, 200, 10_000),
+        (20, 5_000, 200, 50),
+        (60, 50, 1_000, 30_000),
+        (300, 5_000, 200, 5_000),
+    ] {
+        let mut world = World::new(Limits::default(), 7);
+        world.fake.latency_ms = latency_ms..latency_ms + 1;
+        for nth in 0..targets {
+            world.existing_log(nth, lines(nth, count, bytes));
+            world.set_mood(nth, Mood::Fails(ErrorClass::RetrySoon));
+        }
+        let mut before = (0, 0);
+        let work = |world: &World| (world.given_back, world.fake.puts.len());
+        while world.now.mono_ms < 90_000 {
+            if world.now.mono_ms < 60_000 {
+                before = work(&world);
+            }
+            world.turn();
+            world.advance(1_000);
+        }
+        let after = work(&world);
+        let (given_back, tried) = (after.0 - before.0, after.1 - before.1);
+        assert!(tried > 0, "{targets} targets: nothing is tried");
+        assert!(
+            given_back <= tried,
+            "{targets} targets of {count} lines: {given_back} given back for {tried} tries"
+        );
+    }
+}
+
+/// A target whose trouble has ended is served when its next try is due, however many others have
+/// backlogs: it need not wait until they are done.
+#[test]
+fn a_mended_target_is_served_beside_backlogs() {
+    for class in [
+        ErrorClass::RetrySoon,
+        ErrorClass::RetrySlowly,
+        ErrorClass::Throttled,
+    ] {
+        let mut world = World::new(Limits::default(), 7);
+        world.turn_max = 10_000;
+        world.fake.latency_ms = 4_000..5_000;
+        world.existing_log(0, lines(0, 5_000, 200));
+        world.set_mood(0, Mood::Fails(class));
+        for nth in 1..=20 {
+            world.existing_log(nth, lines(nth, 33_000, 200));
+        }
+        while world.now.mono_ms < 20_000 {
+            world.turn();
+            world.advance(10);
+        }
+        world.fake.moods.clear();
+        for call in &mut world.fake.calls {
+            call.mood = Mood::Well;
+        }
+        let pace = &world.shipper.lanes[0].as_ref().unwrap().pace;
+        let due_ms = pace.retry_at_ms().unwrap().max(world.now.mono_ms);
+        while !world.fake.arrived.contains_key(&target(0)) {
+            assert!(world.now.mono_ms < due_ms + 10_000, "{class:?}: {due_ms}");
+            world.turn();
+            world.advance(100);
+        }
+        assert!(!world.is_done(), "this test needs others that are not done");
+    }
+}
+
+/// Targets that throttling slowed down hold a little each, more than there is room for: it is not taken
+/// from one that must wait for another that must.
+#[test]
+fn the_slow_do_not_rob_the_slow() {
+    for backlogs in [0, 10] {
+        let slow = if backlogs == 0 { 6_000 } else { 400 };
+        let mut world = World::new(Limits::default(), 7);
+        for nth in 0..slow {
+            world.existing_log(nth, lines(nth, 1, 20));
+        }
+        world.drain();
+        world.fake.latency_ms = 20_000..20_001;
+        for nth in slow..slow + backlogs {
+            world.existing_log(nth, lines(nth, 5_000, 200));
+        }
+        for _ in 0..20 {
+            world.turn();
+            world.advance(10);
+        }
+        for nth in 0..slow {
+            let lane = world.shipper.lanes[nth].as_mut().unwrap();
+            lane.pace.put(world.now);
+            (0..4).for_each(|_| lane.pace.slow_down());
+            world.logs[nth].events.extend(lines(nth, 1, 1_500));
+        }
+        let start_ms = world.now.mono_ms;
+        while world.now.mono_ms < start_ms + 3_000 {
+            world.turn();
+            world.advance(1_000);
+        }
+        assert!(
+            world.shipper.memory.is_short(),
+            "this test needs want of memory"
+        );
+        assert_eq!(world.given_back, 0, "{slow} slow ones, {backlogs} backlogs");
+    }
+}
+
 /// A target that can send keeps at least 9 tenths of its throughput beside a hundred that cannot
 /// and whose files are long too, once it is known that they cannot.
 #[test]

@@ -111,8 +111,8 @@ impl Shipper {
         }
     }
 
-    /// While somebody who can send is refused memory, those who wait give back theirs, the one
-    /// that waits longest first, its newest batch first.
+    /// While somebody is refused memory who could send before those who hold some, these give back
+    /// theirs, the one that waits longest first, its newest batch first.
     pub(super) fn relieve(&mut self, now: Now) {
         while self.memory.is_short() {
             let Some(index) = self.longest_waiting(now) else {
@@ -130,7 +130,14 @@ impl Shipper {
         let waiting = self.listed.iter().filter_map(|index| {
             let lane = self.lane(*index);
             let until_ms = lane.waits_until_ms(&self.limits, now)?;
-            let helps = self.memory.wants(lane.dissolvable_bytes()?);
+            let sends_before = |first: u32| {
+                let first_ms = self.lane(first).would_wait_until_ms(&self.limits, now);
+                first_ms.is_none_or(|first_ms| first_ms < until_ms)
+            };
+            let helps = self
+                .memory
+                .helped_by(lane.dissolvable_bytes()?)
+                .any(sends_before);
             (helps && !self.memory.is_first(*index)).then_some((until_ms, *index))
         });
         waiting.max().map(|(_, index)| index)

@@ -6,12 +6,14 @@ use super::*;
 use crate::agent::Host;
 use crate::config::{Config, Identity};
 use crate::directory::{DirectoryEvents, DirectoryMetrics, DirectorySink, LOGS_FILE};
+use crate::event::{Event, Origin, Target};
 use crate::os::files::OsFiles;
 use crate::os::processes::SystemProcesses;
 use crate::os::store::OsStore;
 use crate::parse::testing::fail_at;
-use crate::ports::CallId;
 use crate::ports::alarm::{AlarmAnswer, AlarmCall, AlarmService};
+use crate::ports::{CallId, GroupOptions};
+use crate::ship::Push;
 use crate::tail::testing::Silent;
 
 thread_local! {
@@ -38,8 +40,31 @@ impl AlarmService for NoAlarms {
     }
 }
 
+fn at(mono_ms: u64) -> Now {
+    Now {
+        mono_ms,
+        wall_ms: 1_795_000_000_000 + mono_ms as i64,
+    }
+}
+
 /// Drains a directory of logs into `out`, as one run of the agent; gives what its status said.
 fn drain(dir: &Path) -> crate::status::Status {
+    run(dir, |mut agent, edges| {
+        agent.stop(None, at(1));
+        let mut mono_ms = 1;
+        while !agent.is_done(at(mono_ms)) {
+            assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
+            agent.step(edges, at(mono_ms));
+            mono_ms += 100;
+        }
+        let status = agent.status(at(mono_ms));
+        agent.finish(edges, at(mono_ms));
+        status
+    })
+}
+
+/// Starts an agent that ships the logs of a directory into `out`, and runs it so.
+fn run<T>(dir: &Path, so: impl FnOnce(Agent, &mut Edges<'_>) -> T) -> T {
     let text = format!(
         "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\npaths = [\"{}/*.log\"]\n",
         dir.join("logs").display()
@@ -63,10 +88,6 @@ fn drain(dir: &Path) -> crate::status::Status {
         boot_ms: None,
         boot_id: None,
     };
-    let at = |mono_ms: u64| Now {
-        mono_ms,
-        wall_ms: 1_795_000_000_000 + mono_ms as i64,
-    };
     let mut agent = Agent::start(config, host, 7, &mut edges, at(0)).unwrap();
     let identity = Identity {
         instance_id: Some("i-0".to_owned()),
@@ -74,16 +95,7 @@ fn drain(dir: &Path) -> crate::status::Status {
         ..Identity::default()
     };
     agent.learn(identity, at(0));
-    agent.stop(None, at(1));
-    let mut mono_ms = 1;
-    while !agent.is_done(at(mono_ms)) {
-        assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
-        agent.step(&mut edges, at(mono_ms));
-        mono_ms += 100;
-    }
-    let status = agent.status(at(mono_ms));
-    agent.finish(&mut edges, at(mono_ms));
-    status
+    so(agent, &mut edges)
 }
 
 /// A file whose text makes the parser (redaction included) or what is made of records (deployments,
@@ -141,4 +153,77 @@ fn costs_one_file(bug: &dyn Fn(bool)) {
             "a first", "a last", "b first", "b last", "c first", "c last", "poison"
         ]
     );
+}
+
+/// A file that is left alone while it was woken for memory does not keep others from it.
+#[test]
+fn a_quarantined_file_stands_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    std::fs::write(logs.join("a.log"), "a line\n").unwrap();
+    run(dir.path(), |mut agent, edges| {
+        agent.look(edges, at(1));
+        let id = *agent.lanes.keys().next().unwrap();
+        let target = agent.target_of(id).unwrap();
+        agent.waiting.sleep(id, &target);
+        assert_eq!(agent.waiting.wake(&target), [id]);
+        assert!(agent.waiting.is_to_come(&target));
+        agent.quarantine(id);
+        assert!(!agent.waiting.is_to_come(&target));
+    });
+}
+
+/// A marker that found no room keeps its place until it is tried again: others that wait would
+/// otherwise always come before it.
+#[test]
+fn a_marker_keeps_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    std::fs::write(logs.join("a.log"), "").unwrap();
+    run(dir.path(), |mut agent, edges| {
+        agent.look(edges, at(1));
+        let id = *agent.lanes.keys().next().unwrap();
+        let target = agent.target_of(id).unwrap();
+        for bytes in [200_000, 100] {
+            fill(&mut agent, bytes);
+        }
+        let path = agent.tail.file(id).unwrap().path.to_path_buf();
+        agent.keeper.tell("app", &path, "words", 0, at(1));
+        agent.send_markers(at(1));
+        assert!(agent.shipper.waits(&target) && !agent.keeper.unsent.is_empty());
+        let mut mono_ms = 1;
+        while agent.shipper.held_bytes() > 0 {
+            mono_ms += 1;
+            agent.shipper.step(at(mono_ms), edges.logs);
+        }
+        agent.requeue_woken(at(mono_ms));
+        assert!(agent.shipper.waits(&target));
+        agent.send_markers(at(mono_ms));
+        assert!(!agent.shipper.waits(&target) && agent.keeper.unsent.is_empty());
+    });
+}
+
+/// Gives batches of such events to targets of their own, until there is no room for more.
+fn fill(agent: &mut Agent, bytes: usize) {
+    for nth in 0.. {
+        let target = Target {
+            group: "others".to_owned(),
+            stream: format!("{bytes}-{nth}"),
+        };
+        let target = agent.shipper.target(target, GroupOptions::default());
+        let event = Event {
+            time_ms: 0,
+            text: "x".repeat(bytes).into(),
+            origin: Origin::Marker(u64::MAX),
+        };
+        let origin = Arc::new(FileOrigin {
+            source: "others".into(),
+            path: Path::new("/others").into(),
+        });
+        if let Push::Full(_) = agent.shipper.push(&target, event, &origin, at(1)) {
+            return agent.shipper.leave(&target);
+        }
+    }
 }
