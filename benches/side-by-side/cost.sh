@@ -119,7 +119,7 @@ table() {
   row '1,000 lines a second: CPU' '3.3-5.5 %' '5.2 %' - "$(of cpu_pct steady rate=1000) %"
   row 'first line after quiet, write to arrival: median, p99' 'about 1 s' 'about 1 s' - \
     "$(ms p50_ms steady deploywatch-quiet rate=0.4) ms, $(ms p99_ms steady deploywatch-quiet rate=0.4) ms"
-  row "a young file's line beside a backlog of $((bytes * 2 / 1000000000)) GB: median, p99" - - - \
+  row "a young file's line beside a backlog of $(($(of bytes fair deploywatch) / 1000000000)) GB: median, p99" - - - \
     "$(ms p50_ms fair deploywatch deploywatch) ms, $(ms p99_ms fair deploywatch deploywatch) ms"
   row '10 renames under load, of 105,000 lines' '0 to 95,000 lost' '0 lost' - "$(lost rotate mode=rename)"
   row '10 copy-truncates under load' '417-1,133 lost' '77-89 lost' - "$(lost rotate mode=copytruncate)"
