@@ -5,7 +5,7 @@
 //! have to do with (`likeness.rs`), the new ones then with each other: of an original and its copy
 //! that are met in the same scan, only the longer one is read. A copy that holds nothing new is
 //! put aside until its original is no more (then it is where the content is) or until the two
-//! differ (then it is a content of its own).
+//! differ (then it is a content of its own). Before it holds anything it is left unknown.
 //!
 //! Names outside the patterns are looked at only in families where something moved; among them
 //! only files written since then are new, the others are history from before our time.
@@ -88,6 +88,10 @@ impl Tail {
     ) -> io::Result<Option<Newborn>> {
         let source = Arc::clone(&self.sources[index].source);
         let found = &unknown.found;
+        if found.meta.size == 0 && self.may_become_copy(&source, found, &family) {
+            self.glimpse(index, &found.meta);
+            return Ok(None);
+        }
         let from = match self.verdict(&source, found, &family, look)? {
             Verdict::HomeOf(id) => {
                 self.rehome(id, found, &source, look);
@@ -118,6 +122,12 @@ impl Tail {
             from,
             rank: Rank::Own,
         }))
+    }
+
+    /// Whether a name may stand for a copy that is begun. Before it holds anything it cannot be told
+    /// from a content of its own, so it stays unknown.
+    fn may_become_copy(&self, source: &Source, found: &Found, family: &Path) -> bool {
+        *found.path != *family && !self.candidates(source, &found.path, family).is_empty()
     }
 
     /// What an unknown inode is, by comparing it with all contents it may have to do with.
@@ -473,6 +483,36 @@ mod tests {
         logs.put("a.log.2", 2, &one, 0);
         assert_eq!(read(&mut tail, &mut logs, 20_000), two);
         assert_eq!(tail.take_news().lost, []);
+    }
+
+    /// A copy that is met before anything of it is written is not read for that: shown on one that is
+    /// filled later and on what is cut then; what is no copy is read as soon as it holds anything.
+    #[test]
+    fn an_empty_copy_is_waited_for() {
+        let (one, two) = ("the first one\n".repeat(9), "the second one\n".repeat(5));
+        for pattern in ["/l/a.log*", "/l/a.log"] {
+            let mut logs = Logs::default();
+            logs.put("a.log", 1, &one, 0);
+            let mut tail = tail_of(Vec::new(), pattern, &mut logs);
+            assert_eq!(read(&mut tail, &mut logs, 0), one);
+            // As of the second rotation, names outside the pattern are looked at.
+            logs.put("a.log.1", 2, "", 11_000);
+            tail.scan_all_now();
+            assert_eq!(read(&mut tail, &mut logs, 11_000), "");
+            logs.put("a.log.1", 2, &one, 22_000);
+            assert_eq!(read(&mut tail, &mut logs, 22_000), "");
+            logs.put("a.log", 1, &two, 33_000);
+            assert_eq!(read(&mut tail, &mut logs, 33_000), two);
+            assert_eq!(tail.take_news().lost, []);
+        }
+        let mut logs = Logs::default();
+        logs.put("a.log", 1, &one, 0);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        assert_eq!(read(&mut tail, &mut logs, 0), one);
+        logs.put("a.log.1", 2, "", 11_000);
+        assert_eq!(read(&mut tail, &mut logs, 11_000), "");
+        logs.put("a.log.1", 2, &two, 22_000);
+        assert_eq!(read(&mut tail, &mut logs, 22_000), two);
     }
 
     /// A log that is cut and written again between scans, each time beyond what it held before, is
