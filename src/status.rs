@@ -308,6 +308,13 @@ pub struct MetricsStatus {
 }
 
 impl SourceCounts {
+    /// Counts bytes that were not sent on purpose.
+    pub(crate) fn skip(&mut self, reason: &str, bytes: u64) {
+        if bytes > 0 {
+            *self.skipped.entry(reason.to_owned()).or_default() += bytes;
+        }
+    }
+
     /// Every number in it, for checks that hold for all.
     pub fn all(&self) -> impl Iterator<Item = u64> + '_ {
         let refused = &self.refused;

@@ -191,7 +191,7 @@ impl Keeper {
             Skip::Empty => return,
         };
         let counts = self.counts.entry(source.to_owned()).or_default();
-        *counts.skipped.entry(name.to_owned()).or_default() += bytes;
+        counts.skip(name, bytes);
     }
 
     /// Takes over what parsers counted.
@@ -205,6 +205,7 @@ impl Keeper {
             counts.split += counted.split;
             counts.not_utf8 += counted.not_utf8;
             counts.undated += counted.undated;
+            counts.skip("nul", counted.nul_bytes);
             for (rule, count) in redacted {
                 *counts.redacted.entry(rule).or_default() += count;
             }

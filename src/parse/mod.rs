@@ -96,7 +96,7 @@ pub struct Counts {
     pub not_utf8: u64,
     /// Events whose date was not believable.
     pub undated: u64,
-    /// NUL bytes dropped.
+    /// NUL bytes dropped from events that are sent.
     pub nul_bytes: u64,
 }
 
@@ -239,7 +239,8 @@ impl Parser {
             counts,
         };
         if cleaned.text.is_empty() {
-            let is_nul = cleaned.nul_bytes > 0;
+            // Who skips the record counts all of it.
+            let is_nul = std::mem::take(&mut counts.nul_bytes) > 0;
             let reason = if is_nul { Skip::Nul } else { Skip::Empty };
             if self.needs_look(&next, at, raw) {
                 self.redactor.pass_over(&mut next.redact, &cleaned.text);

@@ -155,6 +155,18 @@ fn costs_one_file(bug: &dyn Fn(bool)) {
     );
 }
 
+/// NUL bytes that a crash left are counted once, whether a line stands behind them or nothing.
+#[test]
+fn what_a_crash_left_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let nuls = "\0".repeat(100);
+    std::fs::write(logs.join("a.log"), format!("one\n{nuls}two\n{nuls}\n")).unwrap();
+    let status = drain(dir.path());
+    assert_eq!(status.sources["app"].skipped["nul"], 100 + 101);
+}
+
 /// A file that is left alone while it was woken for memory does not keep others from it.
 #[test]
 fn a_quarantined_file_stands_in_nobodys_way() {
