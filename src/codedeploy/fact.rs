@@ -266,14 +266,14 @@ fn decode_base64(text: &str) -> Vec<u8> {
     });
     let whole = decoded.count();
     bytes.truncate(whole * 3);
-    let rest = text.as_bytes()[whole * 4..].iter().take(4);
-    let sixes = rest.map(|byte| SIXES[usize::from(*byte)]);
-    let sixes = sixes.take_while(|six| *six < 64);
-    let (bits, count) = sixes.fold((0, 0), |(bits, count), six| {
-        (bits | u32::from(six) << (18 - 6 * count), count + 1)
-    });
-    let [_, three @ ..] = bits.to_be_bytes();
-    bytes.extend_from_slice(&three[..count * 3 / 4]);
+    // What is left of a last four, filled up with the letter that stands for nothing.
+    let is_none = |byte: &u8| SIXES[usize::from(*byte)] == 64;
+    let rest = &text.as_bytes()[whole * 4..];
+    let rest = &rest[..rest.iter().position(is_none).unwrap_or(rest.len())];
+    let mut last = [b'A'; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    let three = decode_four(&last).unwrap_or_default();
+    bytes.extend_from_slice(&three[..rest.len() * 3 / 4]);
     bytes
 }
 

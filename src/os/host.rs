@@ -40,11 +40,10 @@ pub fn time_zone() -> TimeZone {
         None => zone_of_file(Path::new(LOCALTIME)),
         Some(_) => None,
     };
-    in_file.unwrap_or_else(|| {
-        TimeZone::try_system().unwrap_or_else(|error| {
-            tracing::warn!(%error, "system time zone unknown, taking UTC");
-            TimeZone::UTC
-        })
+    let zone = in_file.map_or_else(TimeZone::try_system, Ok);
+    zone.unwrap_or_else(|error| {
+        tracing::warn!(%error, "system time zone unknown, taking UTC");
+        TimeZone::UTC
     })
 }
 

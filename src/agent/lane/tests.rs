@@ -47,6 +47,26 @@ fn at(mono_ms: u64) -> Now {
     }
 }
 
+/// A directory with these logs in it, for [`run`].
+fn directory_of(logs: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("logs")).unwrap();
+    for (name, text) in logs {
+        std::fs::write(dir.path().join(format!("logs/{name}.log")), text).unwrap();
+    }
+    dir
+}
+
+/// Starts an agent that has found one log and not read it, and runs it so.
+fn with_one_file(text: &str, so: impl FnOnce(Agent, &mut Edges<'_>, FileId, TargetId)) {
+    run(directory_of(&[("a", text)]).path(), |mut agent, edges| {
+        agent.look(edges, at(1));
+        let id = *agent.lanes.keys().next().unwrap();
+        let target = agent.target_of(id).unwrap();
+        so(agent, edges, id, target);
+    });
+}
+
 /// Drains a directory of logs into `out`, as one run of the agent; gives what its status said.
 fn drain(dir: &Path) -> crate::status::Status {
     run(dir, |mut agent, edges| {
@@ -109,14 +129,11 @@ fn a_failure_at_one_text_costs_one_file() {
 }
 
 fn costs_one_file(bug: &dyn Fn(bool)) {
-    let dir = tempfile::tempdir().unwrap();
-    let logs = dir.path().join("logs");
-    std::fs::create_dir(&logs).unwrap();
-    for name in ["a", "b", "c"] {
-        let middle = if name == "b" { "poison\n" } else { "" };
-        let text = format!("{name} first\n{middle}{name} last\n");
-        std::fs::write(logs.join(format!("{name}.log")), text).unwrap();
-    }
+    let dir = directory_of(&[
+        ("a", "a first\na last\n"),
+        ("b", "b first\npoison\nb last\n"),
+        ("c", "c first\nc last\n"),
+    ]);
     let arrived = || {
         let text = std::fs::read_to_string(dir.path().join("out").join(LOGS_FILE)).unwrap();
         let message = |line: &str| {
@@ -158,11 +175,8 @@ fn costs_one_file(bug: &dyn Fn(bool)) {
 /// NUL bytes that a crash left are counted once, whether a line stands behind them or nothing.
 #[test]
 fn what_a_crash_left_is_counted() {
-    let dir = tempfile::tempdir().unwrap();
-    let logs = dir.path().join("logs");
-    std::fs::create_dir(&logs).unwrap();
     let nuls = "\0".repeat(100);
-    std::fs::write(logs.join("a.log"), format!("one\n{nuls}two\n{nuls}\n")).unwrap();
+    let dir = directory_of(&[("a", &format!("one\n{nuls}two\n{nuls}\n"))]);
     let status = drain(dir.path());
     assert_eq!(status.sources["app"].skipped["nul"], 100 + 101);
 }
@@ -170,14 +184,7 @@ fn what_a_crash_left_is_counted() {
 /// A file that is left alone while it was woken for memory does not keep others from it.
 #[test]
 fn a_quarantined_file_stands_in_nobodys_way() {
-    let dir = tempfile::tempdir().unwrap();
-    let logs = dir.path().join("logs");
-    std::fs::create_dir(&logs).unwrap();
-    std::fs::write(logs.join("a.log"), "a line\n").unwrap();
-    run(dir.path(), |mut agent, edges| {
-        agent.look(edges, at(1));
-        let id = *agent.lanes.keys().next().unwrap();
-        let target = agent.target_of(id).unwrap();
+    with_one_file("a line\n", |mut agent, _edges, id, target| {
         agent.waiting.sleep(id, &target);
         assert_eq!(agent.waiting.wake(&target), [id]);
         assert!(agent.waiting.is_to_come(&target));
@@ -190,14 +197,7 @@ fn a_quarantined_file_stands_in_nobodys_way() {
 /// otherwise always come before it.
 #[test]
 fn a_marker_keeps_its_place() {
-    let dir = tempfile::tempdir().unwrap();
-    let logs = dir.path().join("logs");
-    std::fs::create_dir(&logs).unwrap();
-    std::fs::write(logs.join("a.log"), "").unwrap();
-    run(dir.path(), |mut agent, edges| {
-        agent.look(edges, at(1));
-        let id = *agent.lanes.keys().next().unwrap();
-        let target = agent.target_of(id).unwrap();
+    with_one_file("", |mut agent, edges, id, target| {
         for bytes in [200_000, 100] {
             fill(&mut agent, bytes);
         }
@@ -208,6 +208,7 @@ fn a_marker_keeps_its_place() {
         let mut mono_ms = 1;
         while agent.shipper.held_bytes() > 0 {
             mono_ms += 1;
+            assert!(mono_ms < 600_000);
             agent.shipper.step(at(mono_ms), edges.logs);
         }
         agent.requeue_woken(at(mono_ms));
