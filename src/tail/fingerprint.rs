@@ -128,6 +128,18 @@ pub(crate) fn fitting(known: &[Fingerprint], beginning: &[u8]) -> usize {
     known.iter().take_while(|head| fits(head)).count()
 }
 
+/// Whether an open inode begins with all that is known of how a file begins.
+pub(crate) fn begins_as_known(
+    file: &File,
+    files: &mut dyn Files,
+    handle: Handle,
+) -> io::Result<bool> {
+    let mut buffer = [0; HEAD_BYTES_MAX];
+    let known = &mut buffer[..file.head_bytes()];
+    let got = read_full(files, handle, Offset(0), known)?;
+    Ok(fitting(&file.heads, &known[..got]) == file.heads.len())
+}
+
 /// Learns the heads of a file from its open inode, as far as they are not known; those that are
 /// known must fit, else it holds another content, which the next read will notice.
 pub(crate) fn learn(file: &mut File, files: &mut dyn Files) -> io::Result<()> {

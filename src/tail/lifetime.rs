@@ -48,6 +48,10 @@ impl Tail {
     /// inode begin another content.
     pub(super) fn displace(&mut self, id: FileId, files: &mut dyn Files, now: Now) {
         let successor = self.successor(id, files, now);
+        let size_now = match &successor {
+            Some(successor) => Some(successor.size),
+            None => self.file(id).and_then(|file| size_of(file, files)),
+        };
         if self.vacated.len() < VACATED_MAX {
             self.vacated
                 .extend(self.files.get(&id).and_then(|file| file.key));
@@ -57,8 +61,8 @@ impl Tail {
             return;
         };
         tracing::info!(path = %file.path.display(), read = file.read.0, "file was truncated or replaced, looking for its copy");
-        if let (Some(size), Some(successor)) = (self.hinted.remove(&id), &successor)
-            && !file.is_cut_at(successor.size)
+        if let (Some(size), Some(size_now)) = (self.hinted.remove(&id), size_now)
+            && !file.is_cut_at(size_now)
         {
             // What a hint took for its growth was the other content already.
             file.size = size;
@@ -256,6 +260,12 @@ impl Tail {
     }
 }
 
+/// How large the inode of a file is that may be closed, as long as its name leads there.
+fn size_of(file: &File, files: &mut dyn Files) -> Option<u64> {
+    let meta = files.stat(&file.root, &file.path).ok()?;
+    (Some(meta.key) == file.key).then_some(meta.size)
+}
+
 /// Under which live paths a file is looked for: its own, and the one its name was made from if
 /// nobody was there when it came.
 pub(super) fn families_of(file: &File) -> impl Iterator<Item = Arc<Path>> + use<> {
@@ -279,8 +289,8 @@ mod tests {
     use crate::tail::testing::{Silent, read_at};
     use crate::tail::{ReadBuffer, Turn};
 
-    /// One log, whose content is all there is, and whether it may be opened.
-    struct OneLog(Vec<u8>, bool);
+    /// One log, whose content is all there is, whether it may be opened, and when it was written.
+    struct OneLog(Vec<u8>, bool, i64);
 
     impl Files for OneLog {
         fn list(&mut self, _: &Path, _: &Path) -> io::Result<Vec<(OsString, Kind)>> {
@@ -296,7 +306,7 @@ mod tests {
                 },
                 kind: if is_log { Kind::File } else { Kind::Directory },
                 size: self.0.len() as u64,
-                modified_ms: 0,
+                modified_ms: self.2,
                 links: 1,
             })
         }
@@ -361,7 +371,7 @@ mod tests {
     /// shown on one that may not be opened.
     #[test]
     fn a_closed_file_that_was_cut_is_counted() {
-        let mut log = OneLog(vec![b'a'; 300], false);
+        let mut log = OneLog(vec![b'a'; 300], false, 0);
         let mut tail = tail_of(Vec::new(), &mut log);
         look(&mut tail, &mut log, 0);
         log.0 = vec![b'b'; 20];
@@ -379,7 +389,7 @@ mod tests {
     /// and then counted: shown by what a checkpoint gets in between.
     #[test]
     fn a_search_goes_on_after_a_restart() {
-        let mut log = OneLog(vec![b'a'; 300], true);
+        let mut log = OneLog(vec![b'a'; 300], true, 0);
         let mut tail = tail_of(Vec::new(), &mut log);
         look(&mut tail, &mut log, 0);
         log.0 = vec![b'b'; 20];
@@ -405,7 +415,7 @@ mod tests {
     /// the copy has just its size.
     #[test]
     fn a_recalled_content_vouches_for_no_other() {
-        let mut log = OneLog(vec![b'a'; 300], true);
+        let mut log = OneLog(vec![b'a'; 300], true, 0);
         let mut tail = tail_of(Vec::new(), &mut log);
         look(&mut tail, &mut log, 0);
         let mut records = Vec::new();
@@ -422,7 +432,7 @@ mod tests {
                 settled: Offset(300),
                 ..records[0].clone()
             };
-            let mut locked = OneLog(vec![b'?'; size], false);
+            let mut locked = OneLog(vec![b'?'; size], false, 0);
             let mut tail = tail_of(vec![record], &mut locked);
             hint(&mut tail, &mut locked, 1);
             look(&mut tail, &mut locked, 1);
@@ -437,11 +447,66 @@ mod tests {
         }
     }
 
+    /// What a log holds since it was begun anew is not lost when that is found out: shown on one that
+    /// nothing had been open of since the start, and on one that a hint told of and one that only a
+    /// scan saw.
+    #[test]
+    fn what_has_taken_a_place_is_not_lost_with_what_was_there() {
+        for is_hinted in [true, false] {
+            let mut log = OneLog(vec![b'a'; 300], true, 0);
+            let mut tail = tail_of(Vec::new(), &mut log);
+            let mut buffer = ReadBuffer::default();
+            look(&mut tail, &mut log, 0);
+            read(&mut tail, &mut log, &mut buffer, 0);
+            let mut records = Vec::new();
+            let all = |_: FileId| Offset(300);
+            tail.each_record(&mut log, &all, &mut |record| records.push(record.clone()));
+            let mut tail = tail_of(records, &mut log);
+            look(&mut tail, &mut log, 1);
+            log.0 = vec![b'b'; 900];
+            let mut got = 0;
+            for mono_ms in [100, 200, 200 + DISPLACED_MS] {
+                if is_hinted {
+                    hint(&mut tail, &mut log, mono_ms);
+                } else {
+                    tail.scan_all_now();
+                }
+                got += read(&mut tail, &mut log, &mut buffer, mono_ms);
+                tail.compare_hinted(&mut log, at(mono_ms));
+                look(&mut tail, &mut log, mono_ms);
+                got += read(&mut tail, &mut log, &mut buffer, mono_ms);
+            }
+            assert_eq!((got, lost(&mut tail)), (900, 0), "{is_hinted}");
+        }
+    }
+
+    /// A log that is written anew with as many bytes and the same end is noticed also where no hint
+    /// tells of it.
+    #[test]
+    fn a_scan_notices_what_was_written_anew() {
+        let content = |letter: u8| [vec![letter; 200], vec![b'z'; 100]].concat();
+        let mut log = OneLog(content(b'a'), true, 0);
+        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut buffer = ReadBuffer::default();
+        for (letter, mono_ms) in (b'a'..=b'e').zip((0..).step_by(10_000)) {
+            log.0 = content(letter);
+            log.2 += 1;
+            tail.scan_all_now();
+            let mut got = 0;
+            for wait_ms in [0, 100, 200 + DISPLACED_MS] {
+                look(&mut tail, &mut log, mono_ms + wait_ms);
+                got += read(&mut tail, &mut log, &mut buffer, mono_ms + wait_ms);
+            }
+            assert_eq!(got, 300, "{letter}");
+        }
+        assert_eq!(lost(&mut tail), 0);
+    }
+
     /// What a hint shows grown was written just now, so that the end of its last line may yet come:
     /// shown on a log that had been quiet for long.
     #[test]
     fn what_a_hint_shows_grown_is_not_quiet() {
-        let mut log = OneLog(b"a whole line\n".into(), true);
+        let mut log = OneLog(b"a whole line\n".into(), true, 0);
         let mut tail = tail_of(Vec::new(), &mut log);
         let mut buffer = ReadBuffer::default();
         look(&mut tail, &mut log, 0);
@@ -457,7 +522,7 @@ mod tests {
     fn read(tail: &mut Tail, log: &mut OneLog, buffer: &mut ReadBuffer, mono_ms: u64) -> u64 {
         let mut read = 0;
         while let Some(id) = tail.next_turn() {
-            let turn = tail.read(id, log, &mut |_| None, buffer, 1_000, at(mono_ms));
+            let turn = tail.read(id, log, &mut |_| None, buffer, 4_000, at(mono_ms));
             if turn != Turn::Nothing {
                 read += buffer.bytes().len() as u64;
                 tail.consumed(id, buffer, buffer.bytes().len());
@@ -466,20 +531,31 @@ mod tests {
         read
     }
 
+    /// As many bytes at the end of each content are the same: more than are remembered of it.
+    const SAME_END_BYTES: usize = 100;
+
+    /// Sizes of contents, some of which are as long as others.
+    fn sizes() -> impl Strategy<Value = usize> {
+        prop_oneof![20..400_usize, Just(250), Just(2_500)]
+    }
+
     proptest! {
         /// Whatever was cut between two scans and had been looked at is read or counted as lost, and
-        /// nothing else is: shown on one log that is begun anew several times, shorter or longer than
-        /// before, with a hint each time, and after some with a read, too.
+        /// nothing else is: shown on one log that is begun anew several times, shorter, as long or
+        /// longer than before and with the same end each time, with a hint each time, and after some
+        /// with a read, too.
         #[test]
         fn what_hints_showed_is_read_or_counted(
-            contents in proptest::collection::vec((20..400_usize, 1..3_000_u64, any::<bool>()), 2..6),
+            contents in proptest::collection::vec((sizes(), 1..3_000_u64, any::<bool>()), 2..6),
         ) {
-            let mut log = OneLog(Vec::new(), true);
+            let mut log = OneLog(Vec::new(), true, 0);
             let mut tail = tail_of(Vec::new(), &mut log);
             let mut buffer = ReadBuffer::default();
             let (mut mono_ms, mut bytes, mut got) = (0, 0, 0);
             for (nth, (size, pause_ms, is_read)) in contents.iter().enumerate() {
                 log.0 = vec![b'a' + u8::try_from(nth).unwrap(); *size];
+                let end = 20.max(size.saturating_sub(SAME_END_BYTES));
+                log.0[end..].fill(b'z');
                 bytes += *size as u64;
                 if nth == 0 {
                     look(&mut tail, &mut log, mono_ms);

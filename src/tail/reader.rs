@@ -3,7 +3,8 @@
 //! There is one read buffer for all files and nothing is kept in it between turns: what a turn
 //! could not use is read again from the page cache by the next. Every read begins a few bytes
 //! before the position and compares them with what stood there ([`Anchor`]), so that a
-//! truncation or a rewrite is noticed by the read itself, without another system call.
+//! truncation or a rewrite is noticed by the read itself, without another system call. Many lines
+//! end alike, though: after a hint the beginning is looked at, too.
 
 use std::io;
 
@@ -67,12 +68,14 @@ impl ReadBuffer {
         }
     }
 
-    /// Reads up to `want` bytes of an open file behind its position.
+    /// Reads up to `want` bytes of an open file behind its position. `is_hinted`: it was written to
+    /// since it was looked into last, and perhaps anew.
     pub(crate) fn fill(
         &mut self,
         files: &mut dyn Files,
         file: &mut File,
         want: usize,
+        is_hinted: bool,
     ) -> io::Result<Found> {
         let handle = file.handle.ok_or(io::ErrorKind::NotConnected)?;
         if file.anchor.len() == 0 && file.read > Offset(0) {
@@ -100,9 +103,13 @@ impl ReadBuffer {
             self.filled = self.anchor_len;
             return Ok(Found::OtherContent);
         }
-        if file.read == Offset(0) && !self.begins_with(file) {
+        let begins_as_known = match file.read {
             // Nothing was read yet, so only the head can tell that the file was begun anew.
-            self.filled = 0;
+            Offset(0) => self.begins_with(file),
+            _ => !is_hinted || fingerprint::begins_as_known(file, files, handle)?,
+        };
+        if !begins_as_known {
+            self.filled = self.anchor_len;
             return Ok(Found::OtherContent);
         }
         file.size = file.size.max(from.plus(self.filled).0);
@@ -129,9 +136,7 @@ impl ReadBuffer {
 
     /// Whether the buffer, filled from the beginning, holds the content that is known.
     fn begins_with(&self, file: &File) -> bool {
-        let beginning = &self.bytes[..self.filled];
-        let beginning = &beginning[..self.filled.min(HEAD_BYTES_MAX)];
-        file.head_bytes() <= beginning.len()
-            && fingerprint::fitting(&file.heads, beginning) == file.heads.len()
+        let beginning = self.filled.min(HEAD_BYTES_MAX);
+        fingerprint::fitting(&file.heads, &self.bytes[..beginning]) == file.heads.len()
     }
 }

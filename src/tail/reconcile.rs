@@ -132,9 +132,9 @@ impl Tail {
                 Reopened::Unclear => return Seen::Same,
             }
         }
-        if was_open && has_grown && !is_cut {
-            // Cut and written beyond what was known, it shows only on the content. What a scan takes
-            // over of an inode, it must know whose it is. An error decides nothing.
+        if was_open && (has_grown || has_changed) && !is_cut {
+            // Cut and written to what was known or beyond, it shows only on the content. What a scan
+            // takes over of an inode, it must know whose it is. An error decides nothing.
             is_cut = matches!(self.holds_ours(id, look.files), Ok(Some(false)));
         }
         if is_renamed || (was_slight && has_changed) {

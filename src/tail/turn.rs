@@ -53,7 +53,8 @@ impl Tail {
             return Turn::Nothing;
         };
         let known_bytes = file.size;
-        match buffer.fill(files, file, want) {
+        let is_hinted = self.hinted.contains_key(&id);
+        match buffer.fill(files, file, want, is_hinted) {
             Ok(Found::OtherContent) => {
                 self.displace(id, files, now);
                 Turn::Nothing
