@@ -75,7 +75,7 @@ impl Agent {
     /// Lets leave what a durable checkpoint knows of, in the step that made it durable: the next
     /// one may be seconds away.
     pub(super) fn confirm_saved(&mut self) {
-        if let Some(version) = self.keeper.take_saved_insight() {
+        if let Some(version) = self.keeper.saving.take_saved_insight() {
             self.insight.confirm(version);
         }
     }

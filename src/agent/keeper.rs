@@ -1,10 +1,7 @@
 //! What must survive us: checkpoints, counts, losses and their markers, rescue segments, the dead
 //! letter.
 //!
-//! The checkpoint is written in two ways. Whenever something was settled it is *noted*: replaced
-//! without waiting for the disk, which is enough against `kill -9` and keeps duplicates after one
-//! to what was in flight. Once a second it is *saved* durably, against a power cut. At the start
-//! the newer of the two that is whole counts.
+//! How and when the checkpoint is written is `saving.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -16,34 +13,17 @@ use serde_json::Value;
 use crate::alarms::state;
 use crate::event::{EpochMs, FileRecord, Loss, Now, Offset, Skip};
 use crate::parse::{Counts, Parser};
-use crate::ports::{Files, Pieces, Sheet, Store};
-use crate::ship::checkpoint::{self, Checkpoint, Encoding, Loaded};
+use crate::ports::Store;
+use crate::ship::checkpoint::{self, Checkpoint, Loaded};
 use crate::ship::dead_letter::DeadLetter;
-use crate::ship::ledger::Ledger;
 use crate::ship::rescue::{Damaged, RESCUE_BYTES_MAX, Rescue, SegmentId};
 use crate::ship::{Poison, Tally};
 use crate::status::SourceCounts;
-use crate::tail::{Lost, Tail};
+use crate::tail::Lost;
 
-use super::Edges;
-use super::insight::Insight;
 use super::marker::loss_of;
-use super::orphans::{self, Orphans};
-use super::rescue;
-
-/// Longest time between a settled byte and the durable checkpoint that knows of it.
-const SAVE_MS: u64 = 1_000;
-
-/// Bytes of a checkpoint that lengthen this by a millisecond: where very many files are known, one
-/// of them must not have all written again each second.
-const SAVE_BYTES_PER_MS: u64 = 1_024;
-
-/// Pause after a checkpoint that could not be written.
-const SAVE_RETRY_MS: u64 = 2_000;
-
-/// Bytes settled for each byte of a noted checkpoint: so that noting stays cheap when very many
-/// files are known.
-const NOTE_SHARE: u64 = 8;
+use super::saving::Saving;
+use super::{orphans, rescue};
 
 /// Losses whose markers wait to be delivered; beyond it the oldest are only counted.
 const LOSSES_MAX: usize = 1_000;
@@ -62,38 +42,20 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// What a checkpoint is made of besides the keeper's own.
-pub(super) struct Known<'a> {
-    pub(super) tail: &'a mut Tail,
-    pub(super) ledger: &'a Ledger,
-    pub(super) orphans: &'a Orphans,
-    pub(super) insight: &'a mut Insight,
-}
-
 /// Keeps it.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) counts: BTreeMap<String, SourceCounts>,
-    losses: VecDeque<Loss>,
-    next_loss: u64,
+    pub(super) losses: VecDeque<Loss>,
+    pub(super) next_loss: u64,
     /// Losses whose marker is not on its way.
     pub(super) unsent: VecDeque<u64>,
     pub(super) rescue: Rescue,
     dead_letter: DeadLetter,
     /// The rescue segment read last: number, where it begins, content.
     segment: Option<(u64, Offset, Vec<u8>)>,
-    sequence: u64,
     backlog_bytes: u64,
-    /// When the durable checkpoint is due; `None`: it is up to date.
-    save_due_ms: Option<u64>,
-    unnoted_bytes: u64,
-    noted_bytes: u64,
-    /// Size of the durable checkpoint.
-    saved_bytes: u64,
-    /// The insight's version in the checkpoint made last, and whether that is durable and nobody
-    /// was told so yet.
-    insight_version: u64,
-    saved_insight: Option<u64>,
+    pub(super) saving: Saving,
     /// Losses that nobody was told of yet.
     pub(super) new_losses: Vec<Loss>,
     /// Why the last checkpoint could not be written.
@@ -122,14 +84,8 @@ impl Keeper {
             rescue: Rescue::open(store, RESCUE_BYTES_MAX)?,
             dead_letter: DeadLetter::open(store)?,
             segment: None,
-            sequence: known.sequence,
             backlog_bytes: 0,
-            save_due_ms: None,
-            unnoted_bytes: 0,
-            noted_bytes: 0,
-            saved_bytes: 0,
-            insight_version: 0,
-            saved_insight: None,
+            saving: Saving::after(known.sequence),
             new_losses: Vec::new(),
             trouble: None,
         };
@@ -155,8 +111,7 @@ impl Keeper {
 
     /// Something changed that a checkpoint must know.
     pub(super) fn touch(&mut self, now: Now) {
-        let pause_ms = SAVE_MS + self.saved_bytes / SAVE_BYTES_PER_MS;
-        self.save_due_ms.get_or_insert(now.mono_ms + pause_ms);
+        self.saving.touch(now);
     }
 
     /// Bytes that are on disk and not settled. A checkpoint shall know of them without anything
@@ -167,10 +122,6 @@ impl Keeper {
         }
     }
 
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.save_due_ms
-    }
-
     /// Counts what became of a batch.
     pub(super) fn count_settled(&mut self, tallies: &[Tally]) {
         for tally in tallies {
@@ -178,7 +129,7 @@ impl Keeper {
             counts.events_delivered += tally.events;
             counts.bytes_delivered += tally.bytes;
             counts.refused.add(tally.refused);
-            self.unnoted_bytes += tally.bytes;
+            self.saving.settled(tally.bytes);
         }
     }
 
@@ -250,11 +201,6 @@ impl Keeper {
         loss
     }
 
-    /// The version of the insight that became durable since the last call.
-    pub(super) fn take_saved_insight(&mut self) -> Option<u64> {
-        self.saved_insight.take()
-    }
-
     /// The next loss whose marker is not on its way.
     pub(super) fn next_unsent(&mut self) -> Option<Loss> {
         while let Some(id) = self.unsent.pop_front() {
@@ -323,77 +269,6 @@ impl Keeper {
         if let Err(error) = self.rescue.remove(store, SegmentId(id)) {
             tracing::warn!(segment = id, %error, "a delivered rescue segment could not be removed and will be sent again");
         }
-    }
-
-    /// Notes and saves, if there is reason to.
-    pub(super) fn save_if_due(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
-        if self.save_due_ms.is_some_and(|due| now.mono_ms >= due) {
-            self.save(known, edges, now);
-        } else if self.unnoted_bytes > self.noted_bytes * NOTE_SHARE {
-            self.unnoted_bytes = 0;
-            let write: Pieces<'_> = &mut |to| self.write(known, edges.files, now, to);
-            match edges.store.note_pieces(checkpoint::NOTED, write) {
-                Ok(bytes) => self.noted_bytes = bytes,
-                Err(error) => tracing::debug!(%error, "the checkpoint could not be noted"),
-            }
-        }
-    }
-
-    /// Saves durably.
-    pub(super) fn save(&mut self, known: &mut Known<'_>, edges: &mut Edges<'_>, now: Now) {
-        let write: Pieces<'_> = &mut |to| self.write(known, edges.files, now, to);
-        match edges.store.save_pieces(checkpoint::NAME, write) {
-            Ok(bytes) => {
-                self.saved_bytes = bytes;
-                self.save_due_ms = None;
-                self.saved_insight = Some(self.insight_version);
-                self.unnoted_bytes = 0;
-                if self.trouble.take().is_some() {
-                    tracing::info!("the checkpoint can be written again");
-                }
-            }
-            Err(error) => {
-                let trouble = format!("the checkpoint could not be written: {error}");
-                if self.trouble.as_ref() != Some(&trouble) {
-                    tracing::error!(%error, "the checkpoint could not be written; after a restart lines will be sent twice");
-                }
-                self.trouble = Some(trouble);
-                self.save_due_ms = Some(now.mono_ms + SAVE_RETRY_MS);
-            }
-        }
-    }
-
-    /// Writes a checkpoint, file by file.
-    fn write(
-        &mut self,
-        known: &mut Known<'_>,
-        files: &mut dyn Files,
-        now: Now,
-        to: &mut dyn Sheet,
-    ) -> io::Result<()> {
-        let (tail, ledger, orphans) = (&mut *known.tail, known.ledger, known.orphans);
-        self.sequence += 1;
-        let (heard, version) = known.insight.saved();
-        self.insight_version = version;
-        let own = Checkpoint {
-            sequence: self.sequence,
-            counts: self.counts.clone(),
-            losses: self.losses.iter().cloned().collect(),
-            next_loss: self.next_loss,
-            at_stake: (orphans::at_stake(tail, ledger, orphans).iter())
-                .map(|lost| loss_of(lost, now))
-                .collect(),
-            ..Checkpoint::default()
-        };
-        let settled = |id| ledger.settled(id).unwrap_or_default();
-        let mut encoding = Encoding::begin(&own, &heard, to)?;
-        let mut written = Ok(());
-        tail.each_record(files, &settled, &mut |record| {
-            if written.is_ok() {
-                written = encoding.file(record);
-            }
-        });
-        written.and_then(|()| encoding.end())
     }
 }
 

@@ -22,6 +22,7 @@ mod orphans;
 mod patient;
 mod report;
 mod rescue;
+mod saving;
 mod sources;
 mod waiting;
 
@@ -42,8 +43,8 @@ use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
 
 use insight::Insight;
+use keeper::Keeper;
 pub use keeper::StartError;
-use keeper::{Keeper, Known};
 use lane::Lane;
 use report::Announcer;
 use waiting::Waiting;
@@ -235,13 +236,7 @@ impl Agent {
         self.shipper.step(now, edges.logs);
         if has_looked {
             self.conclude(edges, now);
-            let mut known = Known {
-                tail: &mut self.tail,
-                ledger: &self.ledger,
-                orphans: &self.orphans,
-                insight: &mut self.insight,
-            };
-            self.keeper.save_if_due(&mut known, edges, now);
+            self.save_if_due(edges, now);
             self.confirm_saved();
         }
         self.next(now)
@@ -299,13 +294,7 @@ impl Agent {
             self.rescue_deleted(edges, now);
             // What is told of now is in the checkpoint, and leaves after the next start.
             self.report_losses(now);
-            let mut known = Known {
-                tail: &mut self.tail,
-                ledger: &self.ledger,
-                orphans: &self.orphans,
-                insight: &mut self.insight,
-            };
-            self.keeper.save(&mut known, edges, now);
+            self.save(edges, now);
         });
     }
 
@@ -317,6 +306,7 @@ impl Agent {
                 match self.ledger.settle(ack) {
                     Noted::File(id) => {
                         self.keeper.touch(now);
+                        self.tail.settled(id);
                         self.release_orphan(id);
                     }
                     Noted::Marker(id) => self.keeper.marker_delivered(id, now),
@@ -378,7 +368,7 @@ impl Agent {
             self.shipper.next_due(),
             self.tail.next_due(),
             self.buffer.rest_due_ms(),
-            self.keeper.next_due(),
+            self.keeper.saving.next_due(),
             deadline_ms,
             self.insight.next_due(now),
             self.alarms.next_due(),

@@ -132,11 +132,25 @@ pub fn unproven<'c>(kind: &str, beginning: &'c [u8]) -> Option<(u32, &'c [u8])> 
 /// # Errors
 /// When the first line is no seal of this kind, or of a newer version, or does not fit the rest.
 pub fn unseal<'c>(kind: &str, version_max: u32, content: &'c [u8]) -> Result<&'c [u8], SealError> {
-    let broken = |why: &str| SealError::Broken(why.to_owned());
-    let (seal, body) = split(kind, content)?;
-    if seal.bytes != body.len() {
-        return Err(broken("wrong length"));
+    match unseal_first(kind, version_max, content)? {
+        (body, []) => Ok(body),
+        _ => Err(SealError::Broken("wrong length".to_owned())),
     }
+}
+
+/// The same of the first of several that stand behind one another, and the others.
+///
+/// # Errors
+/// As [`unseal`].
+pub fn unseal_first<'c>(
+    kind: &str,
+    version_max: u32,
+    content: &'c [u8],
+) -> Result<(&'c [u8], &'c [u8]), SealError> {
+    let broken = |why: &str| SealError::Broken(why.to_owned());
+    let (seal, rest) = split(kind, content)?;
+    let cut = rest.split_at_checked(seal.bytes);
+    let (body, others) = cut.ok_or_else(|| broken("wrong length"))?;
     if seal.crc32 != sum(seal.version, body) {
         return Err(broken("wrong checksum"));
     }
@@ -144,7 +158,7 @@ pub fn unseal<'c>(kind: &str, version_max: u32, content: &'c [u8]) -> Result<&'c
         let version = seal.version;
         return Err(SealError::TooNew { version });
     }
-    Ok(body)
+    Ok((body, others))
 }
 
 /// The first line and what follows it.

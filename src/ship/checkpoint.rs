@@ -1,6 +1,9 @@
 //! What must survive a restart, as one small file: how far each log file is done, the counts, the
 //! losses still to be told, and what was made of the records heard.
 //!
+//! It is written whole, saved or noted ([`NAME`], [`NOTED`]); what changes in between is appended to
+//! a third file (`changes.rs`).
+//!
 //! Format, version 2: a first line `{"deploywatch":"checkpoint","version":2,"crc32":N,"bytes":N}`,
 //! then JSON with one file a line, made to be read by people too (the first line is
 //! [`sealed`](crate::ports::sealed)'s).
@@ -19,19 +22,21 @@ use crate::ports::sealed::{SealError, Sealing, unproven, unseal};
 use crate::ports::{Sheet, Store};
 use crate::status::SourceCounts;
 
+use super::changes;
+
 /// Its name in the state directory.
 pub const NAME: &str = "checkpoints";
 /// The name of the one that is written more often, without waiting for the disk. It counts at the
 /// next start if it is whole and newer; after a power cut it may be neither.
 pub const NOTED: &str = "checkpoints.recent";
 /// What the first line says it is.
-const KIND: &str = "checkpoint";
+pub(super) const KIND: &str = "checkpoint";
 /// The version written; older ones are read.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 /// What stands before [`Checkpoint::sequence`].
 const SEQUENCE: &str = "{\n\"sequence\":";
 /// Within so many bytes stands the sequence.
-const BEGINNING_BYTES: usize = 256;
+pub(super) const BEGINNING_BYTES: usize = 256;
 /// Numbers of bytes, events or milliseconds from here on are not believed.
 const NUMBER_MAX: u64 = 1 << 60;
 
@@ -232,6 +237,17 @@ pub enum LoadError {
 /// # Errors
 /// When it is newer than this agent or the state directory fails.
 pub fn load(store: &mut dyn Store) -> Result<Loaded, LoadError> {
+    let mut loaded = load_whole(store)?;
+    let base = match &mut loaded {
+        Loaded::Known(known) => Some(known),
+        Loaded::Fresh | Loaded::SetAside { .. } => None,
+    };
+    changes::catch_up(base, store)?;
+    Ok(loaded)
+}
+
+/// Loads the newer one of those that were written whole.
+fn load_whole(store: &mut dyn Store) -> Result<Loaded, LoadError> {
     // After a stop the durable one is the newer: of thousands of files that is megabytes less to read.
     if is_newer(store, NAME, NOTED)
         && let Some(Ok(saved)) = read(store, NAME)?
@@ -319,7 +335,7 @@ impl Content {
 }
 
 /// The [`Checkpoint::sequence`] of a body, where it stands first in what this agent writes.
-fn sequence(body: &[u8]) -> Option<u64> {
+pub(super) fn sequence(body: &[u8]) -> Option<u64> {
     let digits = body.strip_prefix(SEQUENCE.as_bytes())?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()

@@ -7,7 +7,7 @@
 //! Invariants: `settled ≤ read`; the prefix never passes a byte that is entered and not settled;
 //! a byte that was given back is not settled until it is entered again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::event::{Ack, FileId, Offset, Origin, Span};
 
@@ -15,6 +15,8 @@ use crate::event::{Ack, FileId, Offset, Origin, Span};
 #[derive(Debug, Default)]
 pub struct Ledger {
     files: HashMap<FileId, Account>,
+    /// Those that were cut: where bytes may be severed.
+    cut: BTreeSet<FileId>,
 }
 
 /// One file's.
@@ -106,6 +108,7 @@ impl Ledger {
     /// comes before stays so; what is on its way of what came behind is severed.
     pub fn cut(&mut self, file: FileId, at: Offset) {
         if let Some(account) = self.files.get_mut(&file) {
+            self.cut.insert(file);
             account.sever(at.0);
             account.rewind(at.0);
             account.settled = account.settled.min(at.0);
@@ -121,8 +124,7 @@ impl Ledger {
     /// The same of every file that has some.
     #[must_use]
     pub fn all_severed(&self) -> BTreeMap<FileId, u64> {
-        let all = self.files.iter();
-        let all = all.map(|(id, account)| (*id, account.severed_bytes()));
+        let all = self.cut.iter().map(|id| (*id, self.severed(*id)));
         all.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
@@ -147,6 +149,7 @@ impl Ledger {
     /// Forgets a file; acknowledgements still to come for it are ignored.
     pub fn forget(&mut self, file: FileId) {
         self.files.remove(&file);
+        self.cut.remove(&file);
     }
 
     /// Bytes read and not settled as part of a prefix, of all files.

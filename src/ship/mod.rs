@@ -20,6 +20,7 @@
 mod batch;
 mod bisect;
 mod buffers;
+pub mod changes;
 pub mod checkpoint;
 pub mod dead_letter;
 mod encode;

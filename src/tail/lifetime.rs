@@ -175,6 +175,7 @@ impl Tail {
     }
 
     pub(super) fn join(&mut self, file: File) {
+        self.structure += 1;
         if let Some(key) = file.key {
             self.by_key.insert(key, file.id);
             self.vacated.remove(&key);
@@ -192,6 +193,7 @@ impl Tail {
         let Some(file) = self.files.remove(&id) else {
             return;
         };
+        self.structure += 1;
         self.leave_family(&file);
         for (original, read) in self.copies.values_mut() {
             if *original == id {
@@ -214,6 +216,7 @@ impl Tail {
     /// Takes a file's names out of the indexes and closes it.
     pub(super) fn unlink(&mut self, id: FileId, files: &mut dyn Files) {
         self.close(id, files);
+        self.structure += 1;
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };

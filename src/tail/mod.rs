@@ -102,6 +102,10 @@ pub struct Tail {
     hinted: BTreeMap<FileId, u64>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
+    /// Files of which anything was heard or settled since a checkpoint.
+    changed: BTreeSet<FileId>,
+    /// See [`Tail::structure`].
+    structure: u64,
     open_files: usize,
     next_id: u32,
     scans: u64,
@@ -178,6 +182,8 @@ impl Tail {
             watched: BTreeMap::new(),
             hinted: BTreeMap::new(),
             passing: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            structure: 0,
             open_files: 0,
             next_id: 0,
             scans: 0,
@@ -321,6 +327,7 @@ impl Tail {
     pub fn heard(&mut self, id: FileId, until: Offset) {
         if let Some(file) = self.files.get_mut(&id) {
             file.heard = file.heard.max(until);
+            self.changed.insert(id);
         }
     }
 

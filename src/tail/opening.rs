@@ -92,6 +92,8 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return Ok(false);
         };
+        // What a checkpoint knew is held against what is there.
+        self.structure += u64::from(file.unverified.is_some());
         file.handle = Some(handle);
         file.unreadable = None;
         file.has_changed = false;

@@ -219,6 +219,7 @@ impl Tail {
             return;
         };
         tracing::info!(from = %file.path.display(), to = %path.display(), "file was renamed");
+        self.structure += 1;
         let old = std::mem::replace(&mut file.path, Arc::clone(path));
         file.place = place;
         file.size = file.size.max(size);

@@ -27,6 +27,48 @@ impl Tail {
         self.dormant.iter().for_each(keep);
     }
 
+    /// Hands on those of which anything was heard or settled since the last call of
+    /// [`Tail::forget_changed`]; as long as the [`Tail::structure`] is the same, the others are as they
+    /// were, as far as it matters where reading goes on.
+    pub fn each_changed(
+        &mut self,
+        files: &mut dyn Files,
+        settled: &dyn Fn(FileId) -> Offset,
+        keep: &mut dyn FnMut(&FileRecord),
+    ) {
+        for id in &self.changed {
+            let file = self.files.get_mut(id);
+            if let Some(record) = file.and_then(|file| record(file, settled(*id), files)) {
+                keep(&record);
+            }
+        }
+    }
+
+    /// Notes that more of a file was settled.
+    pub fn settled(&mut self, id: FileId) {
+        self.changed.insert(id);
+        // One without an inode has no name by which its record could be replaced.
+        let is_apart = self.file(id).is_none_or(File::is_displaced);
+        self.structure += u64::from(is_apart);
+    }
+
+    /// Of how many files anything was heard or settled.
+    #[must_use]
+    pub fn changed_len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// All that has changed is in a checkpoint.
+    pub fn forget_changed(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Grows whenever contents come, go, are cut or move: then not only positions have changed.
+    #[must_use]
+    pub fn structure(&self) -> u64 {
+        self.structure
+    }
+
     /// Gives files their source's new definition after the list of sources changed; those whose
     /// source is gone leave the table and sleep.
     pub(super) fn rebind_files(

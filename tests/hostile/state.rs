@@ -40,7 +40,7 @@ enum Harm {
     Gone,
 }
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "boots",
     "boots.damaged-1",
     "alarms-order",
@@ -49,6 +49,7 @@ const FILES: [&str; 11] = [
     "checkpoints.damaged-1",
     "checkpoints",
     "checkpoints.recent",
+    "checkpoints.changes",
     "rescue/0000000000000001.gz",
     "rescue/0000000000000002.gz",
     "dead-letter/events.ndjson",
@@ -192,7 +193,9 @@ fn lived_in(config: &str, machine: &Machine) {
     fs::write(machine.path("logs/b.log"), "three\n").unwrap();
     machine.drain(config).unwrap();
     let state = machine.path("state");
-    fs::copy(state.join("checkpoints"), state.join("checkpoints.recent")).unwrap();
+    for copy in ["checkpoints.recent", "checkpoints.changes"] {
+        fs::copy(state.join("checkpoints"), state.join(copy)).unwrap();
+    }
     for dir in ["rescue", "dead-letter"] {
         fs::create_dir_all(state.join(dir)).unwrap();
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use deploywatch::ship::changes;
 use deploywatch::ship::checkpoint::Checkpoint;
 
 use crate::codedeploy;
@@ -25,16 +26,20 @@ pub(crate) fn run() {
             println!("disk {id} {count}");
         }
     }
-    for name in ["checkpoints", "checkpoints.recent"] {
+    for name in ["checkpoints", "checkpoints.recent", changes::NAME] {
         let Ok(content) = fs::read(Path::new(STATE_AT_BOOT).join(name)) else {
             continue;
         };
+        let known: Vec<Checkpoint> = match name {
+            changes::NAME => changes::entries(&content).collect(),
+            _ => Checkpoint::decode(&content).into_iter().collect(),
+        };
         // A torn one counts for nothing, to the agent as well.
-        let Ok(checkpoint) = Checkpoint::decode(&content) else {
+        if known.is_empty() {
             println!("torn {name}");
             continue;
-        };
-        for record in &checkpoint.files {
+        }
+        for record in known.iter().flat_map(|checkpoint| &checkpoint.files) {
             let Ok(meta) = fs::metadata(&record.path) else {
                 continue;
             };
