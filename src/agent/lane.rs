@@ -85,50 +85,13 @@ impl Lane {
     }
 
     /// After the content was cut.
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         self.memory = None;
         self.ahead = None;
     }
 }
 
 impl Agent {
-    /// Follows what happened to the table of files: lanes, accounts, losses.
-    pub(super) fn news(&mut self, edges: &mut Edges<'_>, now: Now) {
-        let news = self.tail.take_news();
-        for id in news.joined {
-            if let Some(file) = self.tail.file(id) {
-                self.ledger.open(id, file.read);
-                let ear = self.insight.ear(&file.source.name);
-                self.lanes.insert(id, Lane::new(file, ear));
-                self.keeper.note_scanned(&file.source.name, now);
-            }
-        }
-        for (id, position) in news.reset {
-            self.ledger.cut(id, position);
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.cut();
-            }
-            self.keeper.touch(now);
-        }
-        for lost in news.lost {
-            self.keeper.lose(&lost, now);
-        }
-        for (id, what) in news.orphaned {
-            self.orphan(id, what);
-        }
-        for id in news.left {
-            if !self.orphans.contains_key(&id) {
-                self.ledger.forget(id);
-            }
-            self.remove_lane(id);
-            self.nameless.remove(&id);
-            self.keeper.touch(now);
-        }
-        for segment in news.spent {
-            self.keeper.spent(edges.store, segment);
-        }
-    }
-
     /// One file's turn.
     pub(super) fn turn(&mut self, id: FileId, edges: &mut Edges<'_>, budget: &mut usize, now: Now) {
         if !self.lanes.contains_key(&id) {

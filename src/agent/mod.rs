@@ -18,6 +18,7 @@ mod keeper;
 mod lane;
 mod marker;
 mod names;
+mod news;
 mod orphans;
 mod patient;
 mod report;

@@ -52,6 +52,7 @@ pub(crate) use file::{Naming, Place};
 use glimpse::Glimpse;
 pub use lifetime::Lost;
 pub use reader::ReadBuffer;
+use records::Dormant;
 pub use turn::Turn;
 
 /// Files held open at once. Those that are read to their end and settled are closed first; a
@@ -89,8 +90,8 @@ pub struct Tail {
     by_family: HashMap<Arc<Path>, Vec<FileId>>,
     ready: VecDeque<FileId>,
     timers: BTreeSet<(u64, FileId)>,
-    /// Records whose source is not there (yet).
-    dormant: Vec<FileRecord>,
+    /// Files whose source is not there (yet).
+    dormant: Vec<Dormant>,
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
     /// With the position to begin at when the original is no more.
     copies: HashMap<FileKey, (FileId, Offset)>,
@@ -123,6 +124,9 @@ pub struct News {
     pub reset: Vec<(FileId, Offset)>,
     /// Contents that have left; nothing of them can be read any more.
     pub left: Vec<FileId>,
+    /// Contents whose source is gone. What is on its way of them will be answered for, and counts
+    /// when the source comes back.
+    pub asleep: Vec<FileId>,
     /// Of those, the ones that are nowhere on disk: what of them is on its way cannot be read again.
     pub orphaned: Vec<(FileId, Lost)>,
     /// Bytes that were seen and are gone.
@@ -176,7 +180,7 @@ impl Tail {
             by_family: HashMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
-            dormant: records,
+            dormant: records.into_iter().map(Dormant::from).collect(),
             copies: HashMap::new(),
             vacated: HashSet::new(),
             watched: BTreeMap::new(),

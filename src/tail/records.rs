@@ -11,6 +11,38 @@ use super::file::{File, Place};
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
 use super::{Tail, relation};
 
+/// A file whose source is not there.
+#[derive(Debug)]
+pub(super) struct Dormant {
+    /// What is known of it, up to what was settled when it went.
+    record: FileRecord,
+    /// The same for what had been handed on by then, where it was read in this run.
+    handed_on: Option<(FileId, Mark)>,
+}
+
+impl From<FileRecord> for Dormant {
+    fn from(record: FileRecord) -> Self {
+        Self {
+            record,
+            handed_on: None,
+        }
+    }
+}
+
+impl Dormant {
+    /// Puts the position behind all that was handed on.
+    fn go_on(&mut self, to: Mark) {
+        let record = &mut self.record;
+        if to.at > record.settled && record.tail.bytes > 0 {
+            record.marks.push(Mark {
+                at: record.settled,
+                print: record.tail,
+            });
+        }
+        (record.settled, record.tail) = (to.at, to.print);
+    }
+}
+
 impl Tail {
     /// Hands on what a checkpoint shall keep, file by file.
     pub fn each_record(
@@ -24,7 +56,14 @@ impl Tail {
                 keep(&record);
             }
         }
-        self.dormant.iter().for_each(keep);
+        for dormant in &mut self.dormant {
+            if let Some((id, mark)) = dormant.handed_on
+                && settled(id) >= mark.at
+            {
+                dormant.go_on(mark);
+            }
+            keep(&dormant.record);
+        }
     }
 
     /// Hands on those of which anything was heard or settled since the last call of
@@ -47,7 +86,8 @@ impl Tail {
     /// Notes that more of a file was settled.
     pub fn settled(&mut self, id: FileId) {
         self.changed.insert(id);
-        // One without an inode has no name by which its record could be replaced.
+        // One without an inode has no name by which its record could be replaced, and one that sleeps
+        // is in none but a whole checkpoint.
         let is_apart = self.file(id).is_none_or(File::is_displaced);
         self.structure += u64::from(is_apart);
     }
@@ -92,12 +132,21 @@ impl Tail {
                 }
             }
             let record = record(file, settled(id), files);
+            let handed_on = file.evidence().map(|mark| (id, mark));
             self.unlink(id, files);
             if let Some(file) = self.files.remove(&id) {
                 self.leave_family(&file);
             }
-            self.dormant.extend(record);
-            self.news.left.push(id);
+            match record {
+                Some(record) if handed_on.is_some() => {
+                    self.dormant.push(Dormant { record, handed_on });
+                    self.news.asleep.push(id);
+                }
+                record => {
+                    self.dormant.extend(record.map(Dormant::from));
+                    self.news.left.push(id);
+                }
+            }
         }
     }
 
@@ -107,12 +156,19 @@ impl Tail {
         self.by_key.reserve(self.dormant.len());
         self.by_path.reserve(self.dormant.len());
         self.by_family.reserve(self.dormant.len());
-        for record in std::mem::take(&mut self.dormant) {
-            let Some(source) = self.source_named(&record.source) else {
-                self.dormant.push(record);
+        for mut dormant in std::mem::take(&mut self.dormant) {
+            let Some(source) = self.source_named(&dormant.record.source) else {
+                self.dormant.push(dormant);
                 continue;
             };
-            let id = self.new_id();
+            let id = match dormant.handed_on {
+                Some((id, mark)) => {
+                    dormant.go_on(mark);
+                    id
+                }
+                None => self.new_id(),
+            };
+            let record = dormant.record;
             let mut roots = source.paths.iter().map(|pattern| &pattern.root);
             let root = match roots.find(|root| ***root == *record.root) {
                 Some(root) => Arc::clone(root),

@@ -69,27 +69,36 @@ fn with_one_file(text: &str, so: impl FnOnce(Agent, &mut Edges<'_>, FileId, Targ
 
 /// Drains a directory of logs into `out`, as one run of the agent; gives what its status said.
 fn drain(dir: &Path) -> crate::status::Status {
-    run(dir, |mut agent, edges| {
-        agent.stop(None, at(1));
-        let mut mono_ms = 1;
-        while !agent.is_done(at(mono_ms)) {
-            assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
-            agent.step(edges, at(mono_ms));
-            mono_ms += 100;
-        }
-        let status = agent.status(at(mono_ms));
-        agent.finish(edges, at(mono_ms));
-        status
-    })
+    run(dir, finish)
+}
+
+/// Has an agent read and send all there is, and ends it; gives what its status said.
+fn finish(mut agent: Agent, edges: &mut Edges<'_>) -> crate::status::Status {
+    let mut mono_ms = 100;
+    agent.stop(None, at(mono_ms));
+    while !agent.is_done(at(mono_ms)) {
+        assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
+        agent.step(edges, at(mono_ms));
+        mono_ms += 100;
+    }
+    let status = agent.status(at(mono_ms));
+    agent.finish(edges, at(mono_ms));
+    status
+}
+
+/// The logs of a directory as a source of that name.
+fn config_of(dir: &Path, source: &str) -> Config {
+    let text = format!(
+        "[codedeploy]\nenabled = false\n[[source]]\nname = \"{source}\"\npaths = [\"{}/*.log\"]\n",
+        dir.join("logs").display()
+    );
+    let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+    config
 }
 
 /// Starts an agent that ships the logs of a directory into `out`, and runs it so.
 fn run<T>(dir: &Path, so: impl FnOnce(Agent, &mut Edges<'_>) -> T) -> T {
-    let text = format!(
-        "[codedeploy]\nenabled = false\n[[source]]\nname = \"app\"\npaths = [\"{}/*.log\"]\n",
-        dir.join("logs").display()
-    );
-    let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+    let config = config_of(dir, "app");
     let mut files = OsFiles::new();
     let mut store = OsStore::open(&dir.join("state")).unwrap();
     let mut logs = DirectorySink::new(&dir.join("out"));
@@ -179,6 +188,34 @@ fn what_a_crash_left_is_counted() {
     let dir = directory_of(&[("a", &format!("one\n{nuls}two\n{nuls}\n"))]);
     let status = drain(dir.path());
     assert_eq!(status.sources["app"].skipped["nul"], 100 + 101);
+}
+
+/// What was on its way when a reload took a source away is not sent again when another gives it back,
+/// whether it was answered for in between or not, nor by a later run.
+#[test]
+fn a_source_that_comes_back_goes_on() {
+    for steps_between in 0..4 {
+        let dir = directory_of(&[("a", "one\ntwo\n")]);
+        run(dir.path(), |mut agent, edges| {
+            agent.step(edges, at(1));
+            std::fs::write(dir.path().join("logs/b.log"), "three\n").unwrap();
+            agent.reload(
+                config_of(&dir.path().join("elsewhere"), "other"),
+                edges,
+                at(2),
+            );
+            for nth in 0..steps_between {
+                agent.step(edges, at(3 + nth));
+            }
+            agent.reload(config_of(dir.path(), "app"), edges, at(10));
+            finish(agent, edges);
+        });
+        drain(dir.path());
+        let sent = std::fs::read_to_string(dir.path().join("out").join(LOGS_FILE)).unwrap();
+        let count = |word: &str| sent.matches(&format!("\"{word}\"")).count();
+        let counts = ["one", "two", "three"].map(count);
+        assert_eq!(counts, [1; 3], "{steps_between}: {sent}");
+    }
 }
 
 /// A file that is left alone while it was woken for memory does not keep others from it.
