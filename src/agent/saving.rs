@@ -42,7 +42,7 @@ const CHANGES_BYTES_MAX: u64 = 64 * 1_024;
 const CHANGES_SHARE_MAX: u64 = 4;
 
 /// Files in one entry; more are noted whole, which is written piece by piece.
-const CHANGED_MAX: usize = 500;
+const CHANGED_MAX: usize = 2_000;
 
 /// What a checkpoint is made of besides the keeper's own.
 struct Known<'a> {
@@ -68,8 +68,9 @@ pub(super) struct Saving {
     /// Whether one was noted whole. Should the durable one be damaged, that is all there is, so the
     /// first of each process is.
     has_noted: bool,
-    /// Size of the last entry.
-    entry_bytes: u64,
+    /// Of the last one of any kind: what stood before its files, and what one of these took.
+    own_bytes: u64,
+    record_bytes: u64,
     /// Size of the entries behind the last whole one.
     changes_bytes: u64,
     /// [`Tail::structure`] as of the last whole one; `None`: an entry cannot follow.
@@ -124,7 +125,15 @@ impl Saving {
         self.has_noted
             && self.structure == Some(tail.structure())
             && self.changes_bytes < bytes_max
-            && tail.changed_len() <= CHANGED_MAX
+            && tail.changed_len().0 <= CHANGED_MAX
+    }
+
+    /// Whether enough was settled for an entry.
+    fn is_entry_due(&self, tail: &Tail) -> bool {
+        // What was only heard is in one entry, and then not again before it is settled.
+        let (_, settled) = tail.changed_len();
+        let entry_bytes = self.own_bytes + self.record_bytes * settled as u64;
+        self.unnoted_bytes > entry_bytes * NOTE_SHARE
     }
 
     /// Whether enough was settled for a whole one.
@@ -148,7 +157,6 @@ impl Saving {
 
     /// An entry of so many bytes was written.
     fn wrote_entry(&mut self, bytes: u64, tail: &mut Tail) {
-        self.entry_bytes = bytes;
         self.changes_bytes += bytes;
         self.unnoted_bytes = 0;
         tail.forget_changed();
@@ -185,7 +193,7 @@ impl Keeper {
         if saving.due_ms.is_some_and(|due| now.mono_ms >= due) {
             self.save(known, edges, now);
         } else if saving.takes_entry(known.tail) {
-            if saving.unnoted_bytes > saving.entry_bytes * NOTE_SHARE {
+            if saving.is_entry_due(known.tail) {
                 self.note_changes(known, edges, now);
             }
         } else if saving.takes_whole() {
@@ -274,8 +282,10 @@ impl Keeper {
         };
         let settled = |id| ledger.settled(id).unwrap_or_default();
         let mut encoding = Encoding::begin(&own, &heard, to)?;
-        let mut written = Ok(());
+        self.saving.own_bytes = encoding.bytes();
+        let (mut written, mut records) = (Ok(()), 0);
         let keep = &mut |record: &_| {
+            records += 1;
             if written.is_ok() {
                 written = encoding.file(record);
             }
@@ -284,6 +294,8 @@ impl Keeper {
             Part::Whole => tail.each_record(files, &settled, keep),
             Part::Changes => tail.each_changed(files, &settled, keep),
         }
+        let records_bytes = encoding.bytes() - self.saving.own_bytes;
+        self.saving.record_bytes = records_bytes / records.max(1);
         written.and_then(|()| encoding.end())
     }
 }

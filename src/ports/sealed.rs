@@ -78,6 +78,12 @@ impl<'t> Sealing<'t> {
         })
     }
 
+    /// Bytes written behind the first line.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Writes the first line, and leaves the writer at the end.
     ///
     /// # Errors

@@ -120,6 +120,12 @@ impl<'t> Encoding<'t> {
         self.field(before, file)
     }
 
+    /// Bytes written so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.sealing.bytes() as u64
+    }
+
     /// Ends it.
     ///
     /// # Errors

@@ -103,8 +103,9 @@ pub struct Tail {
     hinted: BTreeMap<FileId, u64>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
-    /// Files of which anything was heard or settled since a checkpoint.
+    /// Files of which anything was heard since a checkpoint, or settled.
     changed: BTreeSet<FileId>,
+    settled: BTreeSet<FileId>,
     /// See [`Tail::structure`].
     structure: u64,
     open_files: usize,
@@ -187,6 +188,7 @@ impl Tail {
             hinted: BTreeMap::new(),
             passing: BTreeSet::new(),
             changed: BTreeSet::new(),
+            settled: BTreeSet::new(),
             structure: 0,
             open_files: 0,
             next_id: 0,

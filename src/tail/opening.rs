@@ -92,16 +92,18 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return Ok(false);
         };
-        // What a checkpoint knew is held against what is there.
-        self.structure += u64::from(file.unverified.is_some());
         file.handle = Some(handle);
         file.unreadable = None;
         file.has_changed = false;
         file.size = meta.size.max(file.read.0);
         file.size_is_recalled = false;
         // What a power cut took was heard, what is written in its place was not.
+        let known = (file.heard, file.head_bytes());
         file.heard = file.heard.min(Offset(file.size));
-        prepare(file, files, handle, meta.size)?;
+        let prepared = prepare(file, files, handle, meta.size);
+        let is_less = file.heard < known.0 || file.head_bytes() < known.1;
+        self.structure += u64::from(is_less);
+        prepared?;
         Ok(true)
     }
 

@@ -86,21 +86,23 @@ impl Tail {
     /// Notes that more of a file was settled.
     pub fn settled(&mut self, id: FileId) {
         self.changed.insert(id);
+        self.settled.insert(id);
         // One without an inode has no name by which its record could be replaced, and one that sleeps
         // is in none but a whole checkpoint.
         let is_apart = self.file(id).is_none_or(File::is_displaced);
         self.structure += u64::from(is_apart);
     }
 
-    /// Of how many files anything was heard or settled.
+    /// Of how many files anything was heard or settled, and of how many settled.
     #[must_use]
-    pub fn changed_len(&self) -> usize {
-        self.changed.len()
+    pub fn changed_len(&self) -> (usize, usize) {
+        (self.changed.len(), self.settled.len())
     }
 
     /// All that has changed is in a checkpoint.
     pub fn forget_changed(&mut self) {
         self.changed.clear();
+        self.settled.clear();
     }
 
     /// Grows whenever contents come, go, are cut or move: then not only positions have changed.

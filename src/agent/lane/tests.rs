@@ -218,6 +218,39 @@ fn a_source_that_comes_back_goes_on() {
     }
 }
 
+/// A process that is killed among many files repeats what was in flight, also one that has started among them, and before anything was saved: shown on two kills in a drain.
+#[test]
+fn a_kill_repeats_what_was_in_flight() {
+    // More than may be open, also of those that are left after the first part.
+    const FILES: usize = 1_400;
+    // Requests in flight, and those that were answered and sent at the end of the last step.
+    const REPEATED_MAX: usize = 2 * 8;
+    let text = "x".repeat(8_000);
+    let names: Vec<String> = (0..FILES).map(|nth| nth.to_string()).collect();
+    let texts: Vec<String> = (names.iter().map(|name| format!("{name} {text}\n"))).collect();
+    let logs = names.iter().map(String::as_str);
+    let logs: Vec<_> = logs.zip(texts.iter().map(String::as_str)).collect();
+    let dir = directory_of(&logs);
+    let sent = || std::fs::read_to_string(dir.path().join("out").join(LOGS_FILE));
+    let sent = || sent().unwrap_or_default().lines().count();
+    for part in [FILES / 3, FILES * 2 / 3] {
+        run(dir.path(), |mut agent, edges| {
+            let mut mono_ms = 1;
+            while sent() < part {
+                assert!(mono_ms < 1_000, "it was saved");
+                agent.step(edges, at(mono_ms));
+                mono_ms += 1;
+            }
+        });
+    }
+    drain(dir.path());
+    assert!(
+        (FILES..=FILES + 2 * REPEATED_MAX).contains(&sent()),
+        "{}",
+        sent()
+    );
+}
+
 /// A file that is left alone while it was woken for memory does not keep others from it.
 #[test]
 fn a_quarantined_file_stands_in_nobodys_way() {
