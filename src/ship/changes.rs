@@ -54,7 +54,8 @@ impl Checkpoint {
         let name = |file: &FileRecord| (file.source.clone(), file.key);
         let places = self.files.iter().enumerate();
         let places = places.filter(|(_, file)| !file.is_displaced);
-        let places: HashMap<_, _> = places.map(|(at, file)| (name(file), at)).collect();
+        // Of two of one name the first is the one that is read; the other sleeps.
+        let places: HashMap<_, _> = places.rev().map(|(at, file)| (name(file), at)).collect();
         for mut entry in entries(content) {
             let changed = std::mem::take(&mut entry.files);
             let at: Option<Vec<usize>> = changed

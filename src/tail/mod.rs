@@ -90,7 +90,7 @@ pub struct Tail {
     by_family: HashMap<Arc<Path>, Vec<FileId>>,
     ready: VecDeque<FileId>,
     timers: BTreeSet<(u64, FileId)>,
-    /// Files whose source is not there (yet).
+    /// Files whose source is not there (yet), or excludes them.
     dormant: Vec<Dormant>,
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
     /// With the position to begin at when the original is no more.
@@ -125,8 +125,8 @@ pub struct News {
     pub reset: Vec<(FileId, Offset)>,
     /// Contents that have left; nothing of them can be read any more.
     pub left: Vec<FileId>,
-    /// Contents whose source is gone. What is on its way of them will be answered for, and counts
-    /// when the source comes back.
+    /// Contents whose source is gone or excludes them. What is on its way of them will be answered for, and counts
+    /// when they are wanted again.
     pub asleep: Vec<FileId>,
     /// Of those, the ones that are nowhere on disk: what of them is on its way cannot be read again.
     pub orphaned: Vec<(FileId, Lost)>,

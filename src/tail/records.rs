@@ -11,7 +11,7 @@ use super::file::{File, Place};
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
 use super::{Tail, relation};
 
-/// A file whose source is not there.
+/// A file whose source is not there, or excludes it.
 #[derive(Debug)]
 pub(super) struct Dormant {
     /// What is known of it, up to what was settled when it went.
@@ -134,7 +134,9 @@ impl Tail {
                 }
             }
             let record = record(file, settled(id), files);
-            let handed_on = file.evidence().map(|mark| (id, mark));
+            let mark = provable(file, file.read, files);
+            let is_proven = mark.at == file.read && mark.print.bytes > 0;
+            let handed_on = is_proven.then_some((id, mark));
             self.unlink(id, files);
             if let Some(file) = self.files.remove(&id) {
                 self.leave_family(&file);
@@ -159,7 +161,9 @@ impl Tail {
         self.by_path.reserve(self.dormant.len());
         self.by_family.reserve(self.dormant.len());
         for mut dormant in std::mem::take(&mut self.dormant) {
-            let Some(source) = self.source_named(&dormant.record.source) else {
+            let source = self.source_named(&dormant.record.source);
+            let source = source.filter(|s| !relation::excluded(s, &dormant.record.path));
+            let Some(source) = source else {
                 self.dormant.push(dormant);
                 continue;
             };

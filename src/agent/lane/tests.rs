@@ -88,8 +88,13 @@ fn finish(mut agent: Agent, edges: &mut Edges<'_>) -> crate::status::Status {
 
 /// The logs of a directory as a source of that name.
 fn config_of(dir: &Path, source: &str) -> Config {
+    config_with(dir, source, "")
+}
+
+/// The same with more keys.
+fn config_with(dir: &Path, source: &str, keys: &str) -> Config {
     let text = format!(
-        "[codedeploy]\nenabled = false\n[[source]]\nname = \"{source}\"\npaths = [\"{}/*.log\"]\n",
+        "[codedeploy]\nenabled = false\n[[source]]\nname = \"{source}\"\npaths = [\"{}/*.log\"]\n{keys}\n",
         dir.join("logs").display()
     );
     let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
@@ -218,7 +223,70 @@ fn a_source_that_comes_back_goes_on() {
     }
 }
 
-/// A process that is killed among many files repeats what was in flight, also one that has started among them, and before anything was saved: shown on two kills in a drain.
+/// What comes before bytes that were given back is on its way all the same when a reload takes the source
+/// away: shown on a file of which the second line is read again.
+#[test]
+fn what_comes_before_bytes_given_back_goes_once() {
+    with_one_file("one\ntwo\n", |mut agent, edges, id, target| {
+        let other = config_of(Path::new("/nowhere"), "other");
+        let wanted = agent.config.clone();
+        agent.turn(id, edges, &mut 1_000, at(1));
+        assert!(agent.shipper.held_bytes() > 0 && agent.ledger.read(id) == Some(Offset(8)));
+        agent.ledger.rewind(id, Offset(4));
+        agent.tail.rewind(id, Offset(4));
+        agent.reload(other, edges, at(2));
+        assert_eq!(agent.ledger.read(id), Some(Offset(4)));
+        agent.reload(wanted, edges, at(3));
+        assert_eq!(agent.tail.file(id).unwrap().read, Offset(4));
+        assert_eq!(agent.target_of(id), Some(target));
+    });
+}
+
+/// A file that a reload excludes is left alone, at rest, and goes on where it was when the next one wants
+/// it again; what is excluded when a run begins is not read either.
+#[test]
+fn an_excluded_file_rests_until_it_is_wanted() {
+    let dir = directory_of(&[("a", "one\n"), ("b", "two\n")]);
+    let wanted = config_of(dir.path(), "app");
+    let excluding = config_with(dir.path(), "app", "exclude = [\"a.log\"]");
+    let write = |line: &str| {
+        for name in ["a", "b"] {
+            let path = dir.path().join(format!("logs/{name}.log"));
+            let text = std::fs::read_to_string(&path).unwrap() + line;
+            std::fs::write(path, text).unwrap();
+        }
+    };
+    let sent = |word: &str| {
+        let sent = std::fs::read_to_string(dir.path().join("out").join(LOGS_FILE)).unwrap();
+        sent.matches(&format!("\"{word}\"")).count()
+    };
+    let rests = |agent: &mut Agent, edges: &mut Edges<'_>, from_ms: u64| {
+        let steps = (from_ms..).step_by(100).take(100);
+        let busy = steps.filter(|at_ms| agent.step(edges, at(*at_ms)) == crate::agent::Next::Now);
+        assert!(busy.count() < 10);
+        assert_eq!(agent.lanes.len(), agent.tail.files().count());
+    };
+    drain(dir.path());
+    run(dir.path(), |mut agent, edges| {
+        agent.reload(excluding.clone(), edges, at(1));
+        write("three\n");
+        rests(&mut agent, edges, 2);
+        assert_eq!((sent("one"), sent("two"), sent("three")), (1, 1, 1));
+        agent.reload(wanted.clone(), edges, at(20_000));
+        rests(&mut agent, edges, 20_001);
+        assert_eq!((sent("one"), sent("two"), sent("three")), (1, 1, 2));
+        agent.reload(excluding, edges, at(40_000));
+        write("four\n");
+        rests(&mut agent, edges, 40_001);
+        assert_eq!(sent("four"), 1);
+        agent.reload(wanted, edges, at(60_000));
+        finish(agent, edges);
+    });
+    assert_eq!(["one", "two", "three", "four"].map(sent), [1, 1, 2, 2]);
+}
+
+/// A process that is killed among many files repeats what was in flight, also one that has started
+/// among them, and before anything was saved: shown on two kills in a drain.
 #[test]
 fn a_kill_repeats_what_was_in_flight() {
     // More than may be open, also of those that are left after the first part.
