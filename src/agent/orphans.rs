@@ -97,6 +97,6 @@ fn severed(tail: &Tail, orphans: &Orphans, id: FileId, bytes: u64) -> Option<Los
             bytes,
             ..orphan.clone()
         }),
-        None => Some(Lost::of(tail.file(id)?, bytes, SEVERED)),
+        None => tail.loss_of(id, bytes, SEVERED),
     }
 }

@@ -9,7 +9,7 @@ use crate::ports::{Files, Handle};
 
 use super::file::{File, Place};
 use super::fingerprint::{self, ANCHOR_BYTES_MAX, Anchor};
-use super::{Tail, relation};
+use super::{Lost, Tail, relation};
 
 /// A file whose source is not there, or excludes it.
 #[derive(Debug)]
@@ -91,6 +91,22 @@ impl Tail {
         // is in none but a whole checkpoint.
         let is_apart = self.file(id).is_none_or(File::is_displaced);
         self.structure += u64::from(is_apart);
+    }
+
+    /// What is said of a loss of so many bytes of a file, also of one that sleeps.
+    pub(crate) fn loss_of(&self, id: FileId, bytes: u64, reason: &'static str) -> Option<Lost> {
+        if let Some(file) = self.file(id) {
+            return Some(Lost::of(file, bytes, reason));
+        }
+        let is_it = |dormant: &&Dormant| dormant.handed_on.is_some_and(|(its, _)| its == id);
+        let record = &self.dormant.iter().find(is_it)?.record;
+        Some(Lost {
+            source: record.source.as_str().into(),
+            path: record.path.clone(),
+            family: record.family.clone(),
+            bytes,
+            reason,
+        })
     }
 
     /// Of how many files anything was heard or settled, and of how many settled.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::agent::Host;
+use crate::agent::{Host, orphans};
 use crate::config::{Config, Identity};
 use crate::directory::{DirectoryEvents, DirectoryMetrics, DirectorySink, LOGS_FILE};
 use crate::event::{Event, Origin, Target};
@@ -239,6 +239,21 @@ fn what_comes_before_bytes_given_back_goes_once() {
         agent.reload(wanted, edges, at(3));
         assert_eq!(agent.tail.file(id).unwrap().read, Offset(4));
         assert_eq!(agent.target_of(id), Some(target));
+    });
+}
+
+/// What is on its way of a file and nowhere on disk is at stake also while the file sleeps.
+#[test]
+fn what_is_at_stake_is_not_forgotten_asleep() {
+    with_one_file("one\ntwo\n", |mut agent, edges, id, _target| {
+        agent.turn(id, edges, &mut 1_000, at(1));
+        agent.ledger.cut(id, Offset(4));
+        agent.tail.rewind(id, Offset(4));
+        let stake = |agent: &Agent| orphans::at_stake(&agent.tail, &agent.ledger, &agent.orphans);
+        let before = stake(&agent);
+        assert_eq!(before[0].bytes, 4);
+        agent.reload(config_of(Path::new("/nowhere"), "other"), edges, at(2));
+        assert_eq!(stake(&agent), before);
     });
 }
 
