@@ -37,9 +37,8 @@ const SAVE_RETRY_MS: u64 = 2_000;
 /// Bytes settled for each byte that is noted, whole or as an entry: so that noting stays cheap.
 const NOTE_SHARE: u64 = 8;
 
-/// Bytes of entries behind one whole checkpoint, and as a share of that if it is more.
+/// Bytes of entries behind one whole checkpoint; where that is larger, so many as it has.
 const CHANGES_BYTES_MAX: u64 = 64 * 1_024;
-const CHANGES_SHARE_MAX: u64 = 4;
 
 /// Files in one entry; more are noted whole, which is written piece by piece.
 const CHANGED_MAX: usize = 2_000;
@@ -121,10 +120,9 @@ impl Saving {
 
     /// Whether an entry can say what has changed.
     fn takes_entry(&self, tail: &Tail) -> bool {
-        let bytes_max = CHANGES_BYTES_MAX.max(self.whole_bytes * CHANGES_SHARE_MAX);
         self.has_noted
             && self.structure == Some(tail.structure())
-            && self.changes_bytes < bytes_max
+            && self.changes_bytes < CHANGES_BYTES_MAX.max(self.whole_bytes)
             && tail.changed_len().0 <= CHANGED_MAX
     }
 

@@ -29,11 +29,12 @@ pub(super) fn catch_up(base: Option<&mut Checkpoint>, store: &mut dyn Store) -> 
         Ok(Some(beginning)) => unproven(KIND, beginning).and_then(|(_, body)| sequence(body)),
         Err(_) => None,
     };
-    let base = base.filter(|base| first == Some(base.sequence + 1));
-    match (base, store.load(NAME)) {
-        (Some(base), Ok(Some(content))) => base.follow(&content),
-        _ if store.remove(NAME).is_ok() => {}
-        _ => drop(store.set_aside(NAME)?),
+    if let Some(base) = base.filter(|base| first == Some(base.sequence + 1))
+        && let Ok(Some(content)) = store.load(NAME)
+    {
+        base.follow(&content);
+    } else if store.remove(NAME).is_err() {
+        store.set_aside(NAME)?;
     }
     Ok(())
 }
