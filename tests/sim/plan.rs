@@ -52,6 +52,7 @@ pub(crate) struct Blows {
     pub(crate) power_cut: f64,
     pub(crate) clock_jump: f64,
     pub(crate) group_deleted: f64,
+    pub(crate) reload: f64,
     /// At most so long until the agent is started again.
     pub(crate) down_ms_max: u64,
 }
@@ -155,7 +156,11 @@ impl Plan {
             app_shares_stream: rng.bool(),
             windows: windows(&mut rng, span_ms),
             bus_windows: Vec::new(),
-            blows: blows(&mut rng, span_ms),
+            blows: Blows {
+                // From a generator of its own, so that every seed is what it was.
+                reload: rate(&mut fastrand::Rng::with_seed(seed ^ 0x4e10), span_ms, 12.0),
+                ..blows(&mut rng, span_ms)
+            },
             habits: habits(&mut rng, span_ms),
             counting: Counting::Legally,
         }
@@ -179,6 +184,7 @@ impl Plan {
         plan.blows = Blows {
             kill: plan.blows.kill,
             stop: plan.blows.stop,
+            reload: plan.blows.reload,
             down_ms_max: plan.blows.down_ms_max,
             ..Blows::default()
         };
@@ -452,6 +458,7 @@ fn blows(rng: &mut fastrand::Rng, span_ms: u64) -> Blows {
         power_cut: rate(rng, span_ms, 4.0),
         clock_jump: rate(rng, span_ms, 4.0),
         group_deleted: rate(rng, span_ms, 2.0),
+        reload: 0.0,
         down_ms_max: [500, 30_000, span_ms / 3 + 1][rng.usize(0..3)],
     }
 }

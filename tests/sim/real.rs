@@ -32,11 +32,15 @@ impl<'a> Edges<'a> {
     }
 }
 
+fn parsed(text: String) -> Result<Config, String> {
+    let file = (PathBuf::from("sim.toml"), text);
+    let (config, _notes) = Config::parse(&[file]).map_err(|mistakes| format!("{mistakes:?}"))?;
+    Ok(config)
+}
+
 impl Subject for Agent {
     fn start(plan: &Plan, seed: u64, edges: &mut Edges<'_>, now: Now) -> Result<Self, String> {
-        let file = (PathBuf::from("sim.toml"), plan.config());
-        let (config, _notes) =
-            Config::parse(&[file]).map_err(|mistakes| format!("{mistakes:?}"))?;
+        let config = parsed(plan.config())?;
         let host = Host {
             zone: TimeZone::UTC,
             boot_ms: None,
@@ -48,6 +52,11 @@ impl Subject for Agent {
 
     fn learn(&mut self, identity: Identity, now: Now) {
         Agent::learn(self, identity, now);
+    }
+
+    fn reload(&mut self, plan: &Plan, edges: &mut Edges<'_>, now: Now) {
+        let config = parsed(plan.config()).expect("it was taken before");
+        Agent::reload(self, config, &mut edges.of_agent(), now);
     }
 
     fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake {

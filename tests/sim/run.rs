@@ -108,6 +108,7 @@ struct Run<S> {
     incidents: Incidents,
     workload: Workload,
     rng: fastrand::Rng,
+    reload_rng: fastrand::Rng,
     agent: Option<S>,
     wake: Wake,
     /// When the agent is started again.
@@ -144,6 +145,7 @@ impl<S: Subject> Run<S> {
         let workload = Workload::new(&plan, &mut world, &mut oracle);
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x4a11);
         let start_ms = rng.u64(0..plan.span_ms / 4 + 1);
+        let reload_rng = fastrand::Rng::with_seed(plan.seed ^ 0x4e11);
         Self {
             plan,
             voice,
@@ -153,6 +155,7 @@ impl<S: Subject> Run<S> {
             incidents: Incidents::default(),
             workload,
             rng,
+            reload_rng,
             agent: None,
             wake: Wake::Now,
             start_ms,
@@ -321,6 +324,12 @@ impl<S: Subject> Run<S> {
         if self.agent.is_none() {
             return Ok(());
         }
+        if self.reload_rng.f64() < per_second(blows.reload) {
+            self.reload()?;
+        }
+        if self.agent.is_none() {
+            return Ok(());
+        }
         if self.rng.f64() < per_second(blows.kill) {
             if self.rng.bool() {
                 self.world.fuse.light(self.rng.u32(0..40));
@@ -332,6 +341,17 @@ impl<S: Subject> Run<S> {
             return self.stop();
         }
         Ok(())
+    }
+
+    /// The agent takes its configuration again.
+    fn reload(&mut self) -> Result<(), Breach> {
+        self.say(|_| "the agent reloads".to_owned());
+        let now = self.world.clock.now();
+        if let Some(agent) = &mut self.agent {
+            agent.reload(&self.plan, &mut edges(&mut self.world), now);
+            self.wake = Wake::Now;
+        }
+        self.after_step()
     }
 
     fn start(&mut self) -> Result<(), Breach> {

@@ -66,6 +66,8 @@ pub(crate) struct Gauge {
 pub(crate) trait Subject: Sized {
     fn start(plan: &Plan, seed: u64, edges: &mut Edges<'_>, now: Now) -> Result<Self, String>;
     fn learn(&mut self, identity: Identity, now: Now);
+    /// Takes its configuration again, as on SIGHUP.
+    fn reload(&mut self, plan: &Plan, edges: &mut Edges<'_>, now: Now);
     fn step(&mut self, edges: &mut Edges<'_>, now: Now) -> Wake;
     fn stop(&mut self, now: Now);
     fn is_done(&self, now: Now) -> bool;

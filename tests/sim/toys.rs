@@ -89,6 +89,8 @@ impl<const DEFECT: u8> Subject for Toy<DEFECT> {
         Wake::At(now.mono_ms + 500)
     }
 
+    fn reload(&mut self, _plan: &Plan, _edges: &mut Edges<'_>, _now: Now) {}
+
     fn stop(&mut self, _now: Now) {
         self.stopping = true;
     }
