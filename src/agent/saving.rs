@@ -37,7 +37,7 @@ const SAVE_RETRY_MS: u64 = 2_000;
 /// Bytes settled for each byte that is noted, whole or as an entry: so that noting stays cheap.
 const NOTE_SHARE: u64 = 8;
 
-/// Bytes of entries behind one whole checkpoint; where that is larger, so many as it has.
+/// Bytes of entries behind one whole checkpoint; where twice that is more, so many.
 const CHANGES_BYTES_MAX: u64 = 64 * 1_024;
 
 /// Files in one entry; more are noted whole, which is written piece by piece.
@@ -122,7 +122,7 @@ impl Saving {
     fn takes_entry(&self, tail: &Tail) -> bool {
         self.has_noted
             && self.structure == Some(tail.structure())
-            && self.changes_bytes < CHANGES_BYTES_MAX.max(self.whole_bytes)
+            && self.changes_bytes < CHANGES_BYTES_MAX.max(2 * self.whole_bytes)
             && tail.changed_len().0 <= CHANGED_MAX
     }
 
