@@ -1,8 +1,8 @@
 //! How and when the checkpoint is written.
 //!
-//! Whenever something was settled it is *noted* without waiting for the disk, which is enough against
-//! `kill -9` and keeps duplicates after one to what was in flight: as an entry of what has changed,
-//! so that it costs the same however many files are known. Where that does not do, since files came,
+//! Whenever enough was settled to be worth it, it is *noted* without waiting for the disk, which is
+//! enough against `kill -9` and keeps duplicates after one to little more than was in flight: as an
+//! entry of what has changed, so that it costs the same however many files are known. Where that does not do, since files came,
 //! went or moved, it is noted whole. Once a second it is *saved* whole and durably, against a power
 //! cut. At the start the newer of the two whole ones counts, with the entries that follow it.
 //!

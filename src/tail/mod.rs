@@ -125,11 +125,11 @@ pub struct News {
     pub reset: Vec<(FileId, Offset)>,
     /// Contents that have left; nothing of them can be read any more.
     pub left: Vec<FileId>,
-    /// Contents whose source is gone or excludes them. What is on its way of them will be answered for, and counts
-    /// when they are wanted again.
-    pub asleep: Vec<FileId>,
     /// Of those, the ones that are nowhere on disk: what of them is on its way cannot be read again.
     pub orphaned: Vec<(FileId, Lost)>,
+    /// Contents whose source is gone or excludes them. What is on its way of them will be answered for,
+    /// and counts when they are wanted again.
+    pub asleep: Vec<FileId>,
     /// Bytes that were seen and are gone.
     pub lost: Vec<Lost>,
     /// Rescue segments that are no longer needed.
