@@ -2,9 +2,10 @@
 //!
 //! Whenever enough was settled to be worth it, it is *noted* without waiting for the disk, which is
 //! enough against `kill -9` and keeps duplicates after one to little more than was in flight: as an
-//! entry of what has changed, so that it costs the same however many files are known. Where that does not do, since files came,
-//! went or moved, it is noted whole. Once a second it is *saved* whole and durably, against a power
-//! cut. At the start the newer of the two whole ones counts, with the entries that follow it.
+//! entry of what has changed, so that it costs the same however many files are known. Where that does
+//! not do, since files came, went or moved, it is noted whole. Once a second it is *saved* whole and
+//! durably, against a power cut. At the start the newer of the two whole ones counts, with the entries
+//! that follow it.
 //!
 //! Each of them says all but the files' part whole, and all files of which anything was heard or
 //! settled since the one before: so what was made of records fits what their files say was heard.
@@ -123,14 +124,13 @@ impl Saving {
         self.has_noted
             && self.structure == Some(tail.structure())
             && self.changes_bytes < CHANGES_BYTES_MAX.max(2 * self.whole_bytes)
-            && tail.changed_len().0 <= CHANGED_MAX
+            && tail.changed_len() <= CHANGED_MAX
     }
 
     /// Whether enough was settled for an entry.
     fn is_entry_due(&self, tail: &Tail) -> bool {
         // What was only heard is in one entry, and then not again before it is settled.
-        let (_, settled) = tail.changed_len();
-        let entry_bytes = self.own_bytes + self.record_bytes * settled as u64;
+        let entry_bytes = self.own_bytes + self.record_bytes * tail.settled_len() as u64;
         self.unnoted_bytes > entry_bytes * NOTE_SHARE
     }
 

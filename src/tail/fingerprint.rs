@@ -128,7 +128,12 @@ pub(crate) fn fitting(known: &[Fingerprint], beginning: &[u8]) -> usize {
     known.iter().take_while(|head| fits(head)).count()
 }
 
-/// Whether an open inode begins with all that is known of how a file begins.
+/// Whether a content that begins with these bytes begins with all that is known of a file.
+pub(crate) fn fits(file: &File, beginning: &[u8]) -> bool {
+    fitting(&file.heads, beginning) == file.heads.len()
+}
+
+/// The same of the content of an open inode.
 pub(crate) fn begins_as_known(
     file: &File,
     files: &mut dyn Files,
@@ -137,7 +142,7 @@ pub(crate) fn begins_as_known(
     let mut buffer = [0; HEAD_BYTES_MAX];
     let known = &mut buffer[..file.head_bytes()];
     let got = read_full(files, handle, Offset(0), known)?;
-    Ok(fitting(&file.heads, &known[..got]) == file.heads.len())
+    Ok(fits(file, &known[..got]))
 }
 
 /// Learns the heads of a file from its open inode, as far as they are not known; those that are
@@ -150,7 +155,7 @@ pub(crate) fn learn(file: &mut File, files: &mut dyn Files) -> io::Result<()> {
     };
     let mut buffer = [0; HEAD_BYTES_MAX];
     let got = read_full(files, handle, Offset(0), &mut buffer)?;
-    if fitting(&file.heads, &buffer[..got]) == file.heads.len() {
+    if fits(file, &buffer[..got]) {
         file.heads = heads(&buffer[..got]);
     }
     Ok(())

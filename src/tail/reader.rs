@@ -105,7 +105,7 @@ impl ReadBuffer {
         }
         let begins_as_known = match file.read {
             // Nothing was read yet, so only the head can tell that the file was begun anew.
-            Offset(0) => self.begins_with(file),
+            Offset(0) => fingerprint::fits(file, &self.bytes[..self.filled.min(HEAD_BYTES_MAX)]),
             _ => !is_hinted || fingerprint::begins_as_known(file, files, handle)?,
         };
         if !begins_as_known {
@@ -132,11 +132,5 @@ impl ReadBuffer {
     /// The anchor of the position `consumed` bytes further on.
     pub(crate) fn anchor_after(&self, consumed: usize) -> Anchor {
         Anchor::before(&self.bytes[..self.anchor_len + consumed])
-    }
-
-    /// Whether the buffer, filled from the beginning, holds the content that is known.
-    fn begins_with(&self, file: &File) -> bool {
-        let beginning = self.filled.min(HEAD_BYTES_MAX);
-        fingerprint::fitting(&file.heads, &self.bytes[..beginning]) == file.heads.len()
     }
 }

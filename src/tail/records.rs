@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::Source;
 use crate::event::{FileId, FileRecord, Mark, Offset};
 use crate::ports::{Files, Handle};
 
@@ -109,10 +110,16 @@ impl Tail {
         })
     }
 
-    /// Of how many files anything was heard or settled, and of how many settled.
+    /// Of how many files anything was heard or settled.
     #[must_use]
-    pub fn changed_len(&self) -> (usize, usize) {
-        (self.changed.len(), self.settled.len())
+    pub fn changed_len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Of how many of them anything was settled.
+    #[must_use]
+    pub fn settled_len(&self) -> usize {
+        self.settled.len()
     }
 
     /// All that has changed is in a checkpoint.
@@ -127,8 +134,8 @@ impl Tail {
         self.structure
     }
 
-    /// Gives files their source's new definition after the list of sources changed; those whose
-    /// source is gone leave the table and sleep.
+    /// Gives files their source's new definition after the list of sources changed; those that no source
+    /// wants leave the table and sleep.
     pub(super) fn rebind_files(
         &mut self,
         files: &mut dyn Files,
@@ -136,18 +143,14 @@ impl Tail {
     ) {
         let ids: Vec<FileId> = self.files.keys().copied().collect();
         for id in ids {
+            let file = self.files.get(&id);
+            let wanting = file.and_then(|file| self.wanting(&file.source.name, &file.path));
             let Some(file) = self.files.get_mut(&id) else {
                 continue;
             };
-            let same = self
-                .sources
-                .iter()
-                .find(|s| s.source.name == file.source.name);
-            if let Some(state) = same {
-                file.source = Arc::clone(&state.source);
-                if !relation::excluded(&file.source, &file.path) {
-                    continue;
-                }
+            if let Some(source) = wanting {
+                file.source = source;
+                continue;
             }
             let record = record(file, settled(id), files);
             let mark = provable(file, file.read, files);
@@ -170,16 +173,14 @@ impl Tail {
         }
     }
 
-    /// Brings back the files of sources that are there now.
+    /// Brings back the files that a source wants now.
     pub(super) fn wake_dormant(&mut self) {
         // After a start there may be thousands: growing step by step hashes each path several times.
         self.by_key.reserve(self.dormant.len());
         self.by_path.reserve(self.dormant.len());
         self.by_family.reserve(self.dormant.len());
         for mut dormant in std::mem::take(&mut self.dormant) {
-            let source = self.source_named(&dormant.record.source);
-            let source = source.filter(|s| !relation::excluded(s, &dormant.record.path));
-            let Some(source) = source else {
+            let Some(source) = self.wanting(&dormant.record.source, &dormant.record.path) else {
                 self.dormant.push(dormant);
                 continue;
             };
@@ -224,6 +225,12 @@ impl Tail {
             file.gate_bytes = record.size;
             self.join(file);
         }
+    }
+
+    /// The source of that name, if it is there and does not exclude this path.
+    fn wanting(&self, source: &str, path: &Path) -> Option<Arc<Source>> {
+        let source = self.source_named(source)?;
+        (!relation::excluded(&source, path)).then_some(source)
     }
 
     /// The contents of a family whose copies are being looked for.

@@ -156,11 +156,7 @@ impl Plan {
             app_shares_stream: rng.bool(),
             windows: windows(&mut rng, span_ms),
             bus_windows: Vec::new(),
-            blows: Blows {
-                // From a generator of its own, so that every seed is what it was.
-                reload: rate(&mut fastrand::Rng::with_seed(seed ^ 0x4e10), span_ms, 12.0),
-                ..blows(&mut rng, span_ms)
-            },
+            blows: blows(seed, &mut rng, span_ms),
             habits: habits(&mut rng, span_ms),
             counting: Counting::Legally,
         }
@@ -451,14 +447,15 @@ fn rate(rng: &mut fastrand::Rng, span_ms: u64, times: f64) -> f64 {
     }
 }
 
-fn blows(rng: &mut fastrand::Rng, span_ms: u64) -> Blows {
+fn blows(seed: u64, rng: &mut fastrand::Rng, span_ms: u64) -> Blows {
     Blows {
         kill: rate(rng, span_ms, 8.0),
         stop: rate(rng, span_ms, 6.0),
         power_cut: rate(rng, span_ms, 4.0),
         clock_jump: rate(rng, span_ms, 4.0),
         group_deleted: rate(rng, span_ms, 2.0),
-        reload: 0.0,
+        // From a generator of its own, so that every seed is what it was.
+        reload: rate(&mut fastrand::Rng::with_seed(seed ^ 0x4e10), span_ms, 12.0),
         down_ms_max: [500, 30_000, span_ms / 3 + 1][rng.usize(0..3)],
     }
 }
