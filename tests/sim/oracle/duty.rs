@@ -103,6 +103,8 @@ impl Oracle {
     }
 
     pub(super) fn born(&mut self, id: LifeId, key: FileKey, path: PathBuf) {
+        let before = self.by_key.get(&key).and_then(|lives| lives.last());
+        let twin = before.and_then(|before| self.begun(*before));
         self.lives.insert(
             id,
             Life {
@@ -125,7 +127,7 @@ impl Oracle {
                 recorded: None,
                 inherited: 0,
                 former: None,
-                twin: None,
+                twin,
             },
         );
         self.by_key.entry(key).or_default().push(id);
@@ -249,6 +251,22 @@ impl Oracle {
         let text = self.lines.get(place.line).text.as_bytes();
         let bytes = text.get(from as usize..to.min(place.to) as usize)?;
         Some((keep, bytes.to_vec())).filter(|_| former <= place.end)
+    }
+
+    /// What arrived of the line with which a content begins. Of a head nobody can say whether that did.
+    fn begun(&self, id: LifeId) -> Option<(u64, Vec<u8>)> {
+        let life = &self.lives[&id];
+        let place = life.places.first().filter(|place| place.start == 0);
+        let (line, from, to) = if let Some(place) = place {
+            let mut runs = self.fame[place.line.0 as usize].runs.iter();
+            let (_, to) = runs.find(|(from, to)| *from <= place.from && place.from < *to)?;
+            (place.line, place.from as usize, *to as usize)
+        } else {
+            let (_, end, line) = life.heads.iter().find(|(start, ..)| *start == 0)?;
+            (*line, 0, usize::try_from(*end).ok()?)
+        };
+        let text = self.lines.get(line).text.as_bytes();
+        Some((0, text.get(from..to)?.to_vec()))
     }
 
     /// Lines that are there in another content than this one.

@@ -123,8 +123,9 @@ struct Life {
     inherited: u64,
     /// What the checkpoint said of its inode when a power cut made this content.
     former: Option<u64>,
-    /// What that had settled of the line in which the power cut ended the content. If the same bytes
-    /// are written there again, nobody can tell, and they have an answer.
+    /// What that had settled of the line in which the power cut ended the content, or what had arrived
+    /// of the line with which the content before this one began. If the same bytes are written there
+    /// again, nobody can tell, and they have an answer.
     twin: Option<(u64, Vec<u8>)>,
 }
 
