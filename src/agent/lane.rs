@@ -327,7 +327,7 @@ impl Agent {
     }
 
     /// The file's target, if all it is named after is known; none for a file that is left alone.
-    fn target_of(&mut self, id: FileId) -> Option<TargetId> {
+    pub(super) fn target_of(&mut self, id: FileId) -> Option<TargetId> {
         let file = self.tail.file(id)?;
         let lane = self.lanes.get_mut(&id)?;
         if lane.quarantine.is_some() {

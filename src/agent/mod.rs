@@ -25,6 +25,8 @@ mod report;
 mod rescue;
 mod saving;
 mod sources;
+#[cfg(test)]
+mod testing;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -297,3 +297,47 @@ impl Keeper {
         written.and_then(|()| encoding.end())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::testing::{at, directory_of, drain, run, sent};
+
+    // Requests in flight, and those that were answered and sent at the end of the last step.
+    const REPEATED_MAX: usize = 2 * 8;
+
+    /// A process that is killed among many files repeats what was in flight, also one that has started
+    /// among them, and before anything was saved: shown on two kills in a drain of more files than may
+    /// be open, also of those that are left after the first part.
+    #[test]
+    fn a_kill_repeats_what_was_in_flight() {
+        let repeated = repeated_by_kills(1_400, 8_000);
+        assert!(repeated <= 2 * REPEATED_MAX, "{repeated}");
+    }
+
+    /// Drains so many files with a line of so many bytes and kills twice; how many lines came twice.
+    fn repeated_by_kills(files: usize, bytes: usize) -> usize {
+        let text = "x".repeat(bytes);
+        let names: Vec<String> = (0..files).map(|nth| nth.to_string()).collect();
+        let texts: Vec<String> = (names.iter().map(|name| format!("{name} {text}\n"))).collect();
+        let logs = names.iter().map(String::as_str);
+        let logs: Vec<_> = logs.zip(texts.iter().map(String::as_str)).collect();
+        let dir = directory_of(&logs);
+        let sent = || sent(dir.path());
+        for part in [files / 3, files * 2 / 3] {
+            run(dir.path(), |mut agent, edges| {
+                let mut mono_ms = 1;
+                while sent().len() < part {
+                    assert!(mono_ms < 1_000, "it was saved");
+                    agent.step(edges, at(mono_ms));
+                    mono_ms += 1;
+                }
+            });
+        }
+        drain(dir.path());
+        let different = sent().into_iter().collect::<BTreeSet<_>>().len();
+        assert_eq!(different, files);
+        sent().len() - different
+    }
+}
