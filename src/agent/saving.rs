@@ -38,6 +38,9 @@ const SAVE_RETRY_MS: u64 = 2_000;
 /// Bytes settled for each byte that is noted, whole or as an entry: so that noting stays cheap.
 const NOTE_SHARE: u64 = 8;
 
+/// Bytes that a file answered for counts as at least: its request cost more than few bytes do.
+const ANSWER_BYTES: u64 = 16 * 1_024;
+
 /// Bytes of entries behind one whole checkpoint; where twice that is more, so many.
 const CHANGES_BYTES_MAX: u64 = 64 * 1_024;
 
@@ -119,19 +122,25 @@ impl Saving {
         self.saved_insight.take()
     }
 
+    /// Whether there are as many entries as may be: enough was settled for a whole one, too.
+    fn is_full(&self) -> bool {
+        self.changes_bytes >= CHANGES_BYTES_MAX.max(2 * self.whole_bytes)
+    }
+
     /// Whether an entry can say what has changed.
     fn takes_entry(&self, tail: &Tail) -> bool {
         self.has_noted
             && self.structure == Some(tail.structure())
-            && self.changes_bytes < CHANGES_BYTES_MAX.max(2 * self.whole_bytes)
+            && !self.is_full()
             && tail.changed_len() <= CHANGED_MAX
     }
 
     /// Whether enough was settled for an entry.
     fn is_entry_due(&self, tail: &Tail) -> bool {
         // What was only heard is in one entry, and then not again before it is settled.
-        let entry_bytes = self.own_bytes + self.record_bytes * tail.settled_len() as u64;
-        self.unnoted_bytes > entry_bytes * NOTE_SHARE
+        let settled = tail.settled_len() as u64;
+        let entry_bytes = self.own_bytes + self.record_bytes * settled;
+        self.unnoted_bytes.max(settled * ANSWER_BYTES) > entry_bytes * NOTE_SHARE
     }
 
     /// Whether enough was settled for a whole one.
@@ -140,7 +149,7 @@ impl Saving {
             true => NOTE_SHARE,
             false => 0,
         };
-        self.unwritten_bytes > self.whole_bytes * share
+        self.is_full() || self.unwritten_bytes > self.whole_bytes * share
     }
 
     /// A whole one of so many bytes was written.
@@ -253,6 +262,7 @@ impl Keeper {
         tracing::debug!(%error, "the checkpoint could not be noted");
         self.saving.structure = None;
         self.saving.unwritten_bytes = 0;
+        self.saving.changes_bytes = 0;
     }
 
     /// Writes a checkpoint, file by file.
@@ -309,11 +319,13 @@ mod tests {
 
     /// A process that is killed among many files repeats what was in flight, also one that has started
     /// among them, and before anything was saved: shown on two kills in a drain of more files than may
-    /// be open, also of those that are left after the first part.
+    /// be open, also of those that are left after the first part, of long and of short ones.
     #[test]
     fn a_kill_repeats_what_was_in_flight() {
-        let repeated = repeated_by_kills(1_400, 8_000);
-        assert!(repeated <= 2 * REPEATED_MAX, "{repeated}");
+        for (files, bytes) in [(1_400, 8_000), (1_400, 10)] {
+            let repeated = repeated_by_kills(files, bytes);
+            assert!(repeated <= 2 * REPEATED_MAX, "{repeated} of {bytes} bytes");
+        }
     }
 
     /// Drains so many files with a line of so many bytes and kills twice; how many lines came twice.
