@@ -14,7 +14,7 @@ use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmReply, AlarmService
 use jiff::tz::TimeZone;
 
 use crate::plan::{CODEDEPLOY_YML, LOG_DIR, ROOT_DIR};
-use crate::workload::hooks;
+use crate::workload::{date, hooks};
 use crate::world::World;
 use crate::world::watch::Hearing;
 
@@ -86,6 +86,15 @@ impl Scene {
         let record = hooks::record(self.world.clock.now().wall_ms, call);
         let path = format!("{LOG_DIR}/codedeploy-agent.log");
         let line = format!("{record}\n");
+        self.world.files.append(path.as_ref(), line.as_bytes());
+        self.world.pass_hints();
+    }
+
+    /// A hook prints something.
+    fn output(&mut self, deployment: &str) {
+        let time = date("%Y-%m-%d %H:%M:%S%.3f", self.world.clock.now().wall_ms);
+        let path = format!("{ROOT_DIR}/deployment-logs/codedeploy-agent-deployments.log");
+        let line = format!("[{time}] [{deployment}][stdout]still here\n");
         self.world.files.append(path.as_ref(), line.as_bytes());
         self.world.pass_hints();
     }
@@ -240,6 +249,34 @@ fn hanging_and_health_are_told() {
     assert_eq!(scene.told(), ["codedeploy_agent_unhealthy"]);
     scene.live(5, Polls::Answered);
     assert_eq!(scene.told(), ["codedeploy_agent_healthy"]);
+    scene.kill();
+    scene.live(20, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+}
+
+/// A hook that prints something is alive though its command began long ago, over a start of the agent
+/// too; silence is counted from the start then, and told once: shown by starts around a long hook.
+#[test]
+fn a_start_gives_a_running_hook_its_time_anew() {
+    let mut scene = Scene::new("");
+    let command = hooks::identifier("d-LONG00001", "AfterInstall");
+    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-LONG00001"));
+    scene.live(1, Polls::Answered);
+    scene.world.files.append(&tracking, b"1");
+    scene.call(&hooks::acknowledged(&command));
+    for _ in 0..3 {
+        scene.live(10, Polls::Answered);
+        scene.output("d-LONG00001");
+    }
+    scene.live(1, Polls::Answered);
+    scene.kill();
+    scene.live(14, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+    scene.live(2, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        ["deployment_hanging/d-LONG00001/AfterInstall"]
+    );
     scene.kill();
     scene.live(20, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);

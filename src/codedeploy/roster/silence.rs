@@ -16,6 +16,8 @@ impl Roster {
             let at = self.place(id, moment);
             let deployment = &mut self.deployments[at];
             if !deployment.life.is_tracked {
+                // One that is found at our own start may be old, and its hook print to this day.
+                deployment.settle_in(now);
                 deployment.live(moment);
             }
         }

@@ -253,7 +253,7 @@ impl Log {
     }
 }
 
-pub(super) fn date(format: &str, wall_ms: i64) -> String {
+pub(crate) fn date(format: &str, wall_ms: i64) -> String {
     let timestamp = Timestamp::from_millisecond(wall_ms).expect("a date of this millennium");
     timestamp.strftime(format).to_string()
 }

@@ -14,7 +14,8 @@ use crate::oracle::Oracle;
 use crate::plan::{APP_DIR, CODEDEPLOY_YML, Habits, LOG_DIR, Plan, ROOT_DIR};
 use crate::world::World;
 pub(crate) use hooks::Failure;
-use log::{Log, Style, date};
+pub(crate) use log::date;
+use log::{Log, Style};
 
 /// The revisions a CodeDeploy agent keeps.
 const REVISIONS_MAX: usize = 5;
