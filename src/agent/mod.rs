@@ -114,6 +114,9 @@ pub struct Agent {
     waiting: Waiting,
     /// Files to listen to although nothing is settled of them.
     stuck: BTreeSet<FileId>,
+    /// How large the CodeDeploy agent's own log and its rotated ones were when it was last asked
+    /// whether they are heard.
+    agent_log: BTreeMap<FileId, u64>,
     /// Files whose target's name is not known yet.
     nameless: BTreeSet<FileId>,
     orphans: orphans::Orphans,
@@ -173,6 +176,7 @@ impl Agent {
             lanes: BTreeMap::new(),
             waiting: Waiting::default(),
             stuck: BTreeSet::new(),
+            agent_log: BTreeMap::new(),
             nameless: BTreeSet::new(),
             orphans: orphans::Orphans::new(),
             buffer: ReadBuffer::default(),

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use crate::codedeploy::layout::Change;
-use crate::config::{Builtin, Source};
+use crate::config::Source;
 use crate::event::Now;
 use crate::parse::Parser;
-use crate::tail::{File, relation};
+use crate::tail::relation;
 
 use super::insight::Logs;
 use super::{Agent, Edges};
@@ -32,15 +32,11 @@ impl Agent {
         let backlog_bytes = backlog_bytes.sum();
         self.keeper.note_backlog(backlog_bytes, now);
         self.find_stuck();
-        let agent_source = self.insight.source_of(Builtin::Agent);
-        let is_unheard = |file: &File| {
-            let is_agents = agent_source.as_ref() == Some(&file.source.name);
-            is_agents && file.unreadable.is_none() && !self.is_heard(file)
-        };
+        let is_agent_heard = self.is_agent_heard();
         let logs = Logs {
             layout: self.discovery.layout(),
             backlog_bytes,
-            is_agent_heard: !self.tail.files().any(is_unheard),
+            is_agent_heard,
         };
         self.insight.look(edges, &logs, now);
         match self.discovery.look(edges.files, &self.config.codedeploy) {

@@ -19,7 +19,9 @@ use crate::world::World;
 use crate::world::watch::Hearing;
 
 const MINUTE_MS: u64 = 60_000;
-/// How often a living CodeDeploy agent's question is answered.
+/// How often the agent looks beyond the logs.
+const BEAT_MS: u64 = 5_000;
+/// How often it is answered on an ordinary day.
 const POLL_MS: u64 = 30_000;
 /// Where a CodeDeploy agent that runs says its process.
 const PID_FILE: &str = "/opt/codedeploy-agent/state/.pid/codedeploy-agent.pid";
@@ -39,6 +41,8 @@ struct Scene {
     config: Config,
     agent: Agent,
     boots: u32,
+    /// How often a living CodeDeploy agent's question is answered.
+    poll_ms: u64,
     /// Ids of events without the instance, in the order in which they came.
     told: Vec<String>,
 }
@@ -63,6 +67,7 @@ impl Scene {
             config,
             agent,
             boots: 0,
+            poll_ms: POLL_MS,
             told: Vec::new(),
         }
     }
@@ -83,7 +88,13 @@ impl Scene {
 
     /// The CodeDeploy agent logs a call.
     fn call(&mut self, call: &str) {
-        let record = hooks::record(self.world.clock.now().wall_ms, call);
+        self.call_ago(0, call);
+    }
+
+    /// The same, dated so long ago: it is in the log when the agent comes.
+    fn call_ago(&mut self, ago_ms: u64, call: &str) {
+        let now_ms = self.world.clock.now().wall_ms;
+        let record = hooks::record(now_ms - i64::try_from(ago_ms).unwrap(), call);
         let path = format!("{LOG_DIR}/codedeploy-agent.log");
         let line = format!("{record}\n");
         self.world.files.append(path.as_ref(), line.as_bytes());
@@ -105,7 +116,7 @@ impl Scene {
         let mut poll_ms = self.world.clock.ms;
         while self.world.clock.ms < until_ms {
             if polls == Polls::Answered && self.world.clock.ms >= poll_ms {
-                poll_ms += POLL_MS;
+                poll_ms += self.poll_ms;
                 self.call("poll_host_command(host_identifier:\"arn:aws:ec2:eu-west-1:111122223333:instance/i-0\")");
             }
             let now = self.world.clock.now();
@@ -280,6 +291,41 @@ fn a_start_gives_a_running_hook_its_time_anew() {
     scene.kill();
     scene.live(20, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
+}
+
+/// What ended long before the agent was started hangs at no time, wherever in its own beat the agent
+/// meets a log whose last record may not be over: shown by starts all over a beat.
+#[test]
+fn what_ended_before_the_start_does_not_hang() {
+    for later_ms in (0..BEAT_MS).step_by(50) {
+        let mut scene = Scene::new("");
+        let command = hooks::identifier("d-HISTORY01", "Install");
+        // What was under way when the machine was booted is another matter.
+        let up_ms = 30 * MINUTE_MS + later_ms;
+        scene.world.advance_to(scene.world.clock.ms + up_ms);
+        scene.call_ago(20 * MINUTE_MS + 3_000, &hooks::acknowledged(&command));
+        scene.call_ago(20 * MINUTE_MS, &hooks::failed(&command));
+        scene.kill();
+        scene.live(1, Polls::Silent);
+        assert_eq!(scene.told(), [""; 0], "{later_ms} ms into the beat");
+    }
+}
+
+/// A hook hangs though the CodeDeploy agent's log never ends in a record that is surely over: shown by
+/// one that is written to ten times a second.
+#[test]
+fn a_log_that_never_rests_keeps_nothing_back() {
+    let mut scene = Scene::new("");
+    scene.poll_ms = 100;
+    let command = hooks::identifier("d-HANG00001", "AfterInstall");
+    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-HANG00001"));
+    scene.world.files.append(&tracking, b"1");
+    scene.call(&hooks::acknowledged(&command));
+    scene.live(16, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        ["deployment_hanging/d-HANG00001/AfterInstall"]
+    );
 }
 
 /// A machine that is rebooted again and again by its alarm is told of once when the loop breaker

@@ -7,6 +7,7 @@
 //! - What moves is left alone: a drain is not parsed twice.
 
 use crate::agent::{Agent, Edges, Mode, STEP_BYTES_MAX};
+use crate::config::Builtin;
 use crate::event::{FileId, Now, Offset};
 use crate::parse::{Chunk, Ending, Memory};
 use crate::ship::ledger::Ledger;
@@ -60,8 +61,28 @@ impl Agent {
         }
     }
 
+    /// Whether all was heard that the CodeDeploy agent's own log had at the last call, and all since
+    /// that is complete. On the beat of the discovery.
+    ///
+    /// A last record that may go on is not heard yet, though it may be the one that ends a
+    /// deployment; one of the last call is over by now, however fast others follow.
+    pub(in crate::agent) fn is_agent_heard(&mut self) -> bool {
+        let source = self.insight.source_of(Builtin::Agent);
+        let is_agents = |file: &&File| Some(&file.source.name) == source.as_ref();
+        let logs = || self.tail.files().filter(is_agents);
+        let had = |file: &File| {
+            let had = self.agent_log.get(&file.id).unwrap_or(&file.size);
+            Offset(*had.min(&file.size))
+        };
+        let is_heard = |file: &File| self.is_heard(file) && self.listened(file) >= had(file);
+        let mut readable = logs().filter(|file| file.unreadable.is_none());
+        let is_agent_heard = self.tail.has_looked() && readable.all(is_heard);
+        self.agent_log = logs().map(|file| (file.id, file.size)).collect();
+        is_agent_heard
+    }
+
     /// Whether all of a file that is complete was heard or read.
-    pub(in crate::agent) fn is_heard(&self, file: &File) -> bool {
+    fn is_heard(&self, file: &File) -> bool {
         let lane = self.lanes.get(&file.id);
         let target = lane.and_then(|lane| lane.target.as_ref());
         let is_waiting = file.due_mono_ms.is_some() && !self.waiting.has(target, file.id);
@@ -69,13 +90,18 @@ impl Agent {
         file.is_read() || is_waiting || ahead.is_some_and(|ahead| ahead.looked.0 >= file.size)
     }
 
+    /// How far a file was heard or read.
+    fn listened(&self, file: &File) -> Offset {
+        let lane = self.lanes.get(&file.id);
+        lane.map_or(file.read, |lane| lane.listened(file))
+    }
+
     /// Whether what comes before a file is still to be heard.
     fn waits_to_be_heard(&self, id: FileId) -> bool {
         let is_unheard = |before: &File| {
             let wanted = before.gate_bytes.min(before.size);
-            let lane = self.lanes.get(&before.id);
-            let listened = lane.map_or(before.read, |lane| lane.listened(before));
-            before.is_displaced() || (listened.0 < wanted && before.unreadable.is_none())
+            let listened = self.listened(before).0;
+            before.is_displaced() || (listened < wanted && before.unreadable.is_none())
         };
         let after = self.tail.file(id).map(|file| &file.after);
         let mut before = after.into_iter().flatten();
