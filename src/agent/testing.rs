@@ -120,9 +120,14 @@ pub(super) fn run<T>(dir: &Path, so: impl FnOnce(Agent, &mut Edges<'_>) -> T) ->
     so(agent, &mut edges)
 }
 
+/// What arrived, a line for each event.
+pub(super) fn sent_text(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("out").join(LOGS_FILE)).unwrap_or_default()
+}
+
 /// The messages that arrived, in their order.
 pub(super) fn sent(dir: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(dir.join("out").join(LOGS_FILE)).unwrap_or_default();
+    let text = sent_text(dir);
     let message = |line: &str| {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         event["message"].as_str().unwrap().to_owned()
