@@ -293,6 +293,25 @@ fn a_start_gives_a_running_hook_its_time_anew() {
     assert_eq!(scene.told(), [""; 0]);
 }
 
+/// A tracking file of yesterday is a hook's that hangs, one that is older than a day was left behind:
+/// shown by a first start beside either.
+#[test]
+fn what_was_left_behind_days_ago_does_not_hang() {
+    let hanging: &[_] = &["deployment_hanging/d-LEFT00001/AfterInstall"];
+    for (hours, expected) in [(23, hanging), (25, &[])] {
+        let mut scene = Scene::new("");
+        let command = hooks::identifier("d-LEFT00001", "AfterInstall");
+        let tracking = format!("{ROOT_DIR}/ongoing-deployment/d-LEFT00001");
+        scene.world.files.append(tracking.as_ref(), b"1");
+        scene.call(&hooks::acknowledged(&command));
+        let later_ms = hours * 60 * MINUTE_MS;
+        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        scene.kill();
+        scene.live(20, Polls::Answered);
+        assert_eq!(scene.told(), expected, "{hours} hours");
+    }
+}
+
 /// What ended long before the agent was started hangs at no time, wherever in its own beat the agent
 /// meets a log whose last record may not be over: shown by starts all over a beat.
 #[test]

@@ -17,7 +17,9 @@ impl Roster {
             let deployment = &mut self.deployments[at];
             if !deployment.life.is_tracked {
                 // One that is found at our own start may be old, and its hook print to this day.
-                deployment.settle_in(now);
+                if mono(now).saturating_sub(moment.mono()) < STALE_MS {
+                    deployment.settle_in(now);
+                }
                 deployment.live(moment);
             }
         }
