@@ -5,6 +5,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::support::command;
 use crate::support::lines::append;
 use crate::support::tree::Tree;
@@ -35,27 +37,36 @@ impl<'t> Deployment<'t> {
     pub(crate) fn succeed(&self, events: &[&str]) -> i64 {
         let mut end_ms = 0;
         for event in events {
-            let identifier = self.begin(event, "scripts/good.sh", &["[stdout]all is well"]);
-            end_ms = self.complete(&identifier, "Succeeded", (0, "", "Succeeded: ", ""));
+            let end = self.end();
+            let identifier = self.begin(end, event, "scripts/good.sh", &["[stdout]all is well"]);
+            end_ms = self.complete(end, &identifier, "Succeeded", (0, "", "Succeeded: ", ""));
         }
         end_ms
     }
 
     /// An event that fails in its script; when it ended, in ms.
     pub(crate) fn fail(&self, event: &str, script: &str, code: i32, output: &[&str]) -> i64 {
-        let identifier = self.begin(event, script, output);
+        let end = self.end();
+        let identifier = self.begin(end, event, script, output);
         let message =
             format!("Script at specified location: {script} failed with exit code {code}");
         let log = format!(
             "LifecycleEvent - {event}\nScript - {script}\n{}\n",
             output.join("\n")
         );
-        self.complete(&identifier, "Failed", (4, script, &message, &log))
+        self.complete(end, &identifier, "Failed", (4, script, &message, &log))
     }
 
-    fn begin(&self, event: &str, script: &str, output: &[&str]) -> String {
+    /// When an event ends that is written down now. The clock is read once for each, or one that
+    /// is written down as a second begins would take longer than the others.
+    fn end(&self) -> Timestamp {
+        Timestamp::now() - SignedDuration::from_secs(self.ago_s)
+    }
+
+    fn begin(&self, end: Timestamp, event: &str, script: &str, output: &[&str]) -> String {
+        let at = end - SignedDuration::from_secs(TAKES_S);
         let identifier = command::identifier(self.id, event);
-        self.call(TAKES_S, &command::acknowledged(&identifier));
+        self.call(at, &command::acknowledged(&identifier));
         let heads = [
             format!("LifecycleEvent - {event}"),
             format!("Script - {script}"),
@@ -65,9 +76,9 @@ impl<'t> Deployment<'t> {
             .map(String::as_str)
             .chain(output.iter().copied())
         {
-            let scripts = format!("{} {line}", self.time("%Y-%m-%d %H:%M:%S", TAKES_S));
+            let scripts = format!("{} {line}", at.strftime("%Y-%m-%d %H:%M:%S"));
             put(&self.tree.scripts_log(self.id), &scripts);
-            let time = self.time("%Y-%m-%d %H:%M:%S%.3f", TAKES_S);
+            let time = at.strftime("%Y-%m-%d %H:%M:%S%.3f");
             let deployments = format!("[{time}] [{}]{line}", self.id);
             put(&self.tree.deployments_log(), &deployments);
         }
@@ -77,6 +88,7 @@ impl<'t> Deployment<'t> {
     /// The report of a command: error code, script, message, log.
     fn complete(
         &self,
+        end: Timestamp,
         identifier: &str,
         status: &str,
         (code, script, message, log): (u8, &str, &str, &str),
@@ -93,25 +105,18 @@ impl<'t> Deployment<'t> {
              payload:{}}},host_command_identifier:\"{identifier}\")",
             quoted(&payload)
         );
-        self.call(0, &call)
+        self.call(end, &call)
     }
 
-    /// A call of the service, as the SDK logs it so many seconds before the end; when, in ms.
-    fn call(&self, before_s: i64, call: &str) -> i64 {
-        let time = self.time("%Y-%m-%dT%H:%M:%S", before_s);
+    /// A call of the service, as the SDK logs it; when, in ms: it writes whole seconds.
+    fn call(&self, at: Timestamp, call: &str) -> i64 {
+        let time = at.strftime("%Y-%m-%dT%H:%M:%S");
         let record = format!(
             "{time} INFO  [codedeploy-agent(4711)]: [Aws::CodeDeployCommand::Client 200 0.051951 \
              0 retries] {call}  \n"
         );
         put(&self.tree.agent_log(), &record);
-        let time: jiff::Timestamp = format!("{time}Z").parse().unwrap();
-        time.as_millisecond()
-    }
-
-    fn time(&self, format: &str, before_s: i64) -> String {
-        let now = jiff::Timestamp::now();
-        let time = now - jiff::SignedDuration::from_secs(self.ago_s + before_s);
-        time.strftime(format).to_string()
+        at.as_second() * 1_000
     }
 }
 
