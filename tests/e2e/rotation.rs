@@ -31,6 +31,9 @@ fn renames_under_load_lose_nothing() {
     world.app_source("app.log");
     let mut writer = Writer::open(&world.log("app.log"), "app");
     let agent = world.start();
+    // What is renamed before it was ever seen has no name that matches.
+    writer.write(1);
+    wait_complete(&cloud, LIMIT, &writer, APP);
     for _ in 0..10 {
         write_paced(&mut writer, 2_000);
         writer.rotate_by_rename(20);
