@@ -23,4 +23,4 @@ mod trouble;
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// The same for what the agent tries again slowly: it draws each wait anew, up to a minute.
-pub(crate) const SLOWLY: Duration = Duration::from_secs(60);
+pub(crate) const SLOWLY: Duration = Duration::from_secs(150);

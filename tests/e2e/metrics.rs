@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::LIMIT;
 use crate::deployment::{Deployment, TAKES_S};
 use crate::support::cloud::Cloud;
 use crate::support::fault::{Fault, Trouble};
@@ -18,6 +17,7 @@ use crate::support::oracle::{APP, wait_complete};
 use crate::support::state::{Action, State};
 use crate::support::tree::Tree;
 use crate::support::world::World;
+use crate::{LIMIT, SLOWLY};
 
 /// The shortest period there is.
 const PERIOD_MS: i64 = 10_000;
@@ -236,7 +236,7 @@ fn metrics_do_not_wait_for_logs() {
     });
     assert_eq!(cloud.state().total(), 0, "nothing was shipped");
     cloud.clear_faults();
-    cloud.wait(PERIODS, "the deployment's log has arrived", |state| {
+    cloud.wait(SLOWLY, "the deployment's log has arrived", |state| {
         let streams = state
             .groups
             .values()
@@ -244,7 +244,7 @@ fn metrics_do_not_wait_for_logs() {
         let mut events = streams.flatten();
         events.any(|event| event.message.contains("d-FAILED001"))
     });
-    wait_complete(&cloud, PERIODS, &writer, APP);
+    wait_complete(&cloud, SLOWLY, &writer, APP);
     agent.stop(LIMIT);
     let state = cloud.state();
     assert_eq!(

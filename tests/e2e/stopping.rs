@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::LIMIT;
 use crate::support::cloud::Cloud;
 use crate::support::fault::{Fault, Trouble};
 use crate::support::imds::{Imds, Instance};
@@ -13,6 +12,7 @@ use crate::support::oracle::{APP, findings, wait_complete};
 use crate::support::state::Action;
 use crate::support::tree::scripts_head;
 use crate::support::world::World;
+use crate::{LIMIT, SLOWLY};
 
 /// How long an answer may be without its checkpoint on disk (one second), and then some for a
 /// machine under load.
@@ -36,7 +36,7 @@ fn kill_9_in_a_drain_loses_nothing() {
     for more_puts in [3, 1, 4, 2] {
         let before = cloud.state().puts.len();
         let agent = world.start();
-        cloud.wait(LIMIT, "the drain goes on", |state| {
+        cloud.wait(SLOWLY, "the drain goes on", |state| {
             state.puts.len() >= before + more_puts
         });
         let killed = Instant::now();
@@ -48,7 +48,7 @@ fn kill_9_in_a_drain_loses_nothing() {
     }
     cloud.clear_faults();
     let agent = world.start();
-    wait_complete(&cloud, LIMIT, &writer, APP);
+    wait_complete(&cloud, SLOWLY, &writer, APP);
     agent.stop(LIMIT);
     let found = findings(&cloud, &writer, APP);
     found.assert_none_lost();

@@ -27,59 +27,81 @@ pub(crate) struct Findings {
     pub(crate) examples: Vec<String>,
 }
 
-/// Judges the events of one or more streams, in the order of arrival.
-pub(crate) fn judge<'a>(
-    written: &[Written],
-    events: impl IntoIterator<Item = &'a Stored>,
-) -> Findings {
-    let mut findings = Findings::default();
-    let mut seen: HashMap<&str, (Vec<bool>, u64)> = written
-        .iter()
-        .map(|w| (w.id.as_str(), (vec![false; w.count as usize], 0)))
-        .collect();
-    for event in events {
-        let mut found = 0;
+/// Hears events in the order of arrival and judges them against what was written.
+struct Judge {
+    /// Of each writer, which of its lines have arrived, and the greatest number among them.
+    seen: HashMap<String, (Vec<bool>, u64)>,
+    /// How many lines have not arrived.
+    missing: u64,
+    findings: Findings,
+}
+
+impl Judge {
+    fn of(written: &[Written]) -> Judge {
+        let unseen = |written: &Written| (vec![false; written.count as usize], 0);
+        Judge {
+            seen: written.iter().map(|w| (w.id.clone(), unseen(w))).collect(),
+            missing: written.iter().map(|w| w.count).sum(),
+            findings: Findings::default(),
+        }
+    }
+
+    fn hear(&mut self, event: &Stored) {
+        let findings = &mut self.findings;
+        let mut is_ours = false;
         for (id, number) in tags(&event.message) {
-            let known = seen
+            let known = self
+                .seen
                 .get_mut(id)
                 .filter(|(lines, _)| number < lines.len() as u64);
-            let Some((lines, next)) = known else {
+            let Some((lines, greatest)) = known else {
                 continue;
             };
-            found += 1;
+            is_ours = true;
             if !event.message.contains(&line(id, number)) {
                 findings.mangled += 1;
                 findings.note("mangled", &event.message);
             }
             if std::mem::replace(&mut lines[number as usize], true) {
                 findings.doubled += 1;
-            } else if number < *next {
-                findings.disordered += 1;
-                findings.note("disordered", &event.message);
+            } else {
+                self.missing -= 1;
+                if number < *greatest {
+                    findings.disordered += 1;
+                    findings.note("disordered", &event.message);
+                }
             }
-            *next = number.max(*next);
+            *greatest = number.max(*greatest);
         }
-        if found == 0 {
+        if !is_ours {
             findings.alien += 1;
             findings.note("alien", &event.message);
         }
     }
-    for (id, (lines, _)) in seen {
-        for (number, _) in lines.iter().enumerate().filter(|(_, seen)| !**seen) {
-            findings.lost += 1;
-            findings.note("lost", &format!("{id}:{number}"));
+
+    fn findings(mut self) -> Findings {
+        self.findings.lost = self.missing;
+        for (id, (lines, _)) in self.seen {
+            for (number, _) in lines.iter().enumerate().filter(|(_, seen)| !**seen) {
+                self.findings.note("lost", &format!("{id}:{number}"));
+            }
         }
+        self.findings
     }
-    findings
 }
 
-/// Whether every line has arrived; cheap while there are too few events.
-fn complete(written: &[Written], events: &[Stored]) -> bool {
-    let wanted: u64 = written.iter().map(|written| written.count).sum();
-    events.len() as u64 >= wanted && judge(written, events).lost == 0
+/// Judges the events of one or more streams, in the order of arrival.
+pub(crate) fn judge<'a>(
+    written: &[Written],
+    events: impl IntoIterator<Item = &'a Stored>,
+) -> Findings {
+    let mut judge = Judge::of(written);
+    events.into_iter().for_each(|event| judge.hear(event));
+    judge.findings()
 }
 
-/// Waits until every line of the writer is in the group and stream.
+/// Waits until every line of the writer is in the group and stream. Each event is heard once: the
+/// service waits meanwhile.
 #[track_caller]
 pub(crate) fn wait_complete(
     cloud: &Cloud,
@@ -87,9 +109,16 @@ pub(crate) fn wait_complete(
     writer: &Writer,
     (group, stream): (&str, &str),
 ) {
-    let written = [writer.written()];
+    let mut judge = Judge::of(&[writer.written()]);
+    let mut heard = 0;
     cloud.wait(limit, "all arrives", |state| {
-        complete(&written, state.events(group, stream))
+        let events = state.events(group, stream);
+        events
+            .iter()
+            .skip(heard)
+            .for_each(|event| judge.hear(event));
+        heard = events.len();
+        judge.missing == 0
     });
 }
 
