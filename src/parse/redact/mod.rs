@@ -151,6 +151,8 @@ struct Spans {
     found: Vec<(Range<usize>, usize)>,
     /// One past the furthest byte that goes.
     end: usize,
+    /// Up to here no end of a private key begins behind any begin of one: not to be looked at again.
+    endless: usize,
 }
 
 impl Spans {
@@ -221,6 +223,7 @@ impl Redactor {
         self.accept();
         self.spans.found.clear();
         self.spans.end = 0;
+        self.spans.endless = 0;
         if let Some(carry) = state.carry.take() {
             self.spans.add_numbered(0..carry.end(text), carry.rule);
         }
@@ -336,7 +339,7 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Stripe => shapes::stripe(bytes, hit).map(|r| (r, Rule::StripeKey)),
         Kind::Gitlab => shapes::gitlab(bytes, hit.start).map(|r| (r, Rule::GitlabToken)),
         Kind::Jwt => shapes::jwt(bytes, hit.start).map(|r| (r, Rule::Jwt)),
-        Kind::Private => private(text, hit, state),
+        Kind::Private => private(text, hit, state, spans),
         Kind::Cookie => shapes::cookie(bytes, hit).map(|r| (r, Rule::Cookie)),
         Kind::Curl => command::curl_user(text, hit.end).map(|r| (r, Rule::BasicAuth)),
         Kind::Mysql => command::mysql_password(text, hit.end).map(|r| (r, Rule::Password)),
@@ -362,14 +365,21 @@ fn aws_key(bytes: &[u8], start: usize, spans: &mut Spans) -> Option<(Range<usize
 }
 
 /// `PRIVATE KEY` of a marker line, or a key that holds one.
-fn private(text: &str, hit: Range<usize>, state: &mut RedactState) -> Option<(Range<usize>, Rule)> {
+fn private(
+    text: &str,
+    hit: Range<usize>,
+    state: &mut RedactState,
+    spans: &mut Spans,
+) -> Option<(Range<usize>, Rule)> {
     let bytes = text.as_bytes();
     let rest = &bytes[hit.end..];
     let joint = usize::from(matches!(rest.first(), Some(b' ' | b'_' | b'-')));
     let word = rest.get(joint..joint + 3)?;
     let words = hit.start..hit.end + joint + 3;
     match (rest[0], word.eq_ignore_ascii_case(b"key")) {
-        (b' ', true) => pem::block(bytes, words, state).map(|range| (range, Rule::PrivateKey)),
+        (b' ', true) => {
+            pem::block(bytes, words, state, spans).map(|range| (range, Rule::PrivateKey))
+        }
         (_, true) => assignment::find(text, words, Word::PrivateKey),
         _ => None,
     }

@@ -28,16 +28,20 @@ pub(super) fn block(
     bytes: &[u8],
     hit: Range<usize>,
     state: &mut RedactState,
+    spans: &mut Spans,
 ) -> Option<Range<usize>> {
     let marker_end = marker_end(bytes, hit.end)?;
     if let Some(begin) = marker_start(bytes, hit.start, BEGIN) {
         let body = &bytes[marker_end..];
-        if let Some(end) = memmem::find(&body[..body.len().min(KEY_BYTES_MAX)], END) {
+        let unseen = marker_end.max(spans.endless);
+        let limit = marker_end + body.len().min(KEY_BYTES_MAX);
+        if let Some(end) = memmem::find(&bytes[unseen..limit], END) {
             state.leave_key();
-            let label = marker_end + end + END.len();
+            let label = unseen + end + END.len();
             let close = memmem::find(&bytes[label..], DASHES).map_or(0, |at| at + DASHES.len());
             return Some(begin..label + close);
         }
+        spans.endless = unseen.max((limit + 1).saturating_sub(END.len()));
         if body.iter().all(|&byte| is_material(byte)) {
             state.enter_key();
         }

@@ -860,6 +860,29 @@ fn private_keys_in_one_text_go() {
     ]);
 }
 
+/// A key whose end is too far from a begin before it goes whole: shown on ends around the place up
+/// to which was looked for that one's.
+#[test]
+fn an_end_too_far_for_one_begin_is_anothers() {
+    let begin = "-----BEGIN PRIVATE KEY-----{";
+    for second in [32 * 1024 - 60, 31 * 1024, 1024] {
+        for end in 32 * 1024 - 20..32 * 1024 + 20 {
+            let mut text = format!("{begin}{}", ".".repeat(second - begin.len()));
+            text += begin;
+            text += &".".repeat(begin.len() - 1 + end - text.len());
+            let reaches = text.len() + "-----END ".len() <= begin.len() - 1 + 32 * 1024;
+            text += "-----END PRIVATE KEY-----";
+            let want = if reaches {
+                "[redacted:private-key] after".to_owned()
+            } else {
+                let gap = &text[begin.len() - 1..second];
+                format!("[redacted:private-key]{gap}[redacted:private-key] after")
+            };
+            assert_eq!(redacted(&(text + " after")), want, "{second} {end}");
+        }
+    }
+}
+
 /// Redacts line after line of one file.
 fn lines(text: &str) -> Vec<String> {
     let mut redactor = builtin();
