@@ -293,6 +293,7 @@ impl Agent {
             }
             self.shipper.step(now, edges.logs);
             self.settle(edges, now);
+            self.insight.take_answers(edges, now);
             self.tail.notice_deleted(edges.files, now);
             // What the last answers were for need not be kept.
             let settled = |id| self.ledger.settled(id).unwrap_or_default();

@@ -303,14 +303,20 @@ impl Events {
         }
     }
 
-    /// Takes the answer that is there, gives up what is too old, sends what is due.
-    pub fn step(&mut self, now: Now, service: &mut dyn EventService) {
+    /// Takes the answer that is there. A call of its own is for the end: what was taken is not to
+    /// be sent again by the next process.
+    pub fn take_answers(&mut self, now: Now, service: &mut dyn EventService) {
         while let Some(answer) = service.answer() {
             if self.in_flight == Some(answer.id) {
                 self.in_flight = None;
                 self.settle(answer.result, now);
             }
         }
+    }
+
+    /// Takes the answer that is there, gives up what is too old, sends what is due.
+    pub fn step(&mut self, now: Now, service: &mut dyn EventService) {
+        self.take_answers(now, service);
         self.give_up(now);
         if self.in_flight.is_none() && self.backoff.is_due(now.mono_ms) {
             self.send(now, service);

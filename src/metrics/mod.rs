@@ -196,11 +196,17 @@ impl Metrics {
         }
     }
 
-    /// One turn: takes answers, ends a period, sends what is due and saved.
-    pub fn step(&mut self, now: Now, service: &mut dyn MetricService, customs: &mut dyn Customs) {
+    /// Takes the answers that are there. A call of its own is for the end: what was taken is not to
+    /// be sent again by the next process.
+    pub fn take_answers(&mut self, now: Now, service: &mut dyn MetricService) {
         if self.publisher.settle(service, now, &mut self.tally) {
             self.version += 1;
         }
+    }
+
+    /// One turn: takes answers, ends a period, sends what is due and saved.
+    pub fn step(&mut self, now: Now, service: &mut dyn MetricService, customs: &mut dyn Customs) {
+        self.take_answers(now, service);
         let now = self.agree_on_date(service.clock_offset_ms(), now);
         if !self.config.enabled {
             return;

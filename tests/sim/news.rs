@@ -4,7 +4,7 @@
 
 #![cfg(test)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use deploywatch::agent::{Agent, Edges, Host, Next};
@@ -110,9 +110,36 @@ impl Scene {
         self.world.pass_hints();
     }
 
+    /// The agent is asked to stop, and its time is over just as this answer comes.
+    fn stop_as_it_comes(mut self, next_ms: fn(&World) -> Option<u64>) -> Self {
+        while next_ms(&self.world) != Some(self.world.clock.ms) {
+            self.live_until(self.world.clock.ms + 1, Polls::Silent);
+        }
+        let Self {
+            mut world,
+            mut alarms,
+            mut agent,
+            ..
+        } = self;
+        let now = world.clock.now();
+        agent.stop(None, now);
+        agent.finish(&mut edges(&mut world, &mut alarms), now);
+        world.process_ends();
+        let agent = started(&mut world, &mut alarms, &self.config, self.boots);
+        Self {
+            world,
+            alarms,
+            agent,
+            ..self
+        }
+    }
+
     /// So many minutes pass.
     fn live(&mut self, minutes: u64, polls: Polls) {
-        let until_ms = self.world.clock.ms + minutes * MINUTE_MS;
+        self.live_until(self.world.clock.ms + minutes * MINUTE_MS, polls);
+    }
+
+    fn live_until(&mut self, until_ms: u64, polls: Polls) {
         let mut poll_ms = self.world.clock.ms;
         while self.world.clock.ms < until_ms {
             if polls == Polls::Answered && self.world.clock.ms >= poll_ms {
@@ -369,4 +396,37 @@ fn the_loop_breaker_is_told() {
     scene.kill();
     scene.live(180, Polls::Answered);
     assert_eq!(actions(&mut scene), ["actions_resumed"]);
+}
+
+/// What was answered before a stop is over is not sent again by the next process: shown by stops that
+/// end as the answer comes.
+#[test]
+fn what_is_answered_as_a_stop_ends_is_sent_once() {
+    let next_ms: [fn(&World) -> Option<u64>; 2] = [
+        |world| world.events.wire.next_ms(),
+        |world| world.metrics.wire.next_ms(),
+    ];
+    for next_ms in next_ms {
+        let mut scene = Scene::new("");
+        let command = hooks::identifier("d-ENDS00001", "AfterInstall");
+        scene.live(1, Polls::Answered);
+        scene.call(&hooks::acknowledged(&command));
+        scene.live(1, Polls::Answered);
+        scene.call(&hooks::failed(&command));
+        scene = scene.stop_as_it_comes(next_ms);
+        scene.live(5, Polls::Answered);
+        let failed = [
+            "lifecycle_event_failed/d-ENDS00001/AfterInstall",
+            "deployment_failed/d-ENDS00001",
+        ];
+        assert_eq!(scene.told(), failed);
+        let mut sent = BTreeSet::new();
+        for take in &scene.world.metrics.takes {
+            for datum in &take.data {
+                let key = (&datum.name, &datum.dimensions, datum.time_ms);
+                assert!(sent.insert(key), "{datum:?} came twice");
+            }
+        }
+        assert!(!sent.is_empty());
+    }
 }

@@ -345,6 +345,12 @@ impl Insight {
         self.stop_until_ms = Some(now.mono_ms + STOP_MS);
     }
 
+    /// Takes the answers that are there, before the last checkpoint.
+    pub(super) fn take_answers(&mut self, edges: &mut Edges<'_>, now: Now) {
+        self.metrics.take_answers(now, edges.metrics);
+        self.events.take_answers(now, edges.events);
+    }
+
     /// Whether a stop need not wait for metrics.
     pub(super) fn is_done(&self, now: Now) -> bool {
         let is_over = |until_ms| now.mono_ms >= until_ms;
