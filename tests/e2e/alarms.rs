@@ -15,7 +15,7 @@ use crate::support::state::State;
 use crate::support::world::{Finished, World};
 
 /// The agent spreads its calls after a start over half a minute; and then some.
-const MANAGED: Duration = Duration::from_secs(90);
+const MANAGED: Duration = Duration::from_secs(180);
 /// Fifty agents besides, at three puts a second, on a machine that has other things to do.
 const FLEET: Duration = Duration::from_secs(240);
 /// `alarms plan` found a difference.

@@ -228,7 +228,7 @@ fn a_forbidden_stream_delays_no_other() {
     });
     for count in 1..=5 {
         writer.write(1);
-        cloud.wait(Duration::from_secs(2), "the other goes on", |state| {
+        cloud.wait(Duration::from_secs(5), "the other goes on", |state| {
             state.events("/app", "app.log").len() == count
         });
     }

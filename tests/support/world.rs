@@ -23,7 +23,7 @@ pub(crate) const REGION: &str = "eu-west-1";
 /// A user without privileges.
 const NOBODY: u32 = 65_534;
 /// How long a command that ends by itself may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything an agent needs, in one directory that vanishes with it.
 pub(crate) struct World {
