@@ -1,8 +1,8 @@
 //! What `notify` tells, noted until the loop takes it; and the thread that wakes the loop.
 //!
-//! `notify`'s thread calls [`Shared::note`], which only puts paths into a bounded set; beyond
+//! `notify`'s thread calls [`Shared::hear`], which only puts paths into a bounded set; beyond
 //! [`PATHS_MAX`] the set becomes one bit. [`Shared::pace`] runs on a thread of its own and wakes the
-//! loop at most once in [`PACE`]; [`Shared::rest`] lets `notify`'s own thread sleep as long, so that
+//! loop at most once in [`PACE`]; behind an event `notify`'s own thread sleeps as long, so that
 //! a file that is written line by line wakes none of the three for each line. Accesses are dropped
 //! before anything else. Used by `watch.rs`.
 
@@ -39,7 +39,10 @@ pub(super) struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Noted,
-    Dropped,
+    /// Somebody looks at what we care for: a write to it may follow at once.
+    Access,
+    /// It happened to what nobody cares for.
+    Foreign,
 }
 
 /// What was noticed since the last [`Watch::take`], under one lock.
@@ -70,15 +73,26 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by `notify`'s thread for each event.
-    pub(super) fn note(&self, event: notify::Result<Event>) -> Fate {
-        let is_dropped = match &event {
-            // Opening, reading and closing: ours above all. A write has its own event.
-            Ok(event) => event.kind.is_access() || !self.is_wanted(event),
-            Err(_) => false,
-        };
-        if is_dropped {
-            return Fate::Dropped;
+    /// Called by `notify`'s thread for each event; true if that made it sleep for a pace.
+    pub(super) fn hear(&self, event: notify::Result<Event>, last: &mut Instant) -> bool {
+        let is_alone = last.elapsed() >= ALONE;
+        let fate = self.note(event, is_alone);
+        let has_rested = is_alone && fate != Fate::Access && self.rest();
+        *last = Instant::now();
+        has_rested
+    }
+
+    fn note(&self, event: notify::Result<Event>, is_alone: bool) -> Fate {
+        if let Ok(event) = &event {
+            // Opening, reading and closing: ours above all, and whose it is matters only where the
+            // thread would rest. A write has its own event.
+            let is_access = event.kind.is_access();
+            if (is_alone || !is_access) && !self.is_wanted(event) {
+                return Fate::Foreign;
+            }
+            if is_access {
+                return Fate::Access;
+            }
         }
         let mut noted = self.lock();
         let was_told = noted.wake;
@@ -97,13 +111,12 @@ impl Shared {
     /// Lets `notify`'s thread sleep for a pace behind an event that came alone: the kernel keeps
     /// what comes meanwhile, like events joined, and it is read in one go. Not in the midst of
     /// many events, and no longer than until that thread is asked for something.
-    pub(super) fn rest(&self, last: &mut Instant) {
-        if last.elapsed() >= ALONE {
-            let is_free = |noted: &mut Noted| !noted.is_asked && !noted.stop;
-            let rested = self.asked.wait_timeout_while(self.lock(), PACE, is_free);
-            drop(rested.unwrap_or_else(PoisonError::into_inner));
-        }
-        *last = Instant::now();
+    /// True if it was not.
+    fn rest(&self) -> bool {
+        let is_free = |noted: &mut Noted| !noted.is_asked && !noted.stop;
+        let rested = self.asked.wait_timeout_while(self.lock(), PACE, is_free);
+        let (_noted, waited) = rested.unwrap_or_else(PoisonError::into_inner);
+        waited.timed_out()
     }
 
     /// Asks `notify` for what its own thread answers.
@@ -217,6 +230,7 @@ fn leaves_its_name(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use notify::event::{AccessKind, AccessMode};
     use std::path::Path;
 
     #[test]
@@ -224,34 +238,50 @@ mod tests {
         // Beyond the limit of distinct paths the notes must be one bit, and stay so until taken:
         // shown without a kernel, by noting names.
         let shared = Shared::default();
-        let event = |name: String| Event::new(EventKind::Any).add_path(Path::new("/d").join(name));
         for number in 0..=PATHS_MAX {
-            shared.note(Ok(event(format!("f{number}"))));
+            shared.note(happens(EventKind::Any, &format!("f{number}")), false);
         }
-        shared.note(Ok(event("one more".to_owned())));
+        shared.note(happens(EventKind::Any, "one more"), false);
         let noted = shared.lock();
         assert!(noted.rescan && noted.wake && noted.paths.is_empty());
     }
 
-    /// `notify`'s thread rests for a pace behind an event that came alone; behind one of many, and
-    /// while it is asked for something, not at all; and being asked ends a rest: shown by the clock,
-    /// the last with a thread that would rest for ever.
+    fn only_app_log() -> Shared {
+        let shared = Shared::default();
+        let is_it = |path: &Path| path.ends_with("app.log");
+        shared.lock().interest = Some(Interest(std::sync::Arc::new(is_it)));
+        shared
+    }
+
+    fn happens(kind: EventKind, name: &str) -> notify::Result<Event> {
+        Ok(Event::new(kind).add_path(Path::new("/d").join(name)))
+    }
+
+    const OPENED: EventKind = EventKind::Access(AccessKind::Open(AccessMode::Any));
+
+    /// `notify`'s thread rests for a pace behind an event that came alone, whoever cares for it; behind
+    /// one of many, behind an access that a write may follow, and while it is asked for something, not
+    /// at all; and being asked ends a rest: the last shown with a thread that would rest for ever.
     #[test]
     fn it_rests_behind_what_comes_alone() {
-        let shared = Shared::default();
+        let shared = only_app_log();
         let long_ago = Instant::now() - 2 * ALONE;
-        let took = |last: &mut Instant| {
-            let begin = Instant::now();
-            shared.rest(last);
-            begin.elapsed()
-        };
-        assert!(took(&mut long_ago.clone()) >= PACE);
-        assert!(took(&mut (Instant::now() + PACE)) < PACE);
-        assert!(shared.asking(|| took(&mut long_ago.clone())) < PACE);
+        let rests = |kind, name, last: Instant| shared.hear(happens(kind, name), &mut last.clone());
+        let in_the_midst = Instant::now() + Duration::from_secs(3_600);
+        for (kind, name, is_rest) in [
+            (EventKind::Any, "app.log", true),
+            (EventKind::Any, "build.tmp", true),
+            (OPENED, "build.tmp", true),
+            (OPENED, "app.log", false),
+        ] {
+            assert_eq!(rests(kind, name, long_ago), is_rest, "{kind:?} of {name}");
+            assert!(!rests(kind, name, in_the_midst), "{kind:?} of {name}");
+        }
+        assert!(!shared.asking(|| rests(EventKind::Any, "app.log", long_ago)));
         std::thread::scope(|scope| {
             let resting = scope.spawn(|| {
                 while !shared.lock().stop {
-                    shared.rest(&mut long_ago.clone());
+                    rests(EventKind::Any, "app.log", long_ago);
                 }
             });
             for _ in 0..100 {
@@ -266,14 +296,9 @@ mod tests {
     fn what_nobody_cares_for_is_not_noted() {
         // Of two files only the one that is cared for may wake and be kept, unless a directory has
         // two names: then both, since the path may be the other one.
-        let shared = Shared::default();
-        shared.lock().interest = Some(Interest(std::sync::Arc::new(|path: &Path| {
-            path.ends_with("app.log")
-        })));
+        let shared = only_app_log();
         let noted_of = |name: &str| {
-            shared.note(Ok(
-                Event::new(EventKind::Any).add_path(Path::new("/d").join(name))
-            ));
+            shared.note(happens(EventKind::Any, name), true);
             let mut noted = shared.lock();
             (
                 std::mem::take(&mut noted.wake),
@@ -289,16 +314,15 @@ mod tests {
     #[test]
     fn accesses_are_not_even_noted() {
         // `notify` reports every open and close, most of them our own: none may wake or be kept.
-        use notify::event::{AccessKind, AccessMode};
         let shared = Shared::default();
         for kind in [
-            AccessKind::Open(AccessMode::Any),
-            AccessKind::Close(AccessMode::Read),
-            AccessKind::Close(AccessMode::Write),
+            OPENED,
+            EventKind::Access(AccessKind::Close(AccessMode::Read)),
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
         ] {
-            shared.note(Ok(
-                Event::new(EventKind::Access(kind)).add_path("/d/f".into())
-            ));
+            for is_alone in [false, true] {
+                shared.note(happens(kind, "f"), is_alone);
+            }
         }
         let noted = shared.lock();
         assert!(!noted.wake && noted.paths.is_empty());

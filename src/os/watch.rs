@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 
-use super::hints::{Fate, Shared};
+use super::hints::Shared;
 use super::wake::SMALL_STACK_BYTES;
 use crate::event::FileKey;
 use crate::ports::{Hints, Interest, Watch};
@@ -160,9 +160,7 @@ impl Live {
         let theirs = Arc::clone(&shared);
         let mut last = Instant::now();
         let on_event = move |event| {
-            if theirs.note(event) == Fate::Noted {
-                theirs.rest(&mut last);
-            }
+            theirs.hear(event, &mut last);
         };
         let watcher = INotifyWatcher::new(on_event, Config::default())?;
         let watcher = with_thread(watcher)?;
@@ -653,7 +651,7 @@ mod tests {
         let mut place = Place::new();
         let shared = Arc::clone(&place.watch.live.as_ref().unwrap().shared);
         let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        shared.note(Ok(overflow));
+        shared.hear(Ok(overflow), &mut Instant::now());
         place.woken.recv_timeout(LIMIT).unwrap();
         let hints = place.watch.take();
         let dir = place.dir.path().to_owned();
