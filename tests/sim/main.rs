@@ -27,6 +27,7 @@ mod oracle;
 mod plan;
 mod real;
 mod run;
+mod scene;
 mod seeds;
 mod subject;
 mod text;
