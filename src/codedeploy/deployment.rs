@@ -248,6 +248,11 @@ impl Deployment {
         self.command(name, identifier, at_ms).is_unreported = report == Report::NotTaken;
     }
 
+    /// Why it failed is not said again.
+    pub(super) fn said_all(&mut self, name: &str) {
+        self.latest(name).is_said_twice = true;
+    }
+
     /// A script was started, says one of the files that tell of each.
     pub(super) fn script(
         &mut self,

@@ -44,6 +44,8 @@ pub(super) struct LifecycleEvent {
     pub(super) is_unreported: bool,
     /// It was given up: whatever runs it is gone. Not an outcome: a record of its end still counts.
     pub(super) is_given_up: bool,
+    /// 2.x said why it failed once more already, or says it only once.
+    pub(super) is_said_twice: bool,
     pub(super) scripts: Vec<Script>,
 }
 

@@ -838,3 +838,68 @@ fn a_report_that_the_service_did_not_take_is_marked() {
     assert!(!play.event("d-A1", "Install").unreported);
     assert_eq!(play.count(is_finished), 1);
 }
+
+/// Two commands of 2.x that fail before they begin, of the same cause, are two failures: the service is out
+/// of reach, or a specification cannot be read, for one deployment after the other.
+#[test]
+fn two_failures_of_one_cause_are_two() {
+    let mut play = Play::new();
+    for id in ["d-A1", "d-B1"] {
+        play.rust(&format!(
+            " INFO Processing host command command_name=DownloadBundle deployment_execution_id=x/arn:deployment/{id} host_command_id={}",
+            identifier(id, "DownloadBundle")
+        ));
+        play.rust("ERROR Command processing failed: the deployment's specification cannot be read");
+        play.wait(30 * MINUTE_MS);
+    }
+    assert_eq!(
+        play.count(|what| matches!(what, What::DeploymentFailed { .. })),
+        2
+    );
+}
+
+/// The service refuses the command it sent last, not one of another group's deployment that happened to be
+/// heard of later; what that one does next is told.
+#[test]
+fn what_is_refused_is_what_was_acknowledged_last() {
+    let refused = "InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Received Failed for command AfterInstall, checking whether command is a noop...";
+    for doubled in [false, true] {
+        let mut play = Play::new();
+        let (runs, stopped) = match doubled {
+            // Each record is there twice after `codedeploy-agent restart`.
+            true => ("d-A1", "d-B1"),
+            false => ("d-B1", "d-A1"),
+        };
+        play.run("d-A1", "Install");
+        play.run("d-B1", "Install");
+        play.acknowledge(runs, "AfterInstall", false);
+        play.wait(MINUTE_MS);
+        play.acknowledge(stopped, "AfterInstall", false);
+        play.ruby(refused);
+        if doubled {
+            play.now = at(play.now.wall_ms - 1_000);
+            play.ruby(refused);
+        }
+        assert_eq!(play.event(stopped, "AfterInstall").state, "refused");
+        assert_eq!(
+            play.event(runs, "AfterInstall").state,
+            "running",
+            "{doubled}"
+        );
+        play.fail(runs, "AfterInstall", "4");
+        assert_eq!(
+            play.count(|what| matches!(what, What::DeploymentFailed { .. })),
+            1
+        );
+    }
+}
+
+/// A noop that the service refuses is nobody else's.
+#[test]
+fn a_refused_noop_is_nobody_elses() {
+    let mut play = Play::new();
+    play.acknowledge("d-A1", "AfterInstall", false);
+    play.acknowledge("d-B1", "AfterInstall", true);
+    play.ruby("InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Received Failed for command AfterInstall, checking whether command is a noop...");
+    assert_eq!(play.event("d-A1", "AfterInstall").state, "running");
+}

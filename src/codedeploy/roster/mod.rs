@@ -14,7 +14,7 @@ use super::bounded;
 use super::deployment::{Deployment, Finish, Telling};
 use super::fact::{CommandEnd, CommandName, Deed, Identifier, Report, Which, Work};
 use super::failure::Failure;
-use super::lifecycle::Teller;
+use super::lifecycle::{LifecycleEvent, Teller};
 use super::news::{Outbox, Outcome};
 use crate::event::{EpochMs, Now};
 
@@ -43,6 +43,8 @@ pub(super) struct Roster {
     deployments: Vec<Deployment>,
     /// The deployment 1.x fetched last, for commands whose identifier cannot be read.
     specified: Option<String>,
+    /// Deployment and lifecycle event that 1.x acknowledged last.
+    acknowledged: Option<(String, String)>,
     /// Where the deployment of the last line of a hook's log stands, and the last path it had.
     hot: usize,
     hot_path: Vec<u8>,
@@ -191,6 +193,7 @@ impl Roster {
         let Some((deployment, event, hash)) = self.resolve(identifier) else {
             return;
         };
+        self.acknowledged = Some((deployment.clone(), event.clone()));
         let deployment = self.known(&deployment, moment);
         deployment.receive(&event, Some(hash), telling);
         let outcome = Outcome::Noop;
@@ -234,8 +237,8 @@ impl Roster {
         deployment.report(end.report, &event, identifier, moment.at_ms);
     }
 
-    /// 1.x names no deployment when the service refuses: it is the one that has that event under
-    /// way, the newest if there are two.
+    /// 1.x names no deployment when the service refuses: it is the one whose command was
+    /// acknowledged last, or else the one that has that event under way, begun last.
     fn refuse(
         &mut self,
         deployment: Option<&str>,
@@ -243,14 +246,20 @@ impl Roster {
         moment: Moment,
         telling: &mut Telling<'_>,
     ) {
-        let id = deployment.map(str::to_owned).or_else(|| {
-            let has = |d: &&Deployment| d.under_way().is_some_and(|e| e.name == event);
-            self.deployments
-                .iter()
-                .rev()
-                .find(has)
-                .map(|d| d.id.clone())
-        });
+        let acknowledged = || {
+            let (id, of) = self.acknowledged.as_ref()?;
+            (of == event).then(|| id.clone())
+        };
+        let begun_last = || {
+            let under_way = self.deployments.iter().filter_map(|deployment| {
+                let of = deployment.under_way().filter(|of| of.name == event)?;
+                Some((of.started_ms, deployment))
+            });
+            let last = under_way.max_by_key(|(started_ms, _)| *started_ms);
+            last.map(|(_, deployment)| deployment.id.clone())
+        };
+        let id = deployment.map(str::to_owned);
+        let id = id.or_else(acknowledged).or_else(begun_last);
         let Some(id) = id else {
             return;
         };
@@ -263,16 +272,14 @@ impl Roster {
     /// 2.x says twice why a command failed, the second time without a name. Only where no command
     /// failed of this just before, it is the one that never began.
     fn fail_unnamed(&mut self, text: &str, moment: Moment, telling: &mut Telling<'_>) {
-        let mut events = self
-            .deployments
-            .iter()
-            .flat_map(|deployment| &deployment.events);
-        if events.any(|event| {
-            event
-                .failure
-                .as_ref()
-                .is_some_and(|failure| failure.is_from(text))
-        }) {
+        let mut events =
+            (self.deployments.iter_mut()).flat_map(|deployment| &mut deployment.events);
+        let is_said_once = |event: &&mut LifecycleEvent| {
+            let failure = event.failure.as_ref();
+            !event.is_said_twice && failure.is_some_and(|failure| failure.is_from(text))
+        };
+        if let Some(event) = events.find(is_said_once) {
+            event.is_said_twice = true;
             return;
         }
         let mut waiting = self.deployments.iter().flat_map(|deployment| {
@@ -285,9 +292,11 @@ impl Roster {
             return;
         };
         let failure = Failure::from_text(text);
-        self.known(&id, moment)
-            .finish(finish(&event, None, Some(&failure)), telling);
+        let deployment = self.known(&id, moment);
+        deployment.finish(finish(&event, None, Some(&failure)), telling);
+        deployment.said_all(&event);
     }
+
     /// Deployment, event and hash of a command; names that cannot be read come from what was
     /// fetched last.
     fn resolve(&self, text: &str) -> Option<(String, String, u64)> {
