@@ -32,13 +32,6 @@ impl Agent {
         let backlog_bytes = backlog_bytes.sum();
         self.keeper.note_backlog(backlog_bytes, now);
         self.find_stuck();
-        let is_agent_heard = self.is_agent_heard();
-        let logs = Logs {
-            layout: self.discovery.layout(),
-            backlog_bytes,
-            is_agent_heard,
-        };
-        self.insight.look(edges, &logs, now);
         match self.discovery.look(edges.files, &self.config.codedeploy) {
             Change::Same => {}
             Change::Found(_) => {
@@ -47,6 +40,14 @@ impl Agent {
             }
             Change::Lost(why) => tracing::warn!(%why, "the CodeDeploy agent's configuration"),
         }
+        // Where its files are is known by now, at a start too.
+        let is_agent_heard = self.is_agent_heard();
+        let logs = Logs {
+            layout: self.discovery.layout(),
+            backlog_bytes,
+            is_agent_heard,
+        };
+        self.insight.look(edges, &logs, now);
     }
 
     pub(super) fn set_sources(&mut self, edges: &mut Edges<'_>) {

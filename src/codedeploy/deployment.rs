@@ -80,6 +80,9 @@ pub(super) struct Life {
     /// Whether its tracking file is there.
     #[serde(skip)]
     pub(super) is_tracked: bool,
+    /// It had one since our start.
+    #[serde(skip)]
+    pub(super) was_tracked: bool,
     /// Since when a command is said to be under way that no tracking file speaks of.
     #[serde(skip)]
     pub(super) untracked_since: Option<i64>,

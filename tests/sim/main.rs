@@ -32,6 +32,7 @@ mod seeds;
 mod subject;
 mod text;
 mod toys;
+mod verdicts;
 mod workload;
 mod world;
 

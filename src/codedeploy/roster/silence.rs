@@ -26,6 +26,7 @@ impl Roster {
         for deployment in &mut self.deployments {
             let life = &mut deployment.life;
             life.is_tracked = tracked.iter().any(|(id, _)| *id == deployment.id);
+            life.was_tracked |= life.is_tracked;
             let is_missing = !life.is_tracked && deployment.under_way().is_some();
             let life = &mut deployment.life;
             life.untracked_since = match (is_missing, life.untracked_since) {
@@ -55,18 +56,29 @@ impl Roster {
                     continue;
                 }
                 let is_gone = |since: i64| mono(now).saturating_sub(since) >= UNTRACKED_MS;
-                if silent_ms >= STALE_MS || life.untracked_since.is_some_and(is_gone) {
+                let is_long = silent_ms >= millis(HANGING_AFTER_MS);
+                // What has been silent for long and never was seen to have a tracking file ended
+                // long ago. One that had it may have ended now, and its record be on its way.
+                let is_over = |since: i64| is_gone(since) || (is_long && !life.was_tracked);
+                if silent_ms >= STALE_MS || life.untracked_since.is_some_and(is_over) {
                     deployment.give_up();
-                } else if silent_ms >= millis(HANGING_AFTER_MS) {
+                } else if is_long {
                     let telling = &mut Telling {
                         at_ms: now.wall_ms,
                         outbox,
                     };
                     deployment.hang(silent_ms.unsigned_abs(), telling);
                 }
+            }
+            if deployment.under_way().is_some() {
                 continue;
             }
-            if silent_ms >= millis(QUIET_AFTER_MS) && !life.is_tracked {
+            // A tracking file that the agent itself does not believe any more keeps nothing alive.
+            let quiet_ms = match life.is_tracked {
+                true => STALE_MS,
+                false => millis(QUIET_AFTER_MS),
+            };
+            if silent_ms >= quiet_ms {
                 quiet.push(at);
             }
         }

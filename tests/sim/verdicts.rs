@@ -1,0 +1,83 @@
+//! What is wrongly concluded of a deployment may reboot a healthy machine: scenes in which the date is
+//! set, the machine sleeps, files are left behind and histories are long, and what is told of them.
+
+#![cfg(test)]
+
+use std::path::{Path, PathBuf};
+
+use crate::plan::{CODEDEPLOY_YML, LOG_DIR};
+use crate::scene::{MINUTE_MS, Polls, Scene, succeeded};
+use crate::workload::hooks;
+use crate::world::store::MemStore;
+
+const RUNNING: &str = "DeploymentRunningSeconds";
+
+/// A tracking file that the CodeDeploy agent itself does not believe any more is no deployment that runs:
+/// shown by one of 25 hours ago, with a command in the log and without.
+#[test]
+fn what_was_left_behind_days_ago_does_not_run() {
+    for is_logged in [true, false] {
+        let mut scene = Scene::new("");
+        match is_logged {
+            true => scene.begin("d-LEFT00001", "AfterInstall"),
+            false => drop(
+                scene
+                    .world
+                    .files
+                    .append(&scene.tracking("d-LEFT00001"), b"1"),
+            ),
+        }
+        let later_ms = 25 * 60 * MINUTE_MS;
+        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        scene.kill();
+        scene.live(20, Polls::Answered);
+        assert_eq!(scene.told(), [""; 0]);
+        assert!(scene.greatest(RUNNING) < 3_600.0, "{is_logged}");
+    }
+}
+
+/// A command without an end and without a tracking file ended long ago, whatever became of its record: it
+/// neither hangs nor runs at a first start: shown by hundreds of such, beside one that does run.
+#[test]
+fn a_first_start_calls_nothing_hanging_that_has_no_tracking_file() {
+    let mut scene = Scene::new("");
+    scene.world.store = MemStore::new(1, scene.world.fuse.clone());
+    scene.world.advance_to(40 * 60 * MINUTE_MS);
+    scene.begin("d-REAL00001", "AfterInstall");
+    for nth in 0..600_u64 {
+        let id = hooks::identifier(&format!("d-OLD{nth:06}"), "AfterInstall");
+        let ago_ms = (1_000 - nth) * 20_000;
+        scene.call_ago(ago_ms, &hooks::acknowledged(&id));
+        match nth % 3 {
+            0 => scene.call_ago(ago_ms - 5_000, &hooks::failed(&id)),
+            1 => scene.call_ago(ago_ms - 5_000, &succeeded(&id)),
+            _ => {}
+        }
+    }
+    scene.kill();
+    scene.live(14, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+    let most = scene.greatest(RUNNING);
+    assert!(most < 900.0, "{most}");
+}
+
+/// The whole time anew for what is found at a start, as the roster promises: shown with a root that is not
+/// the default one, which is not known yet at the first look.
+#[test]
+fn a_running_hook_has_its_time_anew_wherever_the_root_is() {
+    let mut scene = Scene::new("");
+    scene.world.store = MemStore::new(1, scene.world.fuse.clone());
+    scene.world.files.unlink(CODEDEPLOY_YML.as_ref());
+    let yml = format!("---\n:log_dir: '{LOG_DIR}/'\n:root_dir: '/data/root'\n");
+    let path = Path::new(CODEDEPLOY_YML);
+    scene.world.files.append(path, yml.as_bytes());
+    scene.world.advance_to(40 * MINUTE_MS);
+    let tracking = PathBuf::from("/data/root/ongoing-deployment/d-CALM00001");
+    scene.world.files.append(&tracking, b"1");
+    let command = hooks::identifier("d-CALM00001", "AfterInstall");
+    scene.call(&hooks::acknowledged(&command));
+    scene.world.advance_to(65 * MINUTE_MS);
+    scene.kill();
+    scene.live(10, Polls::Answered);
+    assert_eq!(scene.told(), [""; 0]);
+}
