@@ -229,6 +229,23 @@ impl Health {
             .is_none_or(|heard_ms| at_ms.saturating_sub(heard_ms) > BEHIND_MS);
     }
 
+    /// The machine, or we, slept for so long: that was no silence.
+    pub(super) fn slept(&mut self, gap_ms: i64, now: Now) {
+        let later = |since: &mut i64| *since = since.saturating_add(gap_ms).min(mono(now));
+        self.began.iter_mut().for_each(later);
+        self.answered.iter_mut().for_each(later);
+        if let Some(trouble) = &mut self.trouble {
+            later(&mut trouble.first);
+            later(&mut trouble.last);
+        }
+        if let Some((first, _)) = &mut self.starts {
+            later(first);
+        }
+        if let MainProcess::Alone(since) | MainProcess::Gone(since) = &mut self.process {
+            later(since);
+        }
+    }
+
     /// The verdict of now, when it is another than the last.
     pub(super) fn change(&mut self, now: Now) -> Option<Verdict> {
         let verdict = self.verdict(now);

@@ -58,6 +58,9 @@ pub use verdict::Verdict;
 /// The length of a date and time, `2026-11-21T02:12:40`, as both agents write it.
 const TIME_BYTES: usize = 19;
 
+/// Who did not look for so long was not running: the machine was suspended, or we were.
+const SLEPT_MS: i64 = 60_000;
+
 /// Every deployment on this instance, and the CodeDeploy agent's health.
 #[derive(Debug)]
 pub struct Observer {
@@ -67,6 +70,8 @@ pub struct Observer {
     outbox: Outbox,
     /// The monotonic time of the last step.
     stepped: i64,
+    /// The same of the last look.
+    looked: Option<i64>,
 }
 
 /// What an [`Observer`] knows, for the state on disk. Belongs to the positions up to which records
@@ -101,6 +106,7 @@ impl Observer {
                 news: Vec::new(),
             },
             stepped: 0,
+            looked: None,
         }
     }
 
@@ -154,6 +160,12 @@ impl Observer {
     /// Looks at the CodeDeploy agent's small files: which deployments have a command under way, its
     /// process id, whether it is there at all. To be called on the scan's beat.
     pub fn look(&mut self, files: &mut dyn Files, layout: &Layout, now: Now) {
+        let before = self.looked.replace(mono(now));
+        let gap_ms = before.map_or(0, |before| mono(now).saturating_sub(before));
+        if gap_ms >= SLEPT_MS {
+            self.roster.slept(gap_ms, now);
+            self.health.slept(gap_ms, now);
+        }
         let seen = self.look.at_files(files, layout);
         self.health.presence = seen.presence;
         if let Some(written_ms) = seen.log_written_ms {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::plan::{CODEDEPLOY_YML, LOG_DIR};
-use crate::scene::{MINUTE_MS, Polls, Scene, succeeded};
+use crate::scene::{MINUTE_MS, Polls, Scene, edges, succeeded};
 use crate::workload::hooks;
 use crate::world::store::MemStore;
 
@@ -80,4 +80,48 @@ fn a_running_hook_has_its_time_anew_wherever_the_root_is() {
     scene.kill();
     scene.live(10, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
+}
+
+/// A machine that sleeps (EC2 hibernates) is not silent meanwhile: no hook hangs, no deployment has run for
+/// hours. Silence behind the sleep counts as ever.
+#[test]
+fn sleep_is_no_silence_of_a_hook() {
+    let mut scene = Scene::new("");
+    scene.live(10, Polls::Answered);
+    scene.begin("d-SLEEP0001", "AfterInstall");
+    scene.live(1, Polls::Answered);
+    drop(scene.data(RUNNING));
+    let later_ms = 8 * 60 * MINUTE_MS;
+    scene.world.advance_to(scene.world.clock.ms + later_ms);
+    scene.live(4, Polls::Answered);
+    let most = scene.greatest(RUNNING);
+    assert!(most < 3_600.0, "{most}");
+    assert_eq!(scene.told(), [""; 0]);
+    scene.live(20, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        ["deployment_hanging/d-SLEEP0001/AfterInstall"]
+    );
+}
+
+/// Nor is the CodeDeploy agent silent then: shown by polls that come a little later than we wake.
+#[test]
+fn sleep_is_no_silence_of_the_codedeploy_agent() {
+    for wait_ms in [100, 1_000, 7_000] {
+        let mut scene = Scene::new("");
+        scene.live(10, Polls::Answered);
+        let later_ms = 8 * 60 * MINUTE_MS;
+        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        let polls_ms = scene.world.clock.ms + wait_ms;
+        while scene.world.clock.ms < polls_ms {
+            let now = scene.world.clock.now();
+            let edges = &mut edges(&mut scene.world, &mut scene.alarms);
+            scene.agent.step(edges, now);
+            scene.world.advance_to(scene.world.clock.ms + 50);
+        }
+        scene.live(4, Polls::Answered);
+        assert_eq!(scene.told(), [""; 0], "{wait_ms}");
+        scene.live(10, Polls::Silent);
+        assert_eq!(scene.told(), ["codedeploy_agent_unhealthy"], "{wait_ms}");
+    }
 }

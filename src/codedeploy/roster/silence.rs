@@ -89,6 +89,16 @@ impl Roster {
         }
     }
 
+    /// The machine, or we, slept for so long: that was nobody's silence.
+    pub(in super::super) fn slept(&mut self, gap_ms: i64, now: Now) {
+        for deployment in &mut self.deployments {
+            let life = &mut deployment.life;
+            for since in [&mut life.began, &mut life.sign, &mut life.untracked_since] {
+                *since = since.map(|since| since.saturating_add(gap_ms).min(mono(now)));
+            }
+        }
+    }
+
     /// The first deployment that came after another's last command; not one known to be of another
     /// group.
     fn successor(&self, old: &Deployment) -> Option<(String, EpochMs)> {
