@@ -48,6 +48,10 @@ pub(super) struct Deployment {
     pub(super) events: Vec<LifecycleEvent>,
     /// How it ended, if it did.
     pub(super) end: Option<End>,
+    /// Its place among those that ended, by when that was heard: a date may be set back. 0: it has
+    /// not ended.
+    #[serde(default)]
+    pub(super) ended_nth: u64,
     /// It ended before the machine was booted, whatever the dates say.
     #[serde(default)]
     pub(super) is_of_earlier_boot: bool,
@@ -91,6 +95,8 @@ pub(super) struct Life {
 /// When something happened, and how it is to be told.
 pub(super) struct Telling<'t> {
     pub(super) at_ms: EpochMs,
+    /// The same on the monotonic clock.
+    pub(super) mono: i64,
     pub(super) outbox: &'t mut Outbox,
 }
 
@@ -105,6 +111,7 @@ impl Deployment {
             last_ms: at_ms,
             events: Vec::new(),
             end: None,
+            ended_nth: 0,
             is_of_earlier_boot: false,
             told: Told::default(),
             tail: Tail::default(),
@@ -195,6 +202,7 @@ impl Deployment {
             return;
         }
         event.started_ms = Some(at_ms);
+        event.started_mono = Some(telling.mono);
         self.told.hanging = false;
         let what = What::LifecycleEventStarted {
             deployment: id,
@@ -213,7 +221,7 @@ impl Deployment {
         }
         event.outcome = Some(end.outcome);
         event.finished_ms = Some(at_ms);
-        event.elapsed_ms = end.elapsed_ms;
+        event.elapsed_ms = end.elapsed_ms.or_else(|| event.measured_ms(telling.mono));
         event.failure = end.failure.cloned();
         let began_ms = event.started_ms.unwrap_or(at_ms).min(end.began_by_ms);
         let what = What::LifecycleEventFinished {

@@ -238,9 +238,7 @@ impl Health {
             later(&mut trouble.first);
             later(&mut trouble.last);
         }
-        if let Some((first, _)) = &mut self.starts {
-            later(first);
-        }
+        self.starts.iter_mut().for_each(|(first, _)| later(first));
         if let MainProcess::Alone(since) | MainProcess::Gone(since) = &mut self.process {
             later(since);
         }

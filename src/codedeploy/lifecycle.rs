@@ -9,6 +9,10 @@ use crate::event::EpochMs;
 /// Scripts remembered of one lifecycle event.
 const SCRIPTS_MAX: usize = 16;
 
+/// The date was set where it went on so much more, or less, than the monotonic clock. Below that, whole seconds
+/// and the time until a record is heard are as likely.
+const DATE_SET_MS: u64 = 5_000;
+
 /// All lifecycle events in their order.
 const ORDER: [&str; 13] = [
     "BeforeBlockTraffic",
@@ -36,6 +40,9 @@ pub(super) struct LifecycleEvent {
     pub(super) received_ms: Option<EpochMs>,
     pub(super) started_ms: Option<EpochMs>,
     pub(super) finished_ms: Option<EpochMs>,
+    /// When it was started, on the monotonic clock.
+    #[serde(skip)]
+    pub(super) started_mono: Option<i64>,
     /// As 2.x says it, in milliseconds.
     pub(super) elapsed_ms: Option<u64>,
     pub(super) outcome: Option<Outcome>,
@@ -78,6 +85,14 @@ impl LifecycleEvent {
             return self.elapsed_ms;
         }
         u64::try_from(self.finished_ms?.saturating_sub(self.started_ms?)).ok()
+    }
+
+    /// How long it took until now, where the date was set meanwhile and does not tell.
+    pub(super) fn measured_ms(&self, now_mono: i64) -> Option<u64> {
+        let dated_ms = self.finished_ms?.saturating_sub(self.started_ms?);
+        let measured_ms = now_mono.saturating_sub(self.started_mono?);
+        let is_set = dated_ms.abs_diff(measured_ms) > DATE_SET_MS;
+        is_set.then(|| measured_ms.max(0).unsigned_abs())
     }
 
     /// The first time known of it, and its place among all: what it is sorted by.

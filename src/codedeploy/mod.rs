@@ -157,6 +157,11 @@ impl Observer {
         }
     }
 
+    /// The times that divide old from new are others, since the date was set.
+    pub fn set_eras(&mut self, eras: Eras) {
+        self.outbox.eras = eras;
+    }
+
     /// Looks at the CodeDeploy agent's small files: which deployments have a command under way, its
     /// process id, whether it is there at all. To be called on the scan's beat.
     pub fn look(&mut self, files: &mut dyn Files, layout: &Layout, now: Now) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Verdict;
 use super::failure::Failure;
-use crate::event::EpochMs;
+use crate::event::{EpochMs, Now};
 
 /// Something happened on this instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,16 @@ pub struct Eras {
 }
 
 impl Eras {
+    /// Follows a date that was set back: what happens now would be dated before the start and,
+    /// perhaps, before the boot as they were dated then. One that is set ahead leaves both where they
+    /// are.
+    pub fn follow(&mut self, now: Now) {
+        let up_ms = i64::try_from(now.mono_ms).unwrap_or(0);
+        let booted_ms = now.wall_ms.saturating_sub(up_ms);
+        self.boot_ms = self.boot_ms.map(|boot_ms| boot_ms.min(booted_ms));
+        self.since_ms = self.since_ms.min(now.wall_ms);
+    }
+
     /// What a thing of that time is now.
     #[must_use]
     pub fn freshness(self, at_ms: EpochMs) -> Freshness {

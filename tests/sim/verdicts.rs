@@ -10,6 +10,7 @@ use crate::scene::{MINUTE_MS, Polls, Scene, edges, succeeded};
 use crate::workload::hooks;
 use crate::world::store::MemStore;
 
+const HOUR_MS: i64 = 3_600_000;
 const RUNNING: &str = "DeploymentRunningSeconds";
 
 /// A tracking file that the CodeDeploy agent itself does not believe any more is no deployment that runs:
@@ -124,4 +125,75 @@ fn sleep_is_no_silence_of_the_codedeploy_agent() {
         scene.live(10, Polls::Silent);
         assert_eq!(scene.told(), ["codedeploy_agent_unhealthy"], "{wait_ms}");
     }
+}
+
+/// The newest deployment is the one that ended last, also after the date was set back: shown by a success
+/// that is dated before the failure it follows.
+#[test]
+fn the_newest_deployment_counts_though_the_date_was_set_back() {
+    let mut scene = Scene::new("");
+    scene.live(10, Polls::Answered);
+    scene.set_skew(HOUR_MS);
+    scene.live(10, Polls::Answered);
+    scene.begin("d-FAIL00001", "AfterInstall");
+    scene.live(1, Polls::Answered);
+    scene.fail("d-FAIL00001", "AfterInstall");
+    scene.live(3, Polls::Answered);
+    scene.set_skew(0);
+    scene.live(3, Polls::Answered);
+    scene.begin("d-GOOD00001", "ValidateService");
+    scene.live(1, Polls::Answered);
+    scene.succeed("d-GOOD00001", "ValidateService");
+    scene.live(2, Polls::Answered);
+    drop(scene.data("LastDeploymentFailed"));
+    scene.live(10, Polls::Answered);
+    assert_eq!(scene.greatest("LastDeploymentFailed"), 0.0);
+}
+
+/// A clock that was ahead when the machine booted, and is set right, makes nothing old that happens then:
+/// shown by a first start and by another boot.
+#[test]
+fn a_date_that_is_set_back_makes_nothing_old() {
+    for is_first in [true, false] {
+        let mut scene = Scene::new("");
+        scene.live(10, Polls::Answered);
+        scene.set_skew(2 * HOUR_MS);
+        if is_first {
+            scene.world.store = MemStore::new(1, scene.world.fuse.clone());
+            scene.kill();
+        } else {
+            scene.boot();
+        }
+        scene.live(1, Polls::Answered);
+        scene.set_skew(0);
+        scene.live(5, Polls::Answered);
+        scene.begin("d-FAIL00001", "AfterInstall");
+        scene.live(1, Polls::Answered);
+        scene.fail("d-FAIL00001", "AfterInstall");
+        scene.live(5, Polls::Answered);
+        assert_eq!(
+            scene.told(),
+            [
+                "lifecycle_event_failed/d-FAIL00001/AfterInstall",
+                "deployment_failed/d-FAIL00001"
+            ],
+            "{is_first}"
+        );
+    }
+}
+
+/// A hook does not take longer because the date is set in its middle.
+#[test]
+fn a_date_that_is_set_makes_no_hook_longer() {
+    let mut scene = Scene::new("");
+    scene.live(10, Polls::Answered);
+    scene.begin("d-FAIL00001", "AfterInstall");
+    scene.live(1, Polls::Answered);
+    scene.set_skew(HOUR_MS);
+    scene.live(1, Polls::Answered);
+    scene.fail("d-FAIL00001", "AfterInstall");
+    scene.live(3, Polls::Answered);
+    let most = scene.greatest("LifecycleEventSeconds");
+    assert!(most < 180.0, "{most}");
+    assert!(scene.details[0]["duration_ms"].as_u64().unwrap() < 180_000);
 }

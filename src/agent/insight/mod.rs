@@ -210,6 +210,8 @@ impl Insight {
 
     /// Looks beyond the logs: tracking files, processes. On the beat of the discovery.
     pub(super) fn look(&mut self, edges: &mut Edges<'_>, logs: &Logs<'_>, now: Now) {
+        self.eras.follow(now);
+        self.observer.set_eras(self.eras);
         // What was heard late since the last look is all heard by now, if nothing is left.
         self.is_caught_up = logs.is_agent_heard;
         if !self.builtins.is_empty() {

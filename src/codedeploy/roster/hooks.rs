@@ -88,6 +88,7 @@ impl Roster {
                 }
                 let telling = &mut Telling {
                     at_ms: moment.at_ms,
+                    mono: moment.mono(),
                     outbox,
                 };
                 deployment.script(&name, location, teller, telling);

@@ -121,6 +121,7 @@ impl Roster {
     pub(super) fn take(&mut self, deed: &Deed<'_>, moment: Moment, outbox: &mut Outbox) {
         let telling = &mut Telling {
             at_ms: moment.at_ms,
+            mono: moment.mono(),
             outbox,
         };
         match *deed {
@@ -164,6 +165,24 @@ impl Roster {
                 deployment.report(Report::NotTaken, command.event, None, moment.at_ms);
             }
             Deed::Recovered { identifier } => self.recover(identifier, moment, telling),
+        }
+        self.number_ends();
+    }
+
+    /// Gives those that ended their numbers.
+    fn number_ends(&mut self) {
+        let numbers = self
+            .deployments
+            .iter()
+            .map(|deployment| deployment.ended_nth);
+        let mut last = numbers.max().unwrap_or(0);
+        for deployment in &mut self.deployments {
+            if deployment.end.is_none() {
+                deployment.ended_nth = 0;
+            } else if deployment.ended_nth == 0 {
+                last += 1;
+                deployment.ended_nth = last;
+            }
         }
     }
 

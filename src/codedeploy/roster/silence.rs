@@ -65,6 +65,7 @@ impl Roster {
                 } else if is_long {
                     let telling = &mut Telling {
                         at_ms: now.wall_ms,
+                        mono: mono(now),
                         outbox,
                     };
                     deployment.hang(silent_ms.unsigned_abs(), telling);
@@ -87,6 +88,7 @@ impl Roster {
             let by = by.as_ref().map(|(id, began_ms)| (id.as_str(), *began_ms));
             self.deployments[at].abandon(by, outbox);
         }
+        self.number_ends();
     }
 
     /// The machine, or we, slept for so long: that was nobody's silence.
@@ -157,8 +159,8 @@ impl Roster {
             .deployments
             .iter()
             .filter(|deployment| !deployment.is_of_earlier_boot)
-            .filter_map(|deployment| deployment.end.as_ref());
-        let of_now = ended.filter(|end| {
+            .filter_map(|deployment| Some((deployment.ended_nth, deployment.end.as_ref()?)));
+        let of_now = ended.filter(|(_, end)| {
             eras.freshness(end.at_ms) == Freshness::Fresh
                 && !eras.is_before_boot(end.began_ms)
                 && matches!(
@@ -166,8 +168,8 @@ impl Roster {
                     Ending::Succeeded | Ending::Failed | Ending::Aborted
                 )
         });
-        let last = of_now.max_by_key(|end| end.at_ms);
-        last.is_some_and(|end| end.state != Ending::Succeeded)
+        let last = of_now.max_by_key(|(nth, end)| (*nth, end.at_ms));
+        last.is_some_and(|(_, end)| end.state != Ending::Succeeded)
     }
 }
 
