@@ -323,90 +323,11 @@ pub(super) fn related_families(path: &Path) -> BTreeSet<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::ffi::OsString;
-
     use super::*;
     use crate::config::Config;
-    use crate::event::{FileKey, FileRecord, Now};
-    use crate::ports::{Kind, Meta};
+    use crate::event::{FileRecord, Now};
     use crate::tail::ReadBuffer;
-    use crate::tail::testing::{Silent, read_at};
-
-    /// Logs below `/l`: inode, content, and when that was written last.
-    #[derive(Default)]
-    struct Logs {
-        names: BTreeMap<&'static str, (u64, String, i64)>,
-        /// Inodes that are open.
-        open: BTreeMap<u32, u64>,
-    }
-
-    impl Logs {
-        fn put(&mut self, name: &'static str, inode: u64, content: &str, modified_ms: i64) {
-            let log = (inode, content.to_owned(), modified_ms);
-            self.names.insert(name, log);
-        }
-
-        fn log(&self, inode: u64) -> io::Result<(&str, i64)> {
-            let mut all = self.names.values();
-            let found = all.find(|(number, ..)| *number == inode);
-            let (_, content, modified_ms) = found.ok_or(io::ErrorKind::NotFound)?;
-            Ok((content, *modified_ms))
-        }
-
-        fn meta_of(&self, inode: u64) -> io::Result<Meta> {
-            let (content, modified_ms) = self.log(inode)?;
-            Ok(Meta {
-                key: FileKey { device: 1, inode },
-                kind: Kind::File,
-                size: content.len() as u64,
-                modified_ms,
-                links: 1,
-            })
-        }
-    }
-
-    impl Files for Logs {
-        fn list(&mut self, _: &Path, _: &Path) -> io::Result<Vec<(OsString, Kind)>> {
-            let names = self.names.keys().map(|name| name.into());
-            Ok(names.map(|name| (name, Kind::File)).collect())
-        }
-
-        fn stat(&mut self, _: &Path, path: &Path) -> io::Result<Meta> {
-            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            match self.names.get(name) {
-                Some((inode, ..)) => self.meta_of(*inode),
-                None if path == Path::new("/l") => Ok(Meta {
-                    key: FileKey::default(),
-                    kind: Kind::Directory,
-                    size: 0,
-                    modified_ms: 0,
-                    links: 1,
-                }),
-                None => Err(io::ErrorKind::NotFound.into()),
-            }
-        }
-
-        fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
-            let meta = self.stat(root, path)?;
-            let handle = self.open.last_key_value().map_or(1, |(last, _)| last + 1);
-            self.open.insert(handle, meta.key.inode);
-            Ok((Handle(handle), meta))
-        }
-
-        fn meta(&mut self, handle: Handle) -> io::Result<Meta> {
-            self.meta_of(self.open[&handle.0])
-        }
-
-        fn read_at(&mut self, handle: Handle, from: Offset, into: &mut [u8]) -> io::Result<usize> {
-            let (content, _) = self.log(self.open[&handle.0])?;
-            Ok(read_at(content.as_bytes(), from, into))
-        }
-
-        fn close(&mut self, handle: Handle) {
-            assert!(self.open.remove(&handle.0).is_some());
-        }
-    }
+    use crate::tail::testing::{Logs, Silent};
 
     fn settled(_: FileId) -> Offset {
         Offset(8)

@@ -143,6 +143,11 @@ impl File {
         self.has_changed |= (self.size, self.modified_ms) != (meta.size, meta.modified_ms);
     }
 
+    /// Its family, as one in which something moved.
+    pub(crate) fn moving(&self) -> (Arc<Path>, Arc<Path>, i64) {
+        (self.root.clone(), self.family.clone(), self.modified_ms)
+    }
+
     /// Takes over under which name it was live; nearly always it still is.
     pub(crate) fn belongs_to(&mut self, family: &Path) {
         self.family = match &*self.path == family {

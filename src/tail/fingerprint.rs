@@ -155,8 +155,13 @@ pub(crate) fn learn(file: &mut File, files: &mut dyn Files) -> io::Result<()> {
     };
     let mut buffer = [0; HEAD_BYTES_MAX];
     let got = read_full(files, handle, Offset(0), &mut buffer)?;
+    let was_unknown = file.heads.is_empty();
     if fits(file, &buffer[..got]) {
         file.heads = heads(&buffer[..got]);
+    }
+    if was_unknown {
+        // It may have been cut before or after: the lesser size is surely that of what was learned.
+        file.size = file.size.min(files.meta(handle)?.size).max(file.read.0);
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Inodes that were seen and not looked into yet: what of them is destroyed before a scan takes them
 //! in is counted, too.
 
+use crate::event::FileId;
 use crate::ports::{Kind, Meta};
 
-use super::file::File;
 use super::{Lost, Tail};
 
 /// Inodes of one source that are remembered.
@@ -40,7 +40,10 @@ impl Tail {
     }
 
     /// Says what was seen of a new file's inode and is gone now.
-    pub(super) fn miss_glimpsed(&mut self, index: usize, file: &File) {
+    pub(super) fn miss_glimpsed(&mut self, index: usize, id: FileId) {
+        let Some(file) = self.files.get(&id) else {
+            return;
+        };
         let glimpsed = &self.sources[index].glimpsed;
         let seen = file.key.and_then(|key| glimpsed.get(&key));
         let bytes = seen.map_or(0, |seen| seen.destroyed_at(file.size));

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::config::Source;
 use crate::event::{FileId, Now};
-use crate::ports::{Files, Hints};
+use crate::ports::{Files, Hints, Meta};
 
 use super::Tail;
+use super::reconcile::Moving;
 use super::relation::{self, Relation};
 
 impl Tail {
@@ -52,19 +54,7 @@ impl Tail {
         };
         let is_other = Some(meta.key) != file.key;
         if !is_other && meta.size >= file.size {
-            file.note_change(&meta);
-            self.hinted.entry(id).or_insert(file.size);
-            if meta.size > file.size {
-                file.grown_mono_ms = now.mono_ms;
-            }
-            file.size = meta.size;
-            file.size_is_recalled = false;
-            if file.is_slight() {
-                // Whether it was cut meanwhile, its siblings tell: that takes a scan.
-                return self.scan_soon(id);
-            }
-            self.learn(id, files);
-            return self.requeue(id);
+            return self.look_into(id, &meta, files, now);
         }
         if !is_other && file.is_cut_at(meta.size) {
             // At once, since what is there now may be cut, too, before the next scan.
@@ -75,4 +65,64 @@ impl Tail {
         }
         self.scan_soon(id);
     }
+
+    /// A file has not shrunk. What is there now may be cut before its turn comes, so it is compared
+    /// at once: the bytes of another content are not this one's, and what is there must be known
+    /// again.
+    pub(super) fn look_into(&mut self, id: FileId, meta: &Meta, files: &mut dyn Files, now: Now) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        let was_slight = file.is_slight();
+        file.note_change(meta);
+        if meta.size > file.size {
+            file.grown_mono_ms = now.mono_ms;
+        }
+        let is_ours = self.compare(id, files, now);
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        match is_ours {
+            Ok(true) => drop(self.hinted.insert(id, file.size)),
+            Ok(false) => return,
+            // Where it cannot be told, it has grown.
+            Err(_) => {
+                self.hinted.entry(id).or_insert(file.size);
+                file.size = meta.size;
+                file.size_is_recalled = false;
+            }
+        }
+        if was_slight {
+            // Whether it was cut meanwhile, its siblings tell.
+            self.await_scan(id);
+        }
+        self.requeue(id);
+    }
+
+    /// Lets a file's turn wait for a scan. Too little was known of it to show whether it was copied
+    /// and cut since, perhaps more than once: then those copies come first.
+    pub(super) fn await_scan(&mut self, id: FileId) {
+        self.unsure.insert(id);
+        self.scan_soon(id);
+    }
+
+    /// Ends that wait for the files of a source that is scanned now; the families whose copies that
+    /// scan has to look at.
+    pub(super) fn end_wait(&mut self, source: &Source) -> Moving {
+        let mut families = Moving::new();
+        self.unsure.retain(|id| {
+            let Some(file) = self.files.get(id) else {
+                return false;
+            };
+            let is_of_source = file.source.name == source.name;
+            if is_of_source {
+                families.insert(file.moving());
+            }
+            !is_of_source
+        });
+        families
+    }
 }
+
+#[cfg(test)]
+mod tests;

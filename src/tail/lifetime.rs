@@ -107,7 +107,10 @@ impl Tail {
         new.gate_bytes = meta.size;
         new.modified_ms = meta.modified_ms;
         new.grown_mono_ms = now.mono_ms;
-        new.after = vec![id];
+        // Of those before it, too, since it may leave before they are read.
+        let before = file.after.iter().copied();
+        new.after = before.filter(|id| self.is_awaited(*id)).collect();
+        new.after.push(id);
         new.place = if meta.links == 0 {
             Place::Deleted
         } else {

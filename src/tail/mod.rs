@@ -99,8 +99,10 @@ pub struct Tail {
     /// hold is younger than that content, whatever its date says.
     vacated: HashSet<FileKey>,
     watched: BTreeMap<PathBuf, Watched>,
-    /// What hints showed grown and nobody has looked into since, with the size it had before.
+    /// What hints showed grown and nobody has read since, with the size that is surely its own.
     hinted: BTreeMap<FileId, u64>,
+    /// Whose turn waits for a scan: see [`Tail::await_scan`].
+    unsure: BTreeSet<FileId>,
     /// Files that will leave by themselves: deleted, displaced, rescued.
     passing: BTreeSet<FileId>,
     /// Files of which anything was heard since a checkpoint, or settled.
@@ -186,6 +188,7 @@ impl Tail {
             vacated: HashSet::new(),
             watched: BTreeMap::new(),
             hinted: BTreeMap::new(),
+            unsure: BTreeSet::new(),
             passing: BTreeSet::new(),
             changed: BTreeSet::new(),
             settled: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Source, Start};
+use crate::config::Start;
 use crate::event::{FileId, Offset};
 
 use super::adopt::{Unknown, related_families};
@@ -76,38 +76,80 @@ impl Tail {
         let found = unknown.found;
         let id = self.new_id();
         let mut file = self.blank(id, source, found.root, found.path);
-        file.after = self.predecessors(&file.source, &family, &file.path);
         file.belongs_to(&family);
         file.key = Some(found.meta.key);
         file.read = from;
-        file.size = found.meta.size.max(from.0);
-        file.gate_bytes = file.size;
+        file.size = from.0;
         file.modified_ms = found.meta.modified_ms;
         file.grown_mono_ms = look.now.mono_ms;
         if unknown.rolled_after_ms.is_some() {
             file.place = Place::Rotated;
         }
         tracing::debug!(path = %file.path.display(), from = from.0, "file found");
-        self.precede_unread_live(&file);
-        self.miss_glimpsed(index, &file);
+        self.line_up(&mut file);
         self.join(file);
-        // Opened at once, so that its head is known before it can be rotated.
-        self.ensure_open(id, look.files, look.now);
+        // Opened at once, so that its head is known before it can be rotated. It may have been cut
+        // since the walk: what it holds is what is there now.
+        let is_open = self.ensure_open(id, look.files, look.now);
+        if let Some(file) = self.files.get_mut(&id) {
+            if !is_open {
+                file.size = found.meta.size.max(from.0);
+            }
+            file.gate_bytes = file.size;
+            if file.size != found.meta.size {
+                // The walk did not see the copies that were made since.
+                self.await_scan(id);
+            }
+        }
+        self.miss_glimpsed(index, id);
         self.requeue(id);
     }
 
-    /// A rotated file that is found late comes before the live one as long as nothing of that was
-    /// read.
-    fn precede_unread_live(&mut self, rotated: &File) {
-        if rotated.path == rotated.family {
+    /// Gives a file that joins its place among those of its family that hold unread bytes. What
+    /// was written after it and is not begun comes later; the live one never comes before a rotated
+    /// one.
+    fn line_up(&mut self, new: &mut File) {
+        let is_live = new.path == new.family;
+        let mut later = Vec::new();
+        for id in self.by_family.get(&new.family).into_iter().flatten() {
+            let other = self.file(*id).filter(|other| {
+                other.source.name == new.source.name && !matches!(other.place, Place::Rescued(_))
+            });
+            let Some(other) = other else {
+                continue;
+            };
+            let other_is_live = self.by_path.get(&new.family) == Some(id);
+            let is_later = other_is_live || other.modified_ms > new.modified_ms;
+            if !is_live && is_later && other.read == Offset(0) {
+                later.push(*id);
+            } else if (is_live || !other_is_live) && (!other.is_read() || other.is_displaced()) {
+                new.after.push(*id);
+            }
+        }
+        if later.is_empty() {
             return;
         }
-        let live = self.by_path.get(&rotated.family).copied();
-        if let Some(live) = live.and_then(|id| self.files.get_mut(&id))
-            && live.read == Offset(0)
-        {
-            live.after.push(rotated.id);
+        // What is known of their order goes before their dates: no two must wait for each other.
+        let before = self.all_before(new);
+        for id in later.into_iter().filter(|id| !before.contains(id)) {
+            if let Some(file) = self.files.get_mut(&id) {
+                file.after.push(new.id);
+            }
         }
+    }
+
+    /// The files that a file comes after, and those that they come after.
+    fn all_before(&self, file: &File) -> BTreeSet<FileId> {
+        let mut all = BTreeSet::new();
+        let mut next = file.after.clone();
+        while let Some(id) = next.pop() {
+            if all.insert(id)
+                && let Some(file) = self.file(id)
+            {
+                next.extend(&file.after);
+            }
+        }
+        all
     }
 
     /// Where to begin in a file that was there before we ever were.
@@ -130,20 +172,6 @@ impl Tail {
             .filter(|f| &*f.path == path && f.read < position)
             .map(|f| f.id)
             .collect()
-    }
-
-    /// Files of the family whose bytes come before those of a file that joins now: all that hold
-    /// unread bytes, but the live one never comes before a rotated one.
-    fn predecessors(&self, source: &Source, family: &Path, path: &Path) -> Vec<FileId> {
-        let before = |file: &&File| {
-            file.source.name == source.name
-                && (path == family || &*file.path != family || file.key.is_none())
-                && !matches!(file.place, Place::Rescued(_))
-                && (!file.is_read() || file.is_displaced())
-        };
-        let ids = self.by_family.get(family).into_iter().flatten();
-        let files = ids.filter_map(|id| self.file(*id));
-        files.filter(before).map(|f| f.id).collect()
     }
 }
 

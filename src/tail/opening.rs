@@ -118,21 +118,32 @@ impl Tail {
         files: &mut dyn Files,
         now: Now,
     ) -> io::Result<bool> {
+        let before = self
+            .files
+            .get(&id)
+            .map(|file| (file.is_slight(), file.size));
         if !self.open(id, files, now)? {
             return Ok(false);
         }
+        // Asked before it is compared: what it grows to after that may be another content.
+        let handle = self.files.get(&id).and_then(|file| file.handle);
+        let meta = handle.map(|handle| files.meta(handle)).transpose()?;
         let is_ours = self.holds_ours(id, files)? == Some(true);
         let file = self.files.get_mut(&id).filter(|_| is_ours);
-        let Some((file, handle)) = file.and_then(|file| file.handle.map(|handle| (file, handle)))
-        else {
+        let Some((file, size)) = file.zip(meta.map(|meta| meta.size)) else {
             self.displace(id, files, now);
             return Ok(false);
         };
         // What was seen is lost if it is cut before it is read.
-        let size = files.meta(handle)?.size;
         if size > file.size {
             file.size = size;
             file.grown_mono_ms = now.mono_ms;
+        }
+        let has_begun = before.is_some_and(|(was_slight, size)| was_slight && file.size > size);
+        // It may be cut before its turn comes, and must be known again.
+        self.learn(id, files);
+        if has_begun {
+            self.await_scan(id);
         }
         Ok(true)
     }

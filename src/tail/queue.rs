@@ -16,7 +16,7 @@ impl Tail {
             let id = self.ready.pop_front()?;
             match self.files.get(&id) {
                 None => {}
-                Some(file) if self.waits_for_predecessor(file) => self.ready.push_back(id),
+                Some(file) if self.has_to_wait(file) => self.ready.push_back(id),
                 Some(_) => {
                     if let Some(file) = self.files.get_mut(&id) {
                         file.queued = false;
@@ -37,11 +37,7 @@ impl Tail {
     /// Whether some file could be given a turn right now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let waits = |id| {
-            self.files
-                .get(id)
-                .is_none_or(|file| self.waits_for_predecessor(file))
-        };
+        let waits = |id| self.files.get(id).is_none_or(|file| self.has_to_wait(file));
         self.ready.iter().any(|id| !waits(id))
     }
 
@@ -108,15 +104,18 @@ impl Tail {
         }
     }
 
-    fn waits_for_predecessor(&self, file: &File) -> bool {
-        file.after
-            .iter()
-            .filter_map(|id| self.file(*id))
-            .any(|before| {
-                before.is_displaced()
-                    || (before.read.0 < before.gate_bytes.min(before.size)
-                        && before.unreadable.is_none())
-            })
+    /// Whether its turn comes after a scan, or after that of another file.
+    fn has_to_wait(&self, file: &File) -> bool {
+        self.unsure.contains(&file.id) || file.after.iter().any(|id| self.is_awaited(*id))
+    }
+
+    /// Whether what comes after a file has to wait for it.
+    pub(super) fn is_awaited(&self, id: FileId) -> bool {
+        self.file(id).is_some_and(|before| {
+            before.is_displaced()
+                || (before.read.0 < before.gate_bytes.min(before.size)
+                    && before.unreadable.is_none())
+        })
     }
 
     /// When something is due that no hint will announce.

@@ -64,6 +64,7 @@ impl Tail {
         let watches = self.rewatch(index, &worth_watching(&walk), watch);
         let mut unknown = Vec::new();
         let mut moving = std::mem::take(&mut self.sources[index].moving);
+        moving.append(&mut self.end_wait(&source));
         for found in std::mem::take(&mut walk.found) {
             let is_unknown = match self.by_key.get(&found.meta.key).copied() {
                 Some(id) if self.is_of(id, &source) => {
@@ -118,7 +119,7 @@ impl Tail {
         let has_grown = found.meta.size > file.size || self.hinted.contains_key(&id);
         let has_changed =
             (file.size, file.modified_ms) != (found.meta.size, found.meta.modified_ms);
-        let family = (file.root.clone(), file.family.clone(), file.modified_ms);
+        let family = file.moving();
         let is_unsure = is_renamed || has_changed || found.meta.size > file.read.0;
         if !was_open && is_unsure && !is_surely_cut {
             match self.reopened(id, found, look) {
@@ -170,6 +171,9 @@ impl Tail {
         file.grown_mono_ms = grown_mono_ms.unwrap_or(file.grown_mono_ms);
         file.note_change(&found.meta);
         file.size = found.meta.size.max(file.read.0);
+        if let Some(size) = self.hinted.get_mut(&id) {
+            *size = file.size;
+        }
         file.size_is_recalled = false;
         file.modified_ms = found.meta.modified_ms;
         let wants_turn = !file.is_read() || file.unreadable.is_some();
@@ -246,7 +250,7 @@ impl Tail {
             if self.is_moved(id, walk, look)
                 && let Some(file) = self.files.get(&id)
             {
-                moving.insert((file.root.clone(), file.family.clone(), file.modified_ms));
+                moving.insert(file.moving());
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::event::{FileId, Now, Offset};
-use crate::ports::Files;
+use crate::ports::{Files, Meta};
 
 use super::Tail;
 use super::file::Place;
@@ -49,6 +49,10 @@ impl Tail {
         if !self.ensure_open(id, files, now) {
             return Turn::Nothing;
         }
+        if let Some(meta) = self.unseen_growth(id, files) {
+            self.look_into(id, &meta, files, now);
+            return Turn::Nothing;
+        }
         let Some(file) = self.files.get_mut(&id) else {
             return Turn::Nothing;
         };
@@ -85,6 +89,15 @@ impl Tail {
                 Turn::Nothing
             }
         }
+    }
+
+    /// What an open file is now of which nothing is known yet, if that is not what was last seen.
+    fn unseen_growth(&self, id: FileId, files: &mut dyn Files) -> Option<Meta> {
+        let file = self.files.get(&id)?;
+        let is_slight = file.is_slight() && file.place == Place::Listed;
+        let handle = file.handle.filter(|_| is_slight)?;
+        let meta = files.meta(handle).ok()?;
+        (meta.size != file.size).then_some(meta)
     }
 
     /// Moves a file's position behind bytes of the buffer that have been handed on.

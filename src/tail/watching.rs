@@ -38,6 +38,8 @@ pub(super) struct Rewatched {
 impl Tail {
     /// Notes the result of a scan and when the next one is due.
     pub(super) fn scanned(&mut self, index: usize, walk: &Walk, watches: Rewatched, now: Now) {
+        let mut unsure = self.unsure.iter().filter_map(|id| self.file(*id));
+        let is_awaited = unsure.any(|file| file.source.name == self.sources[index].source.name);
         let state = &mut self.sources[index];
         for problem in &walk.problems {
             if !state.problems.contains(problem) {
@@ -49,8 +51,9 @@ impl Tail {
         state.has_been_seen = true;
         state.scanned_ms = Some(now.mono_ms);
         state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
-        if watches.fresh {
-            // What appeared between the walk and the watch gave no hint: walk once more.
+        if watches.fresh || is_awaited {
+            // What appeared between the walk and the watch gave no hint, and beside what changed
+            // since the walk there may be copies: walk once more.
             state.scan_due_ms = now.mono_ms + state.gap_ms;
             return;
         }
