@@ -72,6 +72,9 @@ pub struct Observer {
     stepped: i64,
     /// The same of the last look.
     looked: Option<i64>,
+    /// All that the agent log held by then was heard: what is heard of it now was written later,
+    /// whatever its date says. The 1.x agent may write in another zone than ours.
+    heard_until: Option<i64>,
 }
 
 /// What an [`Observer`] knows, for the state on disk. Belongs to the positions up to which records
@@ -107,6 +110,7 @@ impl Observer {
             },
             stepped: 0,
             looked: None,
+            heard_until: None,
         }
     }
 
@@ -115,6 +119,7 @@ impl Observer {
     pub fn hear(&mut self, feed: Builtin, path: &Path, text: &str, time_ms: EpochMs, now: Now) {
         let moment = Moment {
             at_ms: time_ms,
+            not_before: self.heard_until.filter(|_| feed == Builtin::Agent),
             now,
         };
         match feed {
@@ -163,9 +168,11 @@ impl Observer {
     }
 
     /// Looks at the CodeDeploy agent's small files: which deployments have a command under way, its
-    /// process id, whether it is there at all. To be called on the scan's beat.
-    pub fn look(&mut self, files: &mut dyn Files, layout: &Layout, now: Now) {
+    /// process id, whether it is there at all. To be called on the scan's beat, with whether all was
+    /// heard by now that the agent log held at the last look.
+    pub fn look(&mut self, files: &mut dyn Files, layout: &Layout, is_heard: bool, now: Now) {
         let before = self.looked.replace(mono(now));
+        self.heard_until = before.filter(|_| is_heard);
         let gap_ms = before.map_or(0, |before| mono(now).saturating_sub(before));
         if gap_ms >= SLEPT_MS {
             self.roster.slept(gap_ms, now);

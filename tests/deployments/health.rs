@@ -133,7 +133,7 @@ impl Machine {
         while self.now.wall_ms < end_ms {
             self.now = at((self.now.wall_ms + 5 * SECOND_MS).min(end_ms));
             self.observer
-                .look(&mut self.files, &Layout::default(), self.now);
+                .look(&mut self.files, &Layout::default(), false, self.now);
             self.observer
                 .look_at_processes(&mut self.processes, self.now);
             self.observer.step(self.now);

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+
 use crate::plan::{CODEDEPLOY_YML, LOG_DIR};
 use crate::scene::{MINUTE_MS, Polls, Scene, edges, succeeded};
 use crate::workload::hooks;
@@ -196,4 +198,17 @@ fn a_date_that_is_set_makes_no_hook_longer() {
     let most = scene.greatest("LifecycleEventSeconds");
     assert!(most < 180.0, "{most}");
     assert!(scene.details[0]["duration_ms"].as_u64().unwrap() < 180_000);
+}
+
+/// 1.x writes the time of its own zone, which a profile that it reads may set, and that may be another than
+/// the machine's: a deployment is not hours old then.
+#[test]
+fn a_deployment_is_not_older_in_another_zone() {
+    let mut scene = Scene::in_zone("", TimeZone::fixed(jiff::tz::offset(5)));
+    scene.live(60 * 6, Polls::Answered);
+    drop(scene.data(RUNNING));
+    scene.begin("d-ZONE00001", "AfterInstall");
+    scene.live(10, Polls::Answered);
+    let most = scene.greatest(RUNNING);
+    assert!(most < 700.0, "{most}");
 }

@@ -210,12 +210,12 @@ impl Insight {
 
     /// Looks beyond the logs: tracking files, processes. On the beat of the discovery.
     pub(super) fn look(&mut self, edges: &mut Edges<'_>, logs: &Logs<'_>, now: Now) {
-        self.eras.follow(now);
-        self.observer.set_eras(self.eras);
+        self.observer.set_eras(self.eras.follow(now));
         // What was heard late since the last look is all heard by now, if nothing is left.
         self.is_caught_up = logs.is_agent_heard;
         if !self.builtins.is_empty() {
-            self.observer.look(edges.files, logs.layout, now);
+            self.observer
+                .look(edges.files, logs.layout, self.is_caught_up, now);
             self.observer.look_at_processes(edges.processes, now);
         }
         self.metrics

@@ -64,6 +64,8 @@ pub(super) struct SavedRoster {
 pub(super) struct Moment {
     /// As the record says.
     pub(super) at_ms: EpochMs,
+    /// Monotonic milliseconds before which it was not there, if that is known.
+    pub(super) not_before: Option<i64>,
     pub(super) now: Now,
 }
 
@@ -72,7 +74,8 @@ impl Moment {
     #[inline]
     pub(super) fn mono(self) -> i64 {
         let age_ms = self.now.wall_ms.saturating_sub(self.at_ms).max(0);
-        mono(self.now).saturating_sub(age_ms)
+        let dated = mono(self.now).saturating_sub(age_ms);
+        self.not_before.map_or(dated, |before| before.max(dated))
     }
 }
 

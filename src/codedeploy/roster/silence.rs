@@ -12,7 +12,11 @@ impl Roster {
     /// Takes the list of deployments that have a tracking file, with the time it was written.
     pub(in super::super) fn track(&mut self, tracked: &[(String, EpochMs)], now: Now) {
         for (id, at_ms) in tracked {
-            let moment = Moment { at_ms: *at_ms, now };
+            let moment = Moment {
+                at_ms: *at_ms,
+                not_before: None,
+                now,
+            };
             let at = self.place(id, moment);
             let deployment = &mut self.deployments[at];
             if !deployment.life.is_tracked {
