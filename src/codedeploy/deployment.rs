@@ -48,10 +48,6 @@ pub(super) struct Deployment {
     pub(super) events: Vec<LifecycleEvent>,
     /// How it ended, if it did.
     pub(super) end: Option<End>,
-    /// Its place among those that ended, by when that was heard: a date may be set back. 0: it has
-    /// not ended.
-    #[serde(default)]
-    pub(super) ended_nth: u64,
     /// It ended before the machine was booted, whatever the dates say.
     #[serde(default)]
     pub(super) is_of_earlier_boot: bool,
@@ -111,7 +107,6 @@ impl Deployment {
             last_ms: at_ms,
             events: Vec::new(),
             end: None,
-            ended_nth: 0,
             is_of_earlier_boot: false,
             told: Told::default(),
             tail: Tail::default(),

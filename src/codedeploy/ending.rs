@@ -14,6 +14,9 @@ pub(super) struct End {
     pub(super) at_ms: EpochMs,
     /// When what ended it began: what a reboot cut off does not count as this boot's.
     pub(super) began_ms: EpochMs,
+    /// Its place among all ends, by when they were heard: a date may be set back.
+    #[serde(default)]
+    pub(super) nth: u64,
 }
 
 /// The ways to end.
@@ -46,13 +49,25 @@ impl Deployment {
         }
     }
 
+    /// It ended so; what ended it began and ended at these times.
+    fn end_as(
+        &mut self,
+        state: Ending,
+        (began_ms, at_ms): (EpochMs, EpochMs),
+        outbox: &mut Outbox,
+    ) {
+        outbox.ends += 1;
+        self.end = Some(End {
+            state,
+            at_ms,
+            began_ms,
+            nth: outbox.ends,
+        });
+    }
+
     pub(super) fn succeed(&mut self, telling: &mut Telling<'_>) {
         let at_ms = telling.at_ms;
-        self.end = Some(End {
-            state: Ending::Succeeded,
-            at_ms,
-            began_ms: at_ms,
-        });
+        self.end_as(Ending::Succeeded, (at_ms, at_ms), telling.outbox);
         self.tail.forget();
         if !std::mem::replace(&mut self.told.succeeded, true) {
             let deployment = self.id.clone();
@@ -77,22 +92,14 @@ impl Deployment {
         let (deployment, event) = (self.id.clone(), name.to_owned());
         let is_first = !std::mem::replace(&mut self.told.failed, true);
         if failure.is_restart() {
-            self.end = Some(End {
-                state: Ending::Aborted,
-                at_ms,
-                began_ms,
-            });
+            self.end_as(Ending::Aborted, (began_ms, at_ms), telling.outbox);
             if is_first {
                 let what = What::DeploymentAborted { deployment, event };
                 telling.outbox.tell_of(began_ms, at_ms, what);
             }
             return;
         }
-        self.end = Some(End {
-            state: Ending::Failed,
-            at_ms,
-            began_ms: at_ms,
-        });
+        self.end_as(Ending::Failed, (at_ms, at_ms), telling.outbox);
         if is_first {
             let failure = failure.clone();
             telling.outbox.tell(
@@ -110,18 +117,10 @@ impl Deployment {
     pub(super) fn abandon(&mut self, by: Option<(&str, EpochMs)>, outbox: &mut Outbox) {
         let Some((by, at_ms)) = by else {
             let at_ms = self.last_ms;
-            self.end = Some(End {
-                state: Ending::Unknown,
-                at_ms,
-                began_ms: at_ms,
-            });
+            self.end_as(Ending::Unknown, (at_ms, at_ms), outbox);
             return;
         };
-        self.end = Some(End {
-            state: Ending::Superseded,
-            at_ms,
-            began_ms: at_ms,
-        });
+        self.end_as(Ending::Superseded, (at_ms, at_ms), outbox);
         if !std::mem::replace(&mut self.told.superseded, true) {
             let (deployment, by) = (self.id.clone(), by.to_owned());
             outbox.tell(at_ms, What::DeploymentSuperseded { deployment, by });
@@ -158,11 +157,7 @@ impl Deployment {
         };
         self.give_up();
         let began_ms = self.last_ms.min(boot_ms);
-        self.end = Some(End {
-            state: Ending::Aborted,
-            at_ms: boot_ms,
-            began_ms,
-        });
+        self.end_as(Ending::Aborted, (began_ms, boot_ms), outbox);
         if !std::mem::replace(&mut self.told.failed, true) {
             let deployment = self.id.clone();
             outbox.tell_of(

@@ -43,7 +43,7 @@ pub(super) struct LifecycleEvent {
     /// When it was started, on the monotonic clock.
     #[serde(skip)]
     pub(super) started_mono: Option<i64>,
-    /// As 2.x says it, in milliseconds.
+    /// As 2.x says it, or as we measured it where the date was set meanwhile; in milliseconds.
     pub(super) elapsed_ms: Option<u64>,
     pub(super) outcome: Option<Outcome>,
     pub(super) failure: Option<Failure>,

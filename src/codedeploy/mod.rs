@@ -100,14 +100,16 @@ impl Observer {
     #[must_use]
     pub fn new(saved: Option<Saved>, eras: Eras) -> Self {
         let saved = saved.unwrap_or_default();
+        let roster = Roster::restore(saved.roster);
         Self {
-            roster: Roster::restore(saved.roster),
-            health: Health::new(saved.health),
-            look: Look::default(),
             outbox: Outbox {
                 eras,
                 news: Vec::new(),
+                ends: roster.ends(),
             },
+            roster,
+            health: Health::new(saved.health),
+            look: Look::default(),
             stepped: 0,
             looked: None,
             heard_until: None,
@@ -162,9 +164,15 @@ impl Observer {
         }
     }
 
-    /// The times that divide old from new are others, since the date was set.
-    pub fn set_eras(&mut self, eras: Eras) {
-        self.outbox.eras = eras;
+    /// The times that divide old from new.
+    #[must_use]
+    pub fn eras(&self) -> Eras {
+        self.outbox.eras
+    }
+
+    /// Follows a date that was set back: see [`Eras`]. On the beat of [`Observer::look`], before it.
+    pub fn follow_date(&mut self, now: Now) {
+        self.outbox.eras.follow(now);
     }
 
     /// Looks at the CodeDeploy agent's small files: which deployments have a command under way, its

@@ -43,13 +43,12 @@ pub struct Eras {
 impl Eras {
     /// Follows a date that was set back: what happens now would be dated before the start and,
     /// perhaps, before the boot as they were dated then. One that is set ahead leaves both where they
-    /// are. Gives what they are now.
-    pub fn follow(&mut self, now: Now) -> Self {
+    /// are.
+    pub(super) fn follow(&mut self, now: Now) {
         let up_ms = i64::try_from(now.mono_ms).unwrap_or(0);
         let booted_ms = now.wall_ms.saturating_sub(up_ms);
         self.boot_ms = self.boot_ms.map(|boot_ms| boot_ms.min(booted_ms));
         self.since_ms = self.since_ms.min(now.wall_ms);
-        *self
     }
 
     /// What a thing of that time is now.
@@ -189,6 +188,8 @@ impl Outcome {
 pub(super) struct Outbox {
     pub(super) eras: Eras,
     pub(super) news: Vec<News>,
+    /// How many ends of deployments were heard.
+    pub(super) ends: u64,
 }
 
 /// So many pieces of old news may wait; what comes on top is not told. New ones always are: they

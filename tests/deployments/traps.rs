@@ -903,3 +903,19 @@ fn a_refused_noop_is_nobody_elses() {
     play.ruby("InstanceAgent::Plugins::CodeDeployPlugin::CommandPoller: Received Failed for command AfterInstall, checking whether command is a noop...");
     assert_eq!(play.event("d-A1", "AfterInstall").state, "running");
 }
+
+/// The newest deployment is the one whose last end was heard last, though it had ended before: shown by
+/// failures of one around the success of another, and the last of them of a command that nobody
+/// acknowledged.
+#[test]
+fn who_ends_once_more_is_the_newest_again() {
+    let mut play = Play::new();
+    play.run("d-A1", "AfterInstall");
+    play.fail("d-A1", "Install", "4");
+    play.wait(MINUTE_MS);
+    play.run("d-B1", "ValidateService");
+    assert!(!play.observer.last_deployment_failed());
+    play.wait(MINUTE_MS);
+    play.fail("d-A1", "ValidateService", "4");
+    assert!(play.observer.last_deployment_failed());
+}

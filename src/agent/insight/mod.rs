@@ -74,7 +74,6 @@ pub(super) struct Insight {
     metrics: Metrics,
     events: Events,
     builtins: BTreeMap<Arc<str>, Builtin>,
-    eras: Eras,
     boot_id: Option<String>,
     totals: Totals,
     /// Whether silence means anything: all that the CodeDeploy agent has written was heard.
@@ -143,7 +142,6 @@ impl Insight {
                 seed,
             ),
             builtins: BTreeMap::new(),
-            eras,
             boot_id: host.boot_id.clone(),
             totals: saved.totals,
             is_caught_up: false,
@@ -203,14 +201,15 @@ impl Insight {
             self.observer
                 .hear(builtin, heard.family, &event.text, event.time_ms, now);
         }
-        if heard.ear.is_counted && self.eras.freshness(event.time_ms) == Freshness::Fresh {
+        if heard.ear.is_counted && self.observer.eras().freshness(event.time_ms) == Freshness::Fresh
+        {
             self.metrics.hear(heard.source, &event.text, event.time_ms);
         }
     }
 
     /// Looks beyond the logs: tracking files, processes. On the beat of the discovery.
     pub(super) fn look(&mut self, edges: &mut Edges<'_>, logs: &Logs<'_>, now: Now) {
-        self.observer.set_eras(self.eras.follow(now));
+        self.observer.follow_date(now);
         // What was heard late since the last look is all heard by now, if nothing is left.
         self.is_caught_up = logs.is_agent_heard;
         if !self.builtins.is_empty() {
@@ -370,7 +369,7 @@ impl Insight {
         let metrics = self.metrics.saved();
         let version = metrics.version;
         let saved = Saved {
-            since_ms: self.eras.since_ms,
+            since_ms: self.observer.eras().since_ms,
             boot_id: self.boot_id.clone(),
             totals: self.totals,
             observer: self.observer.saved(),

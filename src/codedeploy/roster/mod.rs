@@ -169,24 +169,6 @@ impl Roster {
             }
             Deed::Recovered { identifier } => self.recover(identifier, moment, telling),
         }
-        self.number_ends();
-    }
-
-    /// Gives those that ended their numbers.
-    fn number_ends(&mut self) {
-        let numbers = self
-            .deployments
-            .iter()
-            .map(|deployment| deployment.ended_nth);
-        let mut last = numbers.max().unwrap_or(0);
-        for deployment in &mut self.deployments {
-            if deployment.end.is_none() {
-                deployment.ended_nth = 0;
-            } else if deployment.ended_nth == 0 {
-                last += 1;
-                deployment.ended_nth = last;
-            }
-        }
     }
 
     /// The agent found a command that was under way when it was started. Where nobody told of its

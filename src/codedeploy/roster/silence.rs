@@ -92,7 +92,6 @@ impl Roster {
             let by = by.as_ref().map(|(id, began_ms)| (id.as_str(), *began_ms));
             self.deployments[at].abandon(by, outbox);
         }
-        self.number_ends();
     }
 
     /// The machine, or we, slept for so long: that was nobody's silence.
@@ -163,8 +162,8 @@ impl Roster {
             .deployments
             .iter()
             .filter(|deployment| !deployment.is_of_earlier_boot)
-            .filter_map(|deployment| Some((deployment.ended_nth, deployment.end.as_ref()?)));
-        let of_now = ended.filter(|(_, end)| {
+            .filter_map(|deployment| deployment.end.as_ref());
+        let of_now = ended.filter(|end| {
             eras.freshness(end.at_ms) == Freshness::Fresh
                 && !eras.is_before_boot(end.began_ms)
                 && matches!(
@@ -172,8 +171,14 @@ impl Roster {
                     Ending::Succeeded | Ending::Failed | Ending::Aborted
                 )
         });
-        let last = of_now.max_by_key(|(nth, end)| (*nth, end.at_ms));
-        last.is_some_and(|(_, end)| end.state != Ending::Succeeded)
+        let last = of_now.max_by_key(|end| end.nth);
+        last.is_some_and(|end| end.state != Ending::Succeeded)
+    }
+
+    /// How many ends were heard.
+    pub(in super::super) fn ends(&self) -> u64 {
+        let ends = self.deployments.iter().filter_map(|it| it.end.as_ref());
+        ends.map(|end| end.nth).max().unwrap_or(0)
     }
 }
 
