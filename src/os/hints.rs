@@ -35,16 +35,6 @@ pub(super) struct Shared {
     asked: Condvar,
 }
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Noted,
-    /// Somebody looks at what we care for: a write to it may follow at once.
-    Access,
-    /// It happened to what nobody cares for.
-    Foreign,
-}
-
 /// What was noticed since the last [`Watch::take`], under one lock.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
@@ -76,22 +66,23 @@ impl Shared {
     /// Called by `notify`'s thread for each event; true if that made it sleep for a pace.
     pub(super) fn hear(&self, event: notify::Result<Event>, last: &mut Instant) -> bool {
         let is_alone = last.elapsed() >= ALONE;
-        let fate = self.note(event, is_alone);
-        let has_rested = is_alone && fate != Fate::Access && self.rest();
+        let may_rest = self.note(event, is_alone);
+        let has_rested = is_alone && may_rest && self.rest();
         *last = Instant::now();
         has_rested
     }
 
-    fn note(&self, event: notify::Result<Event>, is_alone: bool) -> Fate {
+    /// False of an access to what we care for: a write may follow at once.
+    fn note(&self, event: notify::Result<Event>, is_alone: bool) -> bool {
         if let Ok(event) = &event {
             // Opening, reading and closing: ours above all, and whose it is matters only where the
             // thread would rest. A write has its own event.
             let is_access = event.kind.is_access();
             if (is_alone || !is_access) && !self.is_wanted(event) {
-                return Fate::Foreign;
+                return true;
             }
             if is_access {
-                return Fate::Access;
+                return false;
             }
         }
         let mut noted = self.lock();
@@ -105,7 +96,7 @@ impl Shared {
         if !was_told {
             self.changed.notify_one();
         }
-        Fate::Noted
+        true
     }
 
     /// Lets `notify`'s thread sleep for a pace behind an event that came alone: the kernel keeps
