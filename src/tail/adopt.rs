@@ -325,20 +325,12 @@ pub(super) fn related_families(path: &Path) -> BTreeSet<PathBuf> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::event::{FileRecord, Now};
+    use crate::event::Now;
     use crate::tail::ReadBuffer;
-    use crate::tail::testing::{Logs, Silent};
+    use crate::tail::testing::{Logs, Silent, tail_of};
 
     fn settled(_: FileId) -> Offset {
         Offset(8)
-    }
-
-    fn tail_of(records: Vec<FileRecord>, pattern: &str, logs: &mut Logs) -> Tail {
-        let text = format!("[[source]]\nname = \"a\"\npaths = [\"{pattern}\"]\n");
-        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
-        let mut tail = Tail::new(records, None);
-        tail.set_sources(config.sources.clone(), &|_| true, logs, &settled);
-        tail
     }
 
     fn look(tail: &mut Tail, logs: &mut Logs, mono_ms: u64) {
@@ -397,7 +389,7 @@ mod tests {
         let (one, two) = ("the first one\n".repeat(9), "the second one\n".repeat(20));
         let mut logs = Logs::default();
         logs.put("a.log", 1, &one, 0);
-        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 0), one);
         logs.put("a.log", 1, &two, 0);
         logs.put("a.log.1", 3, &two, 0);
@@ -414,7 +406,7 @@ mod tests {
         for pattern in ["/l/a.log*", "/l/a.log"] {
             let mut logs = Logs::default();
             logs.put("a.log", 1, &one, 0);
-            let mut tail = tail_of(Vec::new(), pattern, &mut logs);
+            let mut tail = tail_of(Vec::new(), pattern, &mut logs, &settled);
             assert_eq!(read(&mut tail, &mut logs, 0), one);
             // As of the second rotation, names outside the pattern are looked at.
             logs.put("a.log.1", 2, "", 11_000);
@@ -428,7 +420,7 @@ mod tests {
         }
         let mut logs = Logs::default();
         logs.put("a.log", 1, &one, 0);
-        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 0), one);
         logs.put("a.log.1", 2, "", 11_000);
         assert_eq!(read(&mut tail, &mut logs, 11_000), "");
@@ -444,7 +436,7 @@ mod tests {
         let two = "the second one\n".repeat(20);
         let three = "the third one\n".repeat(40);
         let mut logs = Logs::default();
-        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs);
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs, &settled);
         logs.put("a.log", 1, &one, 1_000);
         look(&mut tail, &mut logs, 1_000);
         logs.put("a.log", 1, &two, 2_000);
@@ -467,7 +459,7 @@ mod tests {
         let mut logs = Logs::default();
         logs.put("a.log", 2, "1234567\n", 0);
         logs.put("a.log.1", 1, &header[..8], 0);
-        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
         read(&mut tail, &mut logs, 0);
         let mut records = Vec::new();
         tail.each_record(&mut logs, &settled, &mut |record| {
@@ -475,7 +467,7 @@ mod tests {
         });
         logs = Logs::default();
         logs.put("a.log", 1, header, 0);
-        let mut tail = tail_of(records, "/l/a.log*", &mut logs);
+        let mut tail = tail_of(records, "/l/a.log*", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 20_000), header);
     }
 
@@ -488,7 +480,7 @@ mod tests {
         let all_settled = |_: FileId| Offset(one.len() as u64);
         let mut logs = Logs::default();
         logs.put("a.log", 1, &one, 1_000);
-        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs);
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 0), one);
         logs.names.clear();
         logs.put("a.log.1", 2, &two, 2_000);
@@ -505,7 +497,7 @@ mod tests {
         logs.put("a.log", 3, &three, 3_000);
         logs.put("a.log.2", 2, &two, 2_000);
         logs.put("a.log.3", 1, &one, 1_000);
-        let mut tail = tail_of(records, "/l/a.log", &mut logs);
+        let mut tail = tail_of(records, "/l/a.log", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 50_000), "");
         logs.names.clear();
         logs.put("a.log.1", 3, &three, 3_000);

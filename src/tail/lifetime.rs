@@ -289,10 +289,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Config;
     use crate::event::{FileKey, FileRecord};
     use crate::ports::{Handle, Hints, Kind, Meta};
-    use crate::tail::testing::{Silent, read_at};
+    use crate::tail::testing::{Silent, read_at, tail_of};
     use crate::tail::{ReadBuffer, Turn};
 
     /// One log, whose content is all there is, whether it may be opened, and when it was written.
@@ -342,15 +341,6 @@ mod tests {
 
     const PATH: &str = "/l/a.log";
 
-    /// A table with the log as its only source.
-    fn tail_of(records: Vec<FileRecord>, log: &mut OneLog) -> Tail {
-        let text = "[[source]]\nname = \"a\"\npaths = [\"/l/a.log\"]\n";
-        let (config, _) = Config::parse(&[("a.toml".into(), text.into())]).unwrap();
-        let mut tail = Tail::new(records, None);
-        tail.set_sources(config.sources.clone(), &|_| true, log, &settled);
-        tail
-    }
-
     fn settled(_: FileId) -> Offset {
         Offset(0)
     }
@@ -378,7 +368,7 @@ mod tests {
     #[test]
     fn a_closed_file_that_was_cut_is_counted() {
         let mut log = OneLog(vec![b'a'; 300], false, 0);
-        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         look(&mut tail, &mut log, 0);
         log.0 = vec![b'b'; 20];
         hint(&mut tail, &mut log, 1);
@@ -396,7 +386,7 @@ mod tests {
     #[test]
     fn a_search_goes_on_after_a_restart() {
         let mut log = OneLog(vec![b'a'; 300], true, 0);
-        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         look(&mut tail, &mut log, 0);
         log.0 = vec![b'b'; 20];
         hint(&mut tail, &mut log, 1);
@@ -406,7 +396,7 @@ mod tests {
             records.push(record.clone())
         });
         assert_eq!(lost(&mut tail), 0);
-        let mut tail = tail_of(records, &mut log);
+        let mut tail = tail_of(records, PATH, &mut log, &settled);
         look(&mut tail, &mut log, 5);
         assert!(!tail.is_in_place());
         assert_eq!(lost(&mut tail), 0);
@@ -422,7 +412,7 @@ mod tests {
     #[test]
     fn a_recalled_content_vouches_for_no_other() {
         let mut log = OneLog(vec![b'a'; 300], true, 0);
-        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         look(&mut tail, &mut log, 0);
         let mut records = Vec::new();
         let all = |_: FileId| Offset(300);
@@ -439,7 +429,7 @@ mod tests {
                 ..records[0].clone()
             };
             let mut locked = OneLog(vec![b'?'; size], false, 0);
-            let mut tail = tail_of(vec![record], &mut locked);
+            let mut tail = tail_of(vec![record], PATH, &mut locked, &settled);
             hint(&mut tail, &mut locked, 1);
             look(&mut tail, &mut locked, 1);
             let id = tail.files().next().unwrap().id;
@@ -460,14 +450,14 @@ mod tests {
     fn what_has_taken_a_place_is_not_lost_with_what_was_there() {
         for is_hinted in [true, false] {
             let mut log = OneLog(vec![b'a'; 300], true, 0);
-            let mut tail = tail_of(Vec::new(), &mut log);
+            let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
             let mut buffer = ReadBuffer::default();
             look(&mut tail, &mut log, 0);
             read(&mut tail, &mut log, &mut buffer, 0);
             let mut records = Vec::new();
             let all = |_: FileId| Offset(300);
             tail.each_record(&mut log, &all, &mut |record| records.push(record.clone()));
-            let mut tail = tail_of(records, &mut log);
+            let mut tail = tail_of(records, PATH, &mut log, &settled);
             look(&mut tail, &mut log, 1);
             log.0 = vec![b'b'; 900];
             let mut got = 0;
@@ -492,7 +482,7 @@ mod tests {
     fn a_scan_notices_what_was_written_anew() {
         let content = |letter: u8| [vec![letter; 200], vec![b'z'; 100]].concat();
         let mut log = OneLog(content(b'a'), true, 0);
-        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         let mut buffer = ReadBuffer::default();
         for (letter, mono_ms) in (b'a'..=b'e').zip((0..).step_by(10_000)) {
             log.0 = content(letter);
@@ -513,7 +503,7 @@ mod tests {
     #[test]
     fn what_a_hint_shows_grown_is_not_quiet() {
         let mut log = OneLog(b"a whole line\n".into(), true, 0);
-        let mut tail = tail_of(Vec::new(), &mut log);
+        let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         let mut buffer = ReadBuffer::default();
         look(&mut tail, &mut log, 0);
         assert_eq!(read(&mut tail, &mut log, &mut buffer, 0), 13);
@@ -555,7 +545,7 @@ mod tests {
             contents in proptest::collection::vec((sizes(), 1..3_000_u64, any::<bool>()), 2..6),
         ) {
             let mut log = OneLog(Vec::new(), true, 0);
-            let mut tail = tail_of(Vec::new(), &mut log);
+            let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
             let mut buffer = ReadBuffer::default();
             let (mut mono_ms, mut bytes, mut got) = (0, 0, 0);
             for (nth, (size, pause_ms, is_read)) in contents.iter().enumerate() {

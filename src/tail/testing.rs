@@ -6,8 +6,24 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use crate::event::{FileKey, Offset};
+use super::Tail;
+use crate::config::Config;
+use crate::event::{FileId, FileKey, FileRecord, Offset};
 use crate::ports::{Files, Handle, Hints, Kind, Meta, Watch};
+
+/// A table whose only source has this pattern.
+pub(super) fn tail_of(
+    records: Vec<FileRecord>,
+    pattern: &str,
+    files: &mut dyn Files,
+    settled: &dyn Fn(FileId) -> Offset,
+) -> Tail {
+    let text = format!("[[source]]\nname = \"a\"\npaths = [\"{pattern}\"]\n");
+    let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+    let mut tail = Tail::new(records, None);
+    tail.set_sources(config.sources.clone(), &|_| true, files, settled);
+    tail
+}
 
 /// A watch without hints: the scans find everything.
 pub(crate) struct Silent {

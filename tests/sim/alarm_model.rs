@@ -217,7 +217,8 @@ fn join(a: &Numbers, b: &Numbers) -> Numbers {
     }
 }
 
-fn statistic(name: &str, numbers: &Numbers) -> f64 {
+/// A statistic of a datum, by the name that CloudWatch gives it.
+pub(crate) fn statistic(name: &str, numbers: &Numbers) -> f64 {
     let [count, sum, min, max] = parts(numbers);
     match name {
         "Sum" => sum,

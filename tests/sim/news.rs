@@ -4,9 +4,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use crate::plan::ROOT_DIR;
 use crate::scene::{BEAT_MS, MINUTE_MS, Polls, Scene};
 use crate::workload::hooks;
 use crate::world::World;
@@ -18,11 +16,7 @@ use crate::world::World;
 fn hanging_and_health_are_told() {
     let mut scene = Scene::new("");
     scene.live(10, Polls::Answered);
-    let command = hooks::identifier("d-HANG00001", "AfterInstall");
-    // There while a command is carried out.
-    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-HANG00001"));
-    scene.world.files.append(&tracking, b"1");
-    scene.call(&hooks::acknowledged(&command));
+    scene.begin("d-HANG00001", "AfterInstall");
     scene.live(5, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
     scene.live(20, Polls::Answered);
@@ -30,8 +24,7 @@ fn hanging_and_health_are_told() {
         scene.told(),
         ["deployment_hanging/d-HANG00001/AfterInstall"]
     );
-    scene.world.files.unlink(&tracking);
-    scene.call(&hooks::failed(&command));
+    scene.fail("d-HANG00001", "AfterInstall");
     scene.live(5, Polls::Answered);
     assert_eq!(
         scene.told(),
@@ -54,11 +47,8 @@ fn hanging_and_health_are_told() {
 #[test]
 fn a_start_gives_a_running_hook_its_time_anew() {
     let mut scene = Scene::new("");
-    let command = hooks::identifier("d-LONG00001", "AfterInstall");
-    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-LONG00001"));
     scene.live(1, Polls::Answered);
-    scene.world.files.append(&tracking, b"1");
-    scene.call(&hooks::acknowledged(&command));
+    scene.begin("d-LONG00001", "AfterInstall");
     for _ in 0..3 {
         scene.live(10, Polls::Answered);
         scene.output("d-LONG00001");
@@ -84,12 +74,8 @@ fn what_was_left_behind_days_ago_does_not_hang() {
     let hanging: &[_] = &["deployment_hanging/d-LEFT00001/AfterInstall"];
     for (hours, expected) in [(23, hanging), (25, &[])] {
         let mut scene = Scene::new("");
-        let command = hooks::identifier("d-LEFT00001", "AfterInstall");
-        let tracking = format!("{ROOT_DIR}/ongoing-deployment/d-LEFT00001");
-        scene.world.files.append(tracking.as_ref(), b"1");
-        scene.call(&hooks::acknowledged(&command));
-        let later_ms = hours * 60 * MINUTE_MS;
-        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        scene.begin("d-LEFT00001", "AfterInstall");
+        scene.sleep(hours * 60);
         scene.kill();
         scene.live(20, Polls::Answered);
         assert_eq!(scene.told(), expected, "{hours} hours");
@@ -120,10 +106,7 @@ fn what_ended_before_the_start_does_not_hang() {
 fn a_log_that_never_rests_keeps_nothing_back() {
     let mut scene = Scene::new("");
     scene.poll_ms = 100;
-    let command = hooks::identifier("d-HANG00001", "AfterInstall");
-    let tracking = PathBuf::from(format!("{ROOT_DIR}/ongoing-deployment/d-HANG00001"));
-    scene.world.files.append(&tracking, b"1");
-    scene.call(&hooks::acknowledged(&command));
+    scene.begin("d-HANG00001", "AfterInstall");
     scene.live(16, Polls::Answered);
     assert_eq!(
         scene.told(),

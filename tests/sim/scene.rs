@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use deploywatch::agent::{Agent, Edges, Host, Next};
 use deploywatch::config::{Config, Identity};
+use deploywatch::ports::CallId;
 use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmReply, AlarmService};
-use deploywatch::ports::{CallId, Numbers};
 use jiff::tz::TimeZone;
 
+use crate::alarm_model::statistic;
 use crate::plan::{CODEDEPLOY_YML, LOG_DIR, ROOT_DIR};
 use crate::workload::{date, hooks};
 use crate::world::World;
+use crate::world::store::MemStore;
 use crate::world::watch::Hearing;
 
 pub(crate) const MINUTE_MS: u64 = 60_000;
@@ -80,21 +82,17 @@ impl Scene {
         }
     }
 
-    /// The data of a metric since the last call, each by its greatest value, with its time.
-    pub(crate) fn data(&mut self, name: &str) -> Vec<(i64, f64)> {
-        let takes = std::mem::take(&mut self.world.metrics.takes);
-        let data = takes.into_iter().flat_map(|take| take.data);
+    /// The greatest value of a metric that came since [`Scene::forget_data`].
+    pub(crate) fn greatest(&self, name: &str) -> f64 {
+        let data = self.world.metrics.takes.iter().flat_map(|take| &take.data);
         let of_it = data.filter(|datum| *datum.name == *name);
-        of_it
-            .map(|datum| (datum.time_ms, greatest(&datum.numbers)))
-            .collect()
+        let values = of_it.map(|datum| statistic("Maximum", &datum.numbers));
+        values.fold(f64::MIN, f64::max)
     }
 
-    /// The greatest value of a metric since the last call.
-    pub(crate) fn greatest(&mut self, name: &str) -> f64 {
-        let data = self.data(name);
-        data.into_iter()
-            .fold(f64::MIN, |most, (_, it)| most.max(it))
+    /// Looks away from the data that came.
+    pub(crate) fn forget_data(&mut self) {
+        self.world.metrics.takes.clear();
     }
 
     pub(crate) fn tracking(&self, deployment: &str) -> PathBuf {
@@ -112,7 +110,7 @@ impl Scene {
     pub(crate) fn succeed(&mut self, deployment: &str, event: &str) {
         let tracking = self.tracking(deployment);
         self.world.files.unlink(&tracking);
-        self.call(&succeeded(&hooks::identifier(deployment, event)));
+        self.call(&hooks::succeeded(&hooks::identifier(deployment, event)));
     }
 
     /// A command fails.
@@ -140,6 +138,12 @@ impl Scene {
             self.boots,
             &self.zone,
         );
+    }
+
+    /// The agent is installed anew: what it knew is gone.
+    pub(crate) fn reinstall(&mut self) {
+        self.world.store = MemStore::new(1, self.world.fuse.clone());
+        self.kill();
     }
 
     /// The machine boots.
@@ -201,6 +205,12 @@ impl Scene {
             agent,
             ..self
         }
+    }
+
+    /// So many minutes pass in which the machine sleeps, or nobody does anything on it.
+    pub(crate) fn sleep(&mut self, minutes: u64) {
+        let until_ms = self.world.clock.ms + minutes * MINUTE_MS;
+        self.world.advance_to(until_ms);
     }
 
     /// So many minutes pass.
@@ -297,23 +307,6 @@ pub(crate) fn edges<'a>(world: &'a mut World, alarms: &'a mut Obedient) -> Edges
         alarms,
         events: &mut world.events,
         processes: &mut world.processes,
-    }
-}
-
-/// The call that reports a success.
-pub(crate) fn succeeded(identifier: &str) -> String {
-    format!(
-        "put_host_command_complete(command_status:\"Succeeded\",diagnostics:{{format:\"JSON\",payload:\
-         \"{{\\\"error_code\\\":0,\\\"script_name\\\":\\\"\\\",\\\"message\\\":\\\"Succeeded\\\",\\\"log\\\":\\\"\\\"}}\"}},\
-         host_command_identifier:\"{identifier}\")"
-    )
-}
-
-fn greatest(numbers: &Numbers) -> f64 {
-    match numbers {
-        Numbers::One(value) => *value,
-        Numbers::Many(values) => values.iter().fold(f64::MIN, |most, (it, _)| most.max(*it)),
-        Numbers::Summary { max, .. } => *max,
     }
 }
 

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 use crate::plan::{CODEDEPLOY_YML, LOG_DIR};
-use crate::scene::{MINUTE_MS, Polls, Scene, edges, succeeded};
+use crate::scene::{Polls, Scene, edges};
 use crate::workload::hooks;
-use crate::world::store::MemStore;
 
 const HOUR_MS: i64 = 3_600_000;
 const RUNNING: &str = "DeploymentRunningSeconds";
+
+/// A deployment runs for a minute and fails.
+fn run_and_fail(scene: &mut Scene) {
+    scene.begin("d-FAIL00001", "AfterInstall");
+    scene.live(1, Polls::Answered);
+    scene.fail("d-FAIL00001", "AfterInstall");
+}
 
 /// A tracking file that the CodeDeploy agent itself does not believe any more is no deployment that runs:
 /// shown by one of 25 hours ago, with a command in the log and without.
@@ -30,8 +36,7 @@ fn what_was_left_behind_days_ago_does_not_run() {
                     .append(&scene.tracking("d-LEFT00001"), b"1"),
             ),
         }
-        let later_ms = 25 * 60 * MINUTE_MS;
-        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        scene.sleep(25 * 60);
         scene.kill();
         scene.live(20, Polls::Answered);
         assert_eq!(scene.told(), [""; 0]);
@@ -44,8 +49,7 @@ fn what_was_left_behind_days_ago_does_not_run() {
 #[test]
 fn a_first_start_calls_nothing_hanging_that_has_no_tracking_file() {
     let mut scene = Scene::new("");
-    scene.world.store = MemStore::new(1, scene.world.fuse.clone());
-    scene.world.advance_to(40 * 60 * MINUTE_MS);
+    scene.sleep(40 * 60);
     scene.begin("d-REAL00001", "AfterInstall");
     for nth in 0..600_u64 {
         let id = hooks::identifier(&format!("d-OLD{nth:06}"), "AfterInstall");
@@ -53,11 +57,11 @@ fn a_first_start_calls_nothing_hanging_that_has_no_tracking_file() {
         scene.call_ago(ago_ms, &hooks::acknowledged(&id));
         match nth % 3 {
             0 => scene.call_ago(ago_ms - 5_000, &hooks::failed(&id)),
-            1 => scene.call_ago(ago_ms - 5_000, &succeeded(&id)),
+            1 => scene.call_ago(ago_ms - 5_000, &hooks::succeeded(&id)),
             _ => {}
         }
     }
-    scene.kill();
+    scene.reinstall();
     scene.live(14, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
     let most = scene.greatest(RUNNING);
@@ -69,18 +73,17 @@ fn a_first_start_calls_nothing_hanging_that_has_no_tracking_file() {
 #[test]
 fn a_running_hook_has_its_time_anew_wherever_the_root_is() {
     let mut scene = Scene::new("");
-    scene.world.store = MemStore::new(1, scene.world.fuse.clone());
     scene.world.files.unlink(CODEDEPLOY_YML.as_ref());
     let yml = format!("---\n:log_dir: '{LOG_DIR}/'\n:root_dir: '/data/root'\n");
     let path = Path::new(CODEDEPLOY_YML);
     scene.world.files.append(path, yml.as_bytes());
-    scene.world.advance_to(40 * MINUTE_MS);
+    scene.sleep(40);
     let tracking = PathBuf::from("/data/root/ongoing-deployment/d-CALM00001");
     scene.world.files.append(&tracking, b"1");
     let command = hooks::identifier("d-CALM00001", "AfterInstall");
     scene.call(&hooks::acknowledged(&command));
-    scene.world.advance_to(65 * MINUTE_MS);
-    scene.kill();
+    scene.sleep(25);
+    scene.reinstall();
     scene.live(10, Polls::Answered);
     assert_eq!(scene.told(), [""; 0]);
 }
@@ -93,9 +96,8 @@ fn sleep_is_no_silence_of_a_hook() {
     scene.live(10, Polls::Answered);
     scene.begin("d-SLEEP0001", "AfterInstall");
     scene.live(1, Polls::Answered);
-    drop(scene.data(RUNNING));
-    let later_ms = 8 * 60 * MINUTE_MS;
-    scene.world.advance_to(scene.world.clock.ms + later_ms);
+    scene.forget_data();
+    scene.sleep(8 * 60);
     scene.live(4, Polls::Answered);
     let most = scene.greatest(RUNNING);
     assert!(most < 3_600.0, "{most}");
@@ -113,8 +115,7 @@ fn sleep_is_no_silence_of_the_codedeploy_agent() {
     for wait_ms in [100, 1_000, 7_000] {
         let mut scene = Scene::new("");
         scene.live(10, Polls::Answered);
-        let later_ms = 8 * 60 * MINUTE_MS;
-        scene.world.advance_to(scene.world.clock.ms + later_ms);
+        scene.sleep(8 * 60);
         let polls_ms = scene.world.clock.ms + wait_ms;
         while scene.world.clock.ms < polls_ms {
             let now = scene.world.clock.now();
@@ -137,9 +138,7 @@ fn the_newest_deployment_counts_though_the_date_was_set_back() {
     scene.live(10, Polls::Answered);
     scene.set_skew(HOUR_MS);
     scene.live(10, Polls::Answered);
-    scene.begin("d-FAIL00001", "AfterInstall");
-    scene.live(1, Polls::Answered);
-    scene.fail("d-FAIL00001", "AfterInstall");
+    run_and_fail(&mut scene);
     scene.live(3, Polls::Answered);
     scene.set_skew(0);
     scene.live(3, Polls::Answered);
@@ -147,7 +146,7 @@ fn the_newest_deployment_counts_though_the_date_was_set_back() {
     scene.live(1, Polls::Answered);
     scene.succeed("d-GOOD00001", "ValidateService");
     scene.live(2, Polls::Answered);
-    drop(scene.data("LastDeploymentFailed"));
+    scene.forget_data();
     scene.live(10, Polls::Answered);
     assert_eq!(scene.greatest("LastDeploymentFailed"), 0.0);
 }
@@ -160,18 +159,14 @@ fn a_date_that_is_set_back_makes_nothing_old() {
         let mut scene = Scene::new("");
         scene.live(10, Polls::Answered);
         scene.set_skew(2 * HOUR_MS);
-        if is_first {
-            scene.world.store = MemStore::new(1, scene.world.fuse.clone());
-            scene.kill();
-        } else {
-            scene.boot();
+        match is_first {
+            true => scene.reinstall(),
+            false => scene.boot(),
         }
         scene.live(1, Polls::Answered);
         scene.set_skew(0);
         scene.live(5, Polls::Answered);
-        scene.begin("d-FAIL00001", "AfterInstall");
-        scene.live(1, Polls::Answered);
-        scene.fail("d-FAIL00001", "AfterInstall");
+        run_and_fail(&mut scene);
         scene.live(5, Polls::Answered);
         assert_eq!(
             scene.told(),
@@ -206,7 +201,7 @@ fn a_date_that_is_set_makes_no_hook_longer() {
 fn a_deployment_is_not_older_in_another_zone() {
     let mut scene = Scene::in_zone("", TimeZone::fixed(jiff::tz::offset(5)));
     scene.live(60 * 6, Polls::Answered);
-    drop(scene.data(RUNNING));
+    scene.forget_data();
     scene.begin("d-ZONE00001", "AfterInstall");
     scene.live(10, Polls::Answered);
     let most = scene.greatest(RUNNING);

@@ -6,9 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Config;
 use crate::event::Offset;
-use crate::tail::testing::{Logs, Silent};
+use crate::tail::testing::{Logs, Silent, tail_of};
 use crate::tail::{ReadBuffer, Turn};
 
 /// What happens to a log, or is done by the agent, between two other such things.
@@ -123,14 +122,7 @@ const STRANGE: &str = "strange";
 impl Play {
     fn new(customs: Custom) -> Self {
         let mut logs = Logs::default();
-        let text = format!(
-            "[[source]]\nname = \"a\"\npaths = [\"{}\"]\n",
-            customs.pattern
-        );
-        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
-        let mut tail = Tail::new(Vec::new(), None);
-        let settled = |_: FileId| Offset(0);
-        tail.set_sources(config.sources.clone(), &|_| true, &mut logs, &settled);
+        let tail = tail_of(Vec::new(), customs.pattern, &mut logs, &|_| Offset(0));
         logs.put(LIVE, LIVE_INODE, "", 0);
         // From before our time.
         logs.put("a.20250101.log", 2, &stranger(0), -1_000);

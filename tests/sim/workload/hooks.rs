@@ -74,3 +74,12 @@ pub(crate) fn failed(identifier: &str) -> String {
          host_command_identifier:\"{identifier}\")"
     )
 }
+
+/// The call that reports a success.
+pub(crate) fn succeeded(identifier: &str) -> String {
+    format!(
+        "put_host_command_complete(command_status:\"Succeeded\",diagnostics:{{format:\"JSON\",payload:\
+         \"{{\\\"error_code\\\":0,\\\"script_name\\\":\\\"\\\",\\\"message\\\":\\\"Succeeded\\\",\\\"log\\\":\\\"\\\"}}\"}},\
+         host_command_identifier:\"{identifier}\")"
+    )
+}
