@@ -198,7 +198,10 @@ impl Tail {
                 Tie::Kin(Offset(0))
             });
         }
-        if standing == Standing::Displaced && file.is_slight() && file.size != size {
+        if standing == Standing::Displaced
+            && file.size != size
+            && (file.is_slight() || likeness::is_title(file, look.files, handle)?)
+        {
             return Ok(Tie::Kin(Offset(0)));
         }
         let mut likeness = likeness::likeness(file, look.files, handle, size)?;
@@ -469,6 +472,32 @@ mod tests {
         logs.put("a.log", 1, header, 0);
         let mut tail = tail_of(records, "/l/a.log*", &mut logs, &settled);
         assert_eq!(read(&mut tail, &mut logs, 20_000), header);
+    }
+
+    /// Nor is it for a rotated one, where the inode is gone: shown on a rotated log of which a power cut had
+    /// left less than its first line, and on the next one, which was rotated since.
+    #[test]
+    fn a_short_beginning_is_no_evidence_for_a_rotated_log() {
+        let of =
+            |minute: u32| format!("# Logfile created at 12:{minute:02}:47 by logger.rb/v1.5.0\n");
+        let all_settled = |_: FileId| Offset(14);
+        let mut logs = Logs::default();
+        logs.put("a.log", 1, "1234567\n", 0);
+        logs.put("a.log.1", 2, &of(1)[..14], 0);
+        let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &all_settled);
+        read(&mut tail, &mut logs, 0);
+        let mut records = Vec::new();
+        tail.each_record(&mut logs, &all_settled, &mut |record| {
+            records.push(record.clone());
+        });
+        logs = Logs::default();
+        logs.put("a.log", 3, "7654321\n", 9_000);
+        logs.put("a.log.1", 4, &of(2), 8_000);
+        let mut tail = tail_of(records, "/l/a.log*", &mut logs, &all_settled);
+        assert_eq!(
+            read(&mut tail, &mut logs, 20_000),
+            [&of(2), "7654321\n"].concat()
+        );
     }
 
     /// A log that was first met under a rotated name, when the live one was not there, is known again

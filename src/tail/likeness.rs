@@ -199,6 +199,17 @@ pub(super) fn is_beginning(
     Ok(small.1 > 0 && beginnings[0] == beginnings[1] && twin(files, small, large)?.is_some())
 }
 
+/// Whether what is known of `file` is not even the first line of an open inode, so that many logs begin
+/// alike, and would be skipped there. Only a checkpoint speaks for it: a power cut may have left the beginning
+/// of a line, which the next log begins with, too.
+pub(super) fn is_title(file: &File, files: &mut dyn Files, handle: Handle) -> io::Result<bool> {
+    let known = file.head_bytes();
+    if file.unverified.is_none() || file.read == Offset(0) || known >= HEAD_BYTES_MAX {
+        return Ok(false);
+    }
+    Ok(line_start(files, handle, Offset(known as u64))? == Offset(0))
+}
+
 /// The last beginning of a line at or before a position, as far as a look back reaches; else the
 /// position itself.
 pub(super) fn line_start(
