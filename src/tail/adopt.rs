@@ -18,15 +18,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{FileId, Offset};
+use crate::event::{FileId, Now, Offset};
 use crate::ports::{Files, Handle};
 
 use super::discover::Found;
-use super::file::Place;
+use super::file::{File, Place};
 use super::likeness::{self, Kind, Standing, Tie, Verdict};
 use super::newborn::{Newborn, Rank, put_aside_copies};
 use super::relation::{self, Relation};
 use super::{Look, Lost, Tail, rotation};
+
+/// So long a displaced content waits for a copy that holds all of it before one that holds less, and was
+/// there before, is taken: an old one may begin alike, and who copies and cuts may name the copy last.
+/// Less than [`super::DISPLACED_MS`].
+const REMNANT_MS: u64 = 1_000;
 
 /// A file a scan found whose inode nobody knows.
 pub(super) struct Unknown {
@@ -101,6 +106,13 @@ impl Tail {
                 self.copies.insert(found.meta.key, (id, Offset(0)));
                 return Ok(None);
             }
+            Verdict::RemnantOf(id) => {
+                let is_older = self.copies.contains_key(&found.meta.key);
+                if !is_older || !self.is_just_displaced(id, look.now) {
+                    self.rehome(id, found, &source, look);
+                }
+                return Ok(None);
+            }
             Verdict::New { from } => from,
         };
         let key = found.meta.key;
@@ -122,6 +134,12 @@ impl Tail {
             from,
             rank: Rank::Own,
         }))
+    }
+
+    /// Whether a whole copy of a displaced content may still get its name.
+    fn is_just_displaced(&self, id: FileId, now: Now) -> bool {
+        let since_ms = self.file(id).and_then(File::displaced_since_ms);
+        since_ms.is_none_or(|since_ms| now.mono_ms < since_ms + REMNANT_MS)
     }
 
     /// Whether a name may stand for a copy that is begun. Before it holds anything it cannot be told
@@ -328,7 +346,6 @@ pub(super) fn related_families(path: &Path) -> BTreeSet<PathBuf> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::event::Now;
     use crate::tail::ReadBuffer;
     use crate::tail::testing::{Logs, Silent, tail_of};
 
@@ -399,6 +416,30 @@ mod tests {
         logs.put("a.log.2", 2, &one, 0);
         assert_eq!(read(&mut tail, &mut logs, 20_000), two);
         assert_eq!(tail.take_news().lost, []);
+    }
+
+    /// An old copy that begins like a log that was cut a moment ago is not taken for its copy before the
+    /// real one has its name; if that never comes, it is: shown by what is read.
+    #[test]
+    fn a_remnant_is_not_taken_before_a_whole_copy() {
+        let (one, two) = ("the first one\n".repeat(60), "the second one\n");
+        for is_copied in [true, false] {
+            let mut logs = Logs::default();
+            logs.put("a.log", 1, &one, 0);
+            let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
+            assert_eq!(read(&mut tail, &mut logs, 0), one);
+            logs.put("a.log.2", 2, &one[..70], 11_000);
+            assert_eq!(read(&mut tail, &mut logs, 11_000), "");
+            logs.put("a.log", 1, two, 22_000);
+            look(&mut tail, &mut logs, 22_000);
+            if is_copied {
+                logs.put("a.log.1", 3, &one, 22_000);
+            }
+            assert_eq!(read(&mut tail, &mut logs, 22_050), two);
+            assert_eq!(tail.take_news().lost, []);
+            let homes = tail.files().filter(|file| file.key.unwrap().inode == 2);
+            assert_eq!(homes.count(), usize::from(!is_copied));
+        }
     }
 
     /// A copy that is met before anything of it is written is not read for that: shown on one that is

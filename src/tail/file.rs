@@ -117,6 +117,14 @@ impl File {
         matches!(self.place, Place::Displaced { .. })
     }
 
+    /// Since when, on the monotonic clock, if it is displaced and this is known.
+    pub(crate) fn displaced_since_ms(&self) -> Option<u64> {
+        match self.place {
+            Place::Displaced { since_mono_ms } => since_mono_ms,
+            _ => None,
+        }
+    }
+
     /// Whether it is cut if its inode has so many bytes now.
     pub(crate) fn is_cut_at(&self, size: u64) -> bool {
         // Of what is only recalled a power cut may have taken the end, not what was read.

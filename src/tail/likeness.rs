@@ -72,6 +72,8 @@ pub(super) enum Verdict {
     HomeOf(FileId),
     /// A copy that holds nothing new as long as this known content is there.
     CopyOf(FileId),
+    /// The place where this known content is now, if no copy is found that holds more of it.
+    RemnantOf(FileId),
     /// A content of its own. What comes before `from` was read elsewhere.
     New {
         /// Where to begin.
@@ -89,7 +91,7 @@ pub(super) fn decide(ties: &[(FileId, Tie)]) -> Verdict {
         return Verdict::CopyOf(*id);
     }
     if let Some((id, _)) = first(Tie::Remnant) {
-        return Verdict::HomeOf(*id);
+        return Verdict::RemnantOf(*id);
     }
     let shared = ties.iter().filter_map(|(_, tie)| match tie {
         Tie::Kin(shared) => Some(*shared),
@@ -370,7 +372,7 @@ mod tests {
             (&[], new(0)),
             (&[(A, kin(0)), (B, kin(1_023))], new(0)),
             (&[(A, kin(2_000)), (B, kin(1_024))], new(2_000)),
-            (&[(A, Tie::Remnant), (B, kin(2_000))], Verdict::HomeOf(A)),
+            (&[(A, Tie::Remnant), (B, kin(2_000))], Verdict::RemnantOf(A)),
             (&[(A, Tie::Remnant), (B, Tie::Copy)], Verdict::CopyOf(B)),
             (&[(A, Tie::Copy), (B, Tie::Home)], Verdict::HomeOf(B)),
             (&[(A, Tie::Remnant), (B, Tie::Home)], Verdict::HomeOf(B)),
