@@ -21,10 +21,11 @@ use crate::config::Source;
 use crate::event::{FileId, Now, Offset};
 use crate::ports::{Files, Handle};
 
+use super::copies::put_aside_copies;
 use super::discover::Found;
 use super::file::{File, Place};
 use super::likeness::{self, Kind, Standing, Tie, Verdict};
-use super::newborn::{Newborn, Rank, put_aside_copies};
+use super::newborn::{Newborn, Rank};
 use super::relation::{self, Relation};
 use super::{Look, Lost, Tail, rotation};
 

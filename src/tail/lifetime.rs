@@ -108,8 +108,7 @@ impl Tail {
         new.modified_ms = meta.modified_ms;
         new.grown_mono_ms = now.mono_ms;
         // Of those before it, too, since it may leave before they are read.
-        let before = file.after.iter().copied();
-        new.after = before.filter(|id| self.is_awaited(*id)).collect();
+        new.after = self.still_before(file);
         new.after.push(id);
         new.place = if meta.links == 0 {
             Place::Deleted
@@ -198,6 +197,7 @@ impl Tail {
         };
         self.structure += 1;
         self.leave_family(&file);
+        self.close_gap(&file);
         for (original, read) in self.copies.values_mut() {
             if *original == id {
                 *read = file.read;

@@ -17,6 +17,7 @@
 //! - Bytes that were seen and are gone unread make a [`Lost`].
 
 mod adopt;
+mod copies;
 pub(crate) mod discover;
 mod file;
 mod fingerprint;
@@ -24,6 +25,7 @@ mod glimpse;
 mod hints;
 mod lifetime;
 mod likeness;
+mod line;
 mod newborn;
 mod opening;
 mod queue;
@@ -59,17 +61,8 @@ pub use turn::Turn;
 /// deleted or rotated one with unread bytes is never closed for this.
 const OPEN_FILES_MAX: usize = 512;
 
-/// Time between two scans of a source whose directories are all watched.
-const SCAN_WATCHED_MS: u64 = 30_000;
-
-/// Time between two scans of a source with a directory that cannot be watched.
-const SCAN_POLLED_MS: u64 = 1_000;
-
 /// Shortest time between two scans of a source, plus a share for each entry it looks at.
 const SCAN_GAP_MS: u64 = 20;
-
-/// Entries of a scan that lengthen the gap to the next one by a millisecond.
-const SCAN_ENTRIES_PER_GAP_MS: usize = 50;
 
 /// How long the copy of a truncated file is looked for.
 const DISPLACED_MS: u64 = 2_000;

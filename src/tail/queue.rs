@@ -17,9 +17,11 @@ impl Tail {
             match self.files.get(&id) {
                 None => {}
                 Some(file) if self.has_to_wait(file) => self.ready.push_back(id),
-                Some(_) => {
+                Some(file) => {
+                    let after = self.still_before(file);
                     if let Some(file) = self.files.get_mut(&id) {
                         file.queued = false;
+                        file.after = after;
                     }
                     return Some(id);
                 }
@@ -106,16 +108,7 @@ impl Tail {
 
     /// Whether its turn comes after a scan, or after that of another file.
     fn has_to_wait(&self, file: &File) -> bool {
-        self.unsure.contains(&file.id) || file.after.iter().any(|id| self.is_awaited(*id))
-    }
-
-    /// Whether what comes after a file has to wait for it.
-    pub(super) fn is_awaited(&self, id: FileId) -> bool {
-        self.file(id).is_some_and(|before| {
-            before.is_displaced()
-                || (before.read.0 < before.gate_bytes.min(before.size)
-                    && before.unreadable.is_none())
-        })
+        self.unsure.contains(&file.id) || self.waits_for_others(file)
     }
 
     /// When something is due that no hint will announce.

@@ -57,6 +57,8 @@ pub(super) struct Logs {
     pub(super) names: Names,
     /// Inodes that are open.
     open: BTreeMap<u32, u64>,
+    /// How often one was opened.
+    pub(super) opened: u64,
     /// How many more calls it takes until these are there.
     pub(super) to_come: Option<(usize, Names)>,
 }
@@ -125,6 +127,7 @@ impl Files for Logs {
 
     fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
         let meta = self.stat(root, path)?;
+        self.opened += 1;
         let handle = self.open.last_key_value().map_or(1, |(last, _)| last + 1);
         self.open.insert(handle, meta.key.inode);
         Ok((Handle(handle), meta))

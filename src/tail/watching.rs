@@ -8,7 +8,16 @@ use crate::event::Now;
 use crate::ports::Watch;
 
 use super::discover::{Found, Walk};
-use super::{SCAN_ENTRIES_PER_GAP_MS, SCAN_GAP_MS, SCAN_POLLED_MS, SCAN_WATCHED_MS, Tail, Watched};
+use super::{SCAN_GAP_MS, Tail, Watched};
+
+/// Time between two scans of a source whose directories are all watched.
+const SCAN_WATCHED_MS: u64 = 30_000;
+
+/// Time between two scans of a source with a directory that cannot be watched.
+const SCAN_POLLED_MS: u64 = 1_000;
+
+/// Entries of a scan that lengthen the gap to the next one by a millisecond.
+const SCAN_ENTRIES_PER_GAP_MS: usize = 50;
 
 /// Milliseconds by which an entry of a scan lengthens the time to the next one where hints tell of
 /// changes: 30 s for each thousand. Looking costs a few microseconds for each, so that however many

@@ -103,9 +103,8 @@ impl Agent {
             let listened = self.listened(before).0;
             before.is_displaced() || (listened < wanted && before.unreadable.is_none())
         };
-        let after = self.tail.file(id).map(|file| &file.after);
-        let mut before = after.into_iter().flatten();
-        before.any(|id| self.tail.file(*id).is_some_and(is_unheard))
+        let file = self.tail.file(id);
+        file.is_some_and(|file| self.tail.any_before(file, &is_unheard))
     }
 
     /// Hears what is complete of a file.
