@@ -8,7 +8,7 @@ use crate::config::template::Variable;
 use crate::event::{EpochMs, Now};
 use crate::events::EventKind;
 use crate::metrics::Customs;
-use crate::ports::{Datum, Numbers};
+use crate::ports::Datum;
 use crate::tail::File;
 
 use super::insight::Told;
@@ -136,21 +136,13 @@ pub(super) struct Guarded<'a> {
 
 impl Customs for Guarded<'_> {
     fn made(&mut self, datum: &Datum) {
-        if !is_acting(datum) {
-            return;
-        }
-        // The value that is most likely to breach is not known here: tell the ends.
-        let (low, high) = range(&datum.numbers);
-        self.alarms.note_datapoint(&datum.name, low, self.now);
-        if high > low {
-            self.alarms.note_datapoint(&datum.name, high, self.now);
+        if is_acting(datum) {
+            self.alarms.note_datum(datum, self.now);
         }
     }
 
     fn may_leave(&self, datum: &Datum) -> bool {
-        let (low, high) = range(&datum.numbers);
-        let is_held = |value| self.alarms.holds_back(&datum.name, value);
-        !is_acting(datum) || !(is_held(low) || is_held(high))
+        !is_acting(datum) || !self.alarms.holds_back(datum)
     }
 }
 
@@ -158,18 +150,89 @@ fn is_acting(datum: &Datum) -> bool {
     matches!(datum.dimensions.as_slice(), [(name, _)] if name == ACTING_DIMENSION)
 }
 
-/// The least and the greatest value an alarm may see: single numbers and, for a statistic that
-/// adds up, their sum.
-fn range(numbers: &Numbers) -> (f64, f64) {
-    match numbers {
-        Numbers::One(value) => (*value, *value),
-        Numbers::Many(values) => {
-            let sum: f64 = values.iter().map(|(value, count)| value * count).sum();
-            let all = values.iter().map(|(value, _)| *value);
-            all.fold((sum, sum), |(low, high), value| {
-                (low.min(value), high.max(value))
-            })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::ports::Numbers;
+
+    /// Lives of six minutes, each with a datum a minute that makes the alarm reboot the instance in
+    /// the end: whether the breaker has tripped in the fifth.
+    fn is_stopped(alarm: &str, metric: &str, numbers: &Numbers) -> bool {
+        let text = format!(
+            "[[source]]\nname = \"shop\"\npaths = [\"/x/y\"]\ngroup = \"/shop\"\n\
+             [[metric]]\nname = \"Seconds\"\nsource = \"shop\"\n\
+             pattern = 'took (?<value>[0-9]+)'\ndimensions = [[\"InstanceId\"]]\n\
+             [[alarm]]\nname = \"a\"\nmetric = \"{metric}\"\nactions = [\"reboot\"]\n{alarm}"
+        );
+        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+        let mut now = Now {
+            mono_ms: 0,
+            wall_ms: 1_800_000_000_000,
+        };
+        let mut saved = None;
+        for life in 0..5 {
+            let mut alarms = Alarms::new(&config.alarms, saved, &format!("boot-{life}"), 1, now);
+            if life == 4 {
+                return alarms.actions_suspended() > 0.0;
+            }
+            for _ in 0..6 {
+                now.mono_ms += 60_000;
+                now.wall_ms += 60_000;
+                let mut guarded = Guarded {
+                    alarms: &mut alarms,
+                    now,
+                };
+                guarded.made(&Datum {
+                    name: metric.to_owned(),
+                    dimensions: vec![("InstanceId".to_owned(), "i-1".to_owned())],
+                    time_ms: now.wall_ms,
+                    unit: "None".to_owned(),
+                    resolution_s: 60,
+                    numbers: numbers.clone(),
+                });
+            }
+            saved = Some(alarms.saved());
         }
-        Numbers::Summary { sum, min, max, .. } => (min.min(*sum), max.max(*sum)),
+        unreachable!("the fifth life has returned")
+    }
+
+    /// Whatever an alarm looks at, a loop of its making is stopped: shown by data of which some
+    /// numbers breach and others do not, by sums that only several data together reach, by a count
+    /// of samples; and data that breach nothing count for nothing.
+    #[test]
+    fn a_loop_is_seen_in_every_statistic() {
+        let many = Numbers::Many(vec![(1.0, 5.0), (200.0, 1.0)]);
+        let often = Numbers::Many(vec![(0.1, 60.0)]);
+        let summary = Numbers::Summary {
+            count: 900.0,
+            sum: 900.0,
+            min: 0.0,
+            max: 200.0,
+        };
+        let one = Numbers::One(1.0);
+        let alarm = |statistic: &str, rest: &str| format!("statistic = \"{statistic}\"\n{rest}");
+        let over = "comparison = \">\"\nthreshold = 100\nevaluation_periods = 3\n";
+        let in_five = "period = \"5m\"\ncomparison = \">=\"\nthreshold = 3\n";
+        let under = "comparison = \"<\"\nthreshold = 2\nevaluation_periods = 3\n";
+        for (metric, alarm, numbers, stops) in [
+            ("Seconds", alarm("maximum", over), &many, true),
+            ("Seconds", alarm("p99", over), &many, true),
+            ("Seconds", alarm("average", over), &many, true),
+            ("Seconds", alarm("minimum", under), &many, true),
+            ("Seconds", alarm("maximum", over), &summary, true),
+            ("Seconds", alarm("sample_count", over), &summary, true),
+            ("Seconds", alarm("sample_count", in_five), &often, true),
+            ("DeploymentsFailed", alarm("sum", in_five), &one, true),
+            ("Seconds", alarm("minimum", over), &many, false),
+            ("Seconds", alarm("maximum", under), &many, false),
+            ("Seconds", alarm("sum", over), &one, false),
+        ] {
+            assert_eq!(
+                is_stopped(&alarm, metric, numbers),
+                stops,
+                "{alarm}{numbers:?}"
+            );
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::config::Identity;
 use crate::config::alarm::AlarmsConfig;
 use crate::event::Now;
 use crate::ports::alarm::{ActionTaken, AlarmAnswer, AlarmReply, AlarmService, is_denied};
-use crate::ports::{CallId, ErrorClass, ServiceError};
+use crate::ports::{CallId, Datum, ErrorClass, ServiceError};
 use crate::status::{AlarmStatus, AlarmsStatus};
 
 use apply::{Applying, Task, Until};
@@ -156,26 +156,22 @@ impl Alarms {
         }
     }
 
-    /// A value of one of our own metrics that is published now, under the instance's dimension.
-    pub fn note_datapoint(&mut self, metric: &str, value: f64, now: Now) {
-        for watched in self.watched.iter_mut().filter(|w| w.alarm.metric == metric) {
-            let breaches = watched.note(value);
+    /// A datum of one of our own metrics that is published now, under the instance's dimension.
+    pub fn note_datum(&mut self, datum: &Datum, now: Now) {
+        for watched in self.watched.iter_mut().filter(|w| w.sees(datum)) {
+            let breaches = watched.note(datum);
             let (name, reach_ms) = (&watched.alarm.name, watched.reach_ms());
             self.guard.note_datapoint(name, breaches, reach_ms, now);
         }
     }
 
-    /// Whether a value must not be published: actions are to be suspended, the service has not
-    /// confirmed that, and an alarm could act on this value.
+    /// Whether a datum must not be published: actions are to be suspended, the service has not
+    /// confirmed that, and an alarm could act on it.
     #[must_use]
-    pub fn holds_back(&self, metric: &str, value: f64) -> bool {
-        let breaches = |watched: &Watched| {
-            let alarm = &watched.alarm;
-            alarm.metric == metric && alarm.comparison.holds(value, alarm.threshold)
-        };
-        self.guard.suspension().is_some()
-            && !self.switch.is_off()
-            && self.watched.iter().any(breaches)
+    pub fn holds_back(&self, datum: &Datum) -> bool {
+        let is_looping = self.guard.suspension().is_some() && !self.switch.is_off();
+        let mut watched = self.watched.iter().filter(|w| w.sees(datum));
+        is_looping && watched.any(|watched| watched.would_breach(datum))
     }
 
     /// We are told to stop: what ends this boot from here on was somebody's will.

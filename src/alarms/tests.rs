@@ -202,6 +202,18 @@ fn config(text: &str) -> AlarmsConfig {
         .alarms
 }
 
+/// A datum of the CodeDeploy agent's health.
+fn healthy(value: f64) -> Datum {
+    Datum {
+        name: "CodeDeployAgentHealthy".to_owned(),
+        dimensions: Vec::new(),
+        time_ms: 0,
+        unit: "None".to_owned(),
+        resolution_s: 60,
+        numbers: crate::ports::Numbers::One(value),
+    }
+}
+
 impl Instance {
     fn new(id: &str, text: &str) -> Self {
         Self {
@@ -263,12 +275,12 @@ impl Instance {
         let mut published = 0;
         for beat in 0..ms / 250 {
             if let Some(health) = health.filter(|_| beat % 240 == 0) {
-                let now = time.now();
+                let (now, datum) = (time.now(), healthy(health));
                 let agent = self.agent();
-                if !agent.holds_back("CodeDeployAgentHealthy", health) {
+                if !agent.holds_back(&datum) {
                     published += 1;
                 }
-                agent.note_datapoint("CodeDeployAgentHealthy", health, now);
+                agent.note_datum(&datum, now);
             }
             self.step(cloud, time);
             time.pass(250);
@@ -413,17 +425,17 @@ fn a_loop_is_stopped_and_resumed() {
     instance.boot(&time);
     let agent = instance.agent();
     assert!(
-        agent.holds_back("CodeDeployAgentHealthy", 0.0),
+        agent.holds_back(&healthy(0.0)),
         "held back until it is confirmed"
     );
     assert!(
-        !agent.holds_back("CodeDeployAgentHealthy", 1.0),
+        !agent.holds_back(&healthy(1.0)),
         "what does not breach may go"
     );
     instance.live(&mut cloud, &mut time, 300_000, Some(0.0));
     assert!(!cloud.enabled("agent-dead") && cloud.enabled("silent"));
     assert!(instance.news.contains(&News::SuspensionConfirmed));
-    assert!(!instance.agent().holds_back("CodeDeployAgentHealthy", 0.0));
+    assert!(!instance.agent().holds_back(&healthy(0.0)));
     instance.start(&time);
     instance.live(&mut cloud, &mut time, 60_000, Some(0.0));
     assert_eq!(instance.agent().actions_suspended(), 1.0);
@@ -466,7 +478,7 @@ fn without_permission_breaches_stay_here() {
     cloud.denied.clear();
     instance.live(&mut cloud, &mut time, 120_000, Some(0.0));
     assert!(!cloud.enabled("agent-dead"));
-    assert!(!instance.agent().holds_back("CodeDeployAgentHealthy", 0.0));
+    assert!(!instance.agent().holds_back(&healthy(0.0)));
 }
 
 /// A person's suspension lasts until a person ends it, also over boots and days, and no daily

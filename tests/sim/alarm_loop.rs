@@ -11,7 +11,7 @@ use deploywatch::alarms::spec;
 use deploywatch::config::{Config, Identity};
 use deploywatch::event::Now;
 use deploywatch::ports::alarm::{AlarmAnswer, AlarmCall, AlarmReply, AlarmService};
-use deploywatch::ports::{CallId, ErrorClass, Numbers, ServiceError};
+use deploywatch::ports::{CallId, Datum, ErrorClass, Numbers, ServiceError};
 
 use crate::alarm_model::AlarmModel;
 
@@ -99,10 +99,18 @@ fn reboots(fate: Fate, minutes: u64) -> u32 {
         loop {
             let up = (true_ms - boot_ms) / MINUTE;
             let health = f64::from(u8::from(is_healed || up < fate.well));
-            stage.note_datapoint(METRIC, health, now(true_ms));
+            let datum = Datum {
+                name: METRIC.to_owned(),
+                dimensions: Vec::new(),
+                time_ms: now(true_ms).wall_ms,
+                unit: "None".to_owned(),
+                resolution_s: 60,
+                numbers: Numbers::One(health),
+            };
+            stage.note_datum(&datum, now(true_ms));
             // The service dates by its own clock here: a datum of a wrong clock is refused there.
             let service_ms = start_ms + i64::try_from(true_ms).unwrap();
-            if !stage.holds_back(METRIC, health) {
+            if !stage.holds_back(&datum) {
                 model.publish(service_ms, &Numbers::One(health));
             }
             for second in 0..4 {
