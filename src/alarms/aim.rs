@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::pace::START_JITTER_MS;
 use super::state::Applied;
 use super::{Alarms, Disarmed, Now, REFRESH_MS, Unseen, spec};
-use crate::config::alarm::arn;
 
 impl Alarms {
     /// Says anew what shall be there, and when to look at the service.
@@ -84,10 +83,9 @@ impl Alarms {
         if !self.knows_acting() {
             return None;
         }
-        let acts = |actions: &[String]| actions.iter().any(|a| arn::ec2_action_of(a).is_some());
         let acting = applied
             .chain(wanted)
-            .filter(|spec| acts(&spec.alarm_actions));
+            .filter(|spec| spec::acts_on_instance(spec));
         let names: BTreeSet<&String> = acting.map(|spec| &spec.name).collect();
         Some(names.into_iter().cloned().collect())
     }

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{ByHand, Change, Owner, Plan, Present, plan};
-use super::spec::Wanted;
+use super::spec::{Wanted, acts_on_instance};
 use crate::ports::ServiceError;
-use crate::ports::alarm::{AlarmCall, AlarmReply, ServiceAlarm};
+use crate::ports::alarm::{AlarmCall, AlarmReply, AlarmSpec, ServiceAlarm};
 
 /// The tag that says that an alarm is ours.
 pub const OWNER_TAG: (&str, &str) = ("ManagedBy", "deploywatch");
@@ -32,7 +32,8 @@ pub struct Task {
     pub by_hand: ByHand,
     /// Whole names of alarms that we know we made: nobody is asked whose these are.
     pub made: BTreeSet<String>,
-    /// Whether new alarms are made with their actions switched off.
+    /// Whether the alarms that act on the instance are suspended: none of them is then made, or
+    /// changed, with its actions switched on.
     pub suspended: bool,
     /// How far to go.
     pub until: Until,
@@ -239,29 +240,35 @@ impl Applying {
             }),
             _ => Some(AlarmCall::Put {
                 spec: Box::new(spec.clone()),
-                actions_enabled: self.actions_enabled(&spec.name),
+                actions_enabled: self.actions_enabled(spec),
                 tags: tags(),
             }),
         }
     }
 
     /// An alarm that is there keeps what it has: nobody's switching off is undone. A new one among
-    /// others that are all switched off is switched off too.
-    fn actions_enabled(&self, name: &str) -> bool {
-        let there = self
-            .present
-            .iter()
-            .find(|there| there.alarm.spec.name == name);
-        if let Some(there) = there {
-            return there.alarm.actions_enabled;
+    /// others of its kind that are all switched off is switched off too. A suspension is of those
+    /// that act on the instance: none of them is switched on in it, and one that was switched off
+    /// for it and only tells people from now on is switched on again.
+    fn actions_enabled(&self, spec: &AlarmSpec) -> bool {
+        let acts = acts_on_instance(spec);
+        let mut all = self.present.iter();
+        let there = all.find(|there| there.alarm.spec.name == spec.name);
+        match there.map(|there| &there.alarm) {
+            _ if acts && self.task.suspended => false,
+            Some(there) => {
+                let was_suspended = self.task.suspended && acts_on_instance(&there.spec);
+                there.actions_enabled || was_suspended
+            }
+            None => {
+                let is_like = |there: &&Present| {
+                    let other = &there.alarm.spec;
+                    there.owner == Owner::Us && acts_on_instance(other) == acts
+                };
+                let mut like = self.present.iter().filter(is_like).peekable();
+                like.peek().is_none() || like.any(|there| there.alarm.actions_enabled)
+            }
         }
-        let mut ours = self
-            .present
-            .iter()
-            .filter(|there| there.owner == Owner::Us)
-            .peekable();
-        let all_off = ours.peek().is_some() && ours.all(|there| !there.alarm.actions_enabled);
-        !self.task.suspended && !all_off
     }
 }
 

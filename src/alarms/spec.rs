@@ -75,6 +75,18 @@ pub fn wanted(config: &AlarmsConfig, identity: &Identity) -> Result<Wanted, Unre
     Ok(wanted)
 }
 
+/// Whether an alarm does anything to the instance, whoever had it do so.
+#[must_use]
+pub fn acts_on_instance(spec: &AlarmSpec) -> bool {
+    let lists = [
+        &spec.alarm_actions,
+        &spec.ok_actions,
+        &spec.insufficient_data_actions,
+    ];
+    let mut actions = lists.into_iter().flatten();
+    actions.any(|action| arn::ec2_action_of(action).is_some())
+}
+
 /// Names and values; an `Err` inside where this machine has no such value.
 fn dimensions(
     alarm: &Alarm,

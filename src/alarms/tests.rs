@@ -253,6 +253,12 @@ impl Instance {
         self.agent.as_mut().unwrap()
     }
 
+    fn reload(&mut self, text: &str, time: &Time) {
+        self.config = config(text);
+        let (config, now) = (self.config.clone(), time.now());
+        self.agent().reload(&config, now);
+    }
+
     fn step(&mut self, cloud: &mut Cloud, time: &Time) {
         let mut line = Line {
             cloud,
@@ -754,4 +760,52 @@ fn state_survives_or_is_refused() {
         assert_eq!(state::take_order(&mut disk).unwrap(), expected);
         assert_eq!(state::take_order(&mut disk).unwrap(), None);
     }
+}
+
+/// What a reload changes while actions are suspended arms nothing and silences nobody: an alarm
+/// that is to act from now on is switched off, one that tells, new or not, stays on, and after the
+/// suspension all are on. Shown by reloads behind a person's order.
+#[test]
+fn a_reload_in_a_suspension_arms_and_silences_nothing() {
+    let sns = "\"arn:aws:sns:eu-west-1:111122223333:oncall\"";
+    let hangs = |actions: &str| {
+        format!("[[alarm]]\npreset = \"stop-when-deployment-hangs\"\nactions = [{actions}]\n")
+    };
+    let dead = |actions: &str| {
+        format!(
+            "[[alarm]]\npreset = \"reboot-when-codedeploy-agent-dead\"\nactions = [{actions}]\n"
+        )
+    };
+    let silent = format!("[[alarm]]\npreset = \"notify-when-silent\"\nactions = [{sns}]\n");
+    let head = "[alarms]\nmanage = true\n".to_owned();
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let before = head.clone() + &dead("\"reboot\"") + &hangs(sns);
+    let mut instance = Instance::new("i-1", &before);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    let now = time.now();
+    instance.agent().obey(Order::Suspend, now);
+    instance.live(&mut cloud, &mut time, 1000, None);
+    assert!(!cloud.enabled("agent-dead") && cloud.enabled("hangs"));
+
+    instance.reload(
+        &(head.clone() + &dead("\"reboot\"") + &hangs("\"stop\"") + &silent),
+        &time,
+    );
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    assert!(!cloud.enabled("hangs"), "it acts now");
+    assert!(cloud.enabled("silent"), "it tells");
+    instance.reload(&(head + &dead(sns) + &hangs("\"stop\"") + &silent), &time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    assert!(cloud.enabled("agent-dead"), "it tells from now on");
+
+    let now = time.now();
+    instance.agent().obey(Order::Resume, now);
+    instance.live(&mut cloud, &mut time, 1000, None);
+    assert!(
+        cloud
+            .alarms
+            .values()
+            .all(|(alarm, _)| alarm.actions_enabled)
+    );
 }

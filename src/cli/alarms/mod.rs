@@ -24,10 +24,9 @@ use super::{
 };
 use crate::alarms::apply::{Applying, Task, Until};
 use crate::alarms::plan::{ByHand, Owner, differences};
-use crate::alarms::spec::Wanted;
+use crate::alarms::spec::{Wanted, acts_on_instance};
 use crate::alarms::state::{ORDER_FILE, Order};
 use crate::config::Config;
-use crate::config::alarm::arn;
 use crate::ports::alarm::{ActionTaken, AlarmCall, AlarmReply, AlarmState, ServiceAlarm};
 pub use session::Session;
 
@@ -251,10 +250,7 @@ fn order(
     if let Err(error) = &left {
         writeln!(terminal.err, "the agent could not be told: {error}")?;
     }
-    let acts = |alarm: &&ServiceAlarm| {
-        let mut actions = alarm.spec.alarm_actions.iter();
-        actions.any(|action| arn::ec2_action_of(action).is_some())
-    };
+    let acts = |alarm: &&ServiceAlarm| acts_on_instance(&alarm.spec);
     let there = present(session)?;
     let mut names = Vec::new();
     for alarm in there.iter().filter(acts) {
