@@ -8,6 +8,20 @@ use super::state::Applied;
 use super::{Alarms, Disarmed, Now, REFRESH_MS, Unseen, spec};
 
 impl Alarms {
+    /// Forgets what was applied where that was another instance's: this disk is a copy of its.
+    pub(super) fn disown(&mut self) {
+        let id = self.identity.instance_id.as_deref().unwrap_or_default();
+        // The host's name stands in for an id that cannot be learnt: that is no other instance.
+        let is_another = |applied: &mut Applied| {
+            let known = &applied.instance_id;
+            id.starts_with("i-") && !known.is_empty() && known != id
+        };
+        if self.applied.take_if(is_another).is_some() {
+            tracing::warn!("the state is of another instance; its alarms are left alone");
+            self.changed = true;
+        }
+    }
+
     /// Says anew what shall be there, and when to look at the service.
     pub(super) fn want(&mut self, now: Now) {
         self.wanted = None;
@@ -71,9 +85,13 @@ impl Alarms {
         self.guard.set_disarmed(disarmed);
     }
 
-    /// Whether the names of the alarms that act on the instance are known.
+    /// Whether the names of the alarms that act on the instance are known; not before it is known
+    /// that what was applied is this instance's.
     pub(super) fn knows_acting(&self) -> bool {
-        self.wanted.is_some() || self.applied.is_some() || !self.config.acts_on_instance()
+        match self.applied {
+            Some(_) => self.identity.instance_id.is_some(),
+            None => self.wanted.is_some() || !self.config.acts_on_instance(),
+        }
     }
 
     /// Whole names of the alarms that act on the instance: those wanted and those applied before.

@@ -148,7 +148,11 @@ impl Alarms {
         if is_first || !put.is_empty() || !deleted.is_empty() {
             self.news.push(News::Applied { put, deleted });
         }
-        self.applied = Some(Applied { specs, at_ms });
+        self.applied = Some(Applied {
+            instance_id: self.identity.instance_id.clone().unwrap_or_default(),
+            specs,
+            at_ms,
+        });
         self.changed = true;
         // Also when something was refused: another day, or after another reload.
         let jitter_ms = self.random.u64(0..=super::pace::START_JITTER_MS);

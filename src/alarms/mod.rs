@@ -141,6 +141,7 @@ impl Alarms {
     pub fn learn(&mut self, identity: &Identity, now: Now) {
         if self.identity != *identity {
             self.identity = identity.clone();
+            self.disown();
             self.want(now);
         }
     }

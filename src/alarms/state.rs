@@ -45,7 +45,10 @@ pub struct Saved {
 
 /// What the service was last seen to have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Applied {
+    /// Whose they are: a disk may be a copy of another instance's.
+    pub instance_id: String,
     /// The alarms.
     pub specs: Vec<AlarmSpec>,
     /// When.

@@ -809,3 +809,33 @@ fn a_reload_in_a_suspension_arms_and_silences_nothing() {
             .all(|(alarm, _)| alarm.actions_enabled)
     );
 }
+
+/// A copy of another instance's disk touches none of that instance's alarms, neither at once nor
+/// when its own are made: shown by what is left of them, before and after it is known who we are.
+#[test]
+fn a_copied_disk_touches_nobody_elses_alarms() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let mut first = Instance::new("i-1", REBOOT);
+    first.boot(&time);
+    first.live(&mut cloud, &mut time, 60_000, None);
+    let theirs = cloud.alarms.clone();
+    let now = time.now();
+    let mut nobody = Alarms::new(&first.config, first.saved.clone(), "boot-7", 1, now);
+    nobody.obey(Order::Suspend, now);
+    assert_eq!(nobody.next_due(), None, "there is nobody to ask about");
+    let mut copy = Instance::new("i-2", REBOOT);
+    copy.saved.clone_from(&first.saved);
+    copy.boots = 7;
+    copy.boot(&time);
+    copy.agent().obey(Order::Suspend, now);
+    copy.live(&mut cloud, &mut time, 60_000, None);
+    for (name, (alarm, _)) in theirs {
+        assert_eq!(cloud.alarms[&name].0, alarm);
+    }
+    assert_eq!(cloud.alarms.len(), 4);
+    let asked = cloud
+        .calls
+        .iter()
+        .filter(|call| *call == "DescribeAlarmHistory");
+    assert_eq!(asked.count(), 1, "about its own alarm");
+}
