@@ -1,10 +1,12 @@
 //! What becomes of the service's answers.
 
+use super::plan::Owner;
+use super::spec::acts_on_instance;
 use super::{
     AlarmAnswer, AlarmReply, Alarms, Applied, Applying, ByHand, Change, Errand, ErrorClass,
     LOUD_AFTER, LOUD_AFTER_THROTTLES, News, Now, ServiceError, Task, Until, is_denied,
 };
-use crate::ports::alarm::AlarmCall;
+use crate::ports::alarm::{AlarmCall, AlarmSpec};
 
 impl Alarms {
     pub(super) fn take(&mut self, answer: AlarmAnswer, now: Now) {
@@ -62,15 +64,23 @@ impl Alarms {
         }
         if self.applying.is_none() {
             let applied = self.applied.iter().flat_map(|applied| &applied.specs);
+            let id = self.identity.instance_id.as_ref();
+            let is_own = self.applied.as_ref().map(|applied| &applied.instance_id) == id;
+            let is_outdated = |spec: &&AlarmSpec| is_own && !spec.name.starts_with(&wanted.prefix);
             self.applying = Some(Applying::new(Task {
                 wanted: wanted.clone(),
                 by_hand: ByHand::Revert,
-                made: applied.map(|spec| spec.name.clone()).collect(),
+                made: applied.clone().map(|spec| spec.name.clone()).collect(),
+                outdated: applied.filter(is_outdated).cloned().collect(),
                 suspended: self.guard.suspension().is_some(),
                 until: Until::Applied,
             }));
         }
-        self.applying.as_ref()?.next_call()
+        let call = self.applying.as_ref()?.next_call();
+        if let Some(AlarmCall::Put { spec, .. }) = &call {
+            self.note_put(AlarmSpec::clone(spec));
+        }
+        call
     }
 
     fn take_apply(&mut self, result: Result<AlarmReply, ServiceError>, now: Now) {
@@ -78,15 +88,22 @@ impl Alarms {
         let Some(applying) = &mut self.applying else {
             return;
         };
-        let asks_owner = matches!(applying.next_call(), Some(AlarmCall::Tags { .. }));
+        let call = applying.next_call();
+        let asks_owner = matches!(call, Some(AlarmCall::Tags { .. }));
+        let deletes = matches!(call, Some(AlarmCall::Delete { .. }));
         match result {
             Ok(reply) => {
                 self.apply_failures = 0;
                 self.apply_pace.went_well(now.mono_ms);
                 applying.take(reply);
             }
+            // Somebody was faster; those that were there are gone all the same (CloudWatch API
+            // reference, DeleteAlarms).
+            Err(error) if deletes && error.class == ErrorClass::MissingTarget => {
+                applying.take(AlarmReply::Done);
+            }
             Err(error) if error.class == ErrorClass::Invalid => applying.skip(error),
-            Err(error) if asks_owner && is_denied(&error) => applying.skip(error),
+            Err(error) if asks_owner && nobody_says(&error) => applying.skip(error),
             Err(error) => {
                 self.apply_failures += 1;
                 let loud_after = match error.class {
@@ -95,7 +112,7 @@ impl Alarms {
                 };
                 self.apply_pace
                     .failed(error.class, now.mono_ms, &mut self.random);
-                let call = applying.next_call().map_or("", |call| call.permission());
+                let call = call.map_or("", |call| call.permission());
                 let what = format!("{call} fails");
                 let error = error.to_string();
                 self.problem = Some(format!("alarms: {what}: {error}"));
@@ -110,6 +127,26 @@ impl Alarms {
         }
     }
 
+    /// An alarm may be there from now on. That must be known also where no answer comes and the
+    /// others are never made, or nobody would suspend or delete it.
+    fn note_put(&mut self, spec: AlarmSpec) {
+        let applied = self.applied.get_or_insert_default();
+        // Those that are known already may be another instance's, and do not become ours by this.
+        if applied.specs.is_empty() {
+            applied.instance_id = self.identity.instance_id.clone().unwrap_or_default();
+        }
+        let is_new = !applied.specs.contains(&spec);
+        if is_new {
+            // One that acts may be there as it was, too: only a look at all of them tells.
+            let stays = |known: &AlarmSpec| known.name != spec.name || acts_on_instance(known);
+            applied.specs.retain(stays);
+            applied.specs.push(spec);
+        }
+        self.changed |= is_new || applied.at_ms != 0;
+        // Not all is there: to be looked at soon.
+        applied.at_ms = 0;
+    }
+
     fn finish_apply(&mut self, now: Now) {
         let Some(applying) = self.applying.take() else {
             return;
@@ -121,7 +158,7 @@ impl Alarms {
         for change in applying.plan().map_or(&[][..], |plan| &plan.changes) {
             let name = change.name().to_owned();
             match change {
-                _ if has_failed(&name) => {}
+                _ if has_failed(&name) || deleted.contains(&name) => {}
                 Change::Delete(_) => deleted.push(name),
                 Change::Create(_) | Change::Update { .. } | Change::Adopt { .. } => put.push(name),
             }
@@ -131,6 +168,15 @@ impl Alarms {
             .map_or(Vec::new(), |plan| plan.strangers.clone());
         let mut specs = applying.task().wanted.specs.clone();
         specs.retain(|spec| !has_failed(&spec.name) && !strangers.contains(&spec.name));
+        let ours = applying.present().iter();
+        let ours = ours.filter(|there| there.owner == Owner::Us);
+        let ours = ours.map(|there| &there.alarm.spec);
+        for left in ours.chain(&applying.task().outdated) {
+            let is_wanted = specs.iter().any(|spec| spec.name == left.name);
+            if !is_wanted && !deleted.contains(&left.name) {
+                specs.push(left.clone());
+            }
+        }
         let at_ms = now.wall_ms;
         let is_first = self.applied.is_none();
         self.problem = failed
@@ -192,4 +238,9 @@ impl Alarms {
         self.history.give_up();
         self.guard.note_untold();
     }
+}
+
+/// Whether it will not be known whose an alarm is: we may not ask, or it is gone meanwhile.
+fn nobody_says(error: &ServiceError) -> bool {
+    is_denied(error) || error.class == ErrorClass::MissingTarget
 }

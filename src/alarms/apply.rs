@@ -35,6 +35,8 @@ pub struct Task {
     /// Whether the alarms that act on the instance are suspended: none of them is then made, or
     /// changed, with its actions switched on.
     pub suspended: bool,
+    /// Alarms that we made under a prefix that is not the present one, and that go.
+    pub outdated: Vec<AlarmSpec>,
     /// How far to go.
     pub until: Until,
 }
@@ -138,7 +140,8 @@ impl Applying {
             // Whoever may not read the tags cannot know whose it is: then it is not ours.
             Phase::Tags(index) => self.ask_from(index + 1),
             Phase::Delete => {
-                self.failed.push((self.to_delete().join(", "), error));
+                let names = self.to_delete().into_iter();
+                self.failed.extend(names.map(|name| (name, error.clone())));
                 self.change_from(0);
             }
             Phase::Change(index, _) => {
@@ -193,6 +196,8 @@ impl Applying {
             Some(further) => Phase::Tags(index + further),
             None => {
                 self.plan = plan(&self.task.wanted, &self.present, self.task.by_hand);
+                let outdated = self.task.outdated.iter().cloned().map(Change::Delete);
+                self.plan.changes.splice(0..0, outdated);
                 match self.task.until {
                     Until::Planned => Phase::Done,
                     Until::Applied if self.to_delete().is_empty() => {
@@ -215,12 +220,14 @@ impl Applying {
         };
     }
 
+    /// Whole names, each once: of an alarm that was being changed, two versions may be known.
     fn to_delete(&self) -> Vec<String> {
         let deletions = self.plan.changes.iter().filter_map(|change| match change {
-            Change::Delete(spec) => Some(spec.name.clone()),
+            Change::Delete(spec) => Some(&spec.name),
             _ => None,
         });
-        deletions.collect()
+        let names: BTreeSet<&String> = deletions.collect();
+        names.into_iter().cloned().collect()
     }
 
     fn change_call(&self, index: usize, step: Step) -> Option<AlarmCall> {

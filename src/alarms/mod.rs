@@ -278,7 +278,11 @@ impl Alarms {
             suspended_since_ms: suspension.map(|suspension| suspension.since_ms),
             suspension_confirmed: suspension.is_some() && self.switch.is_off(),
             restarts: self.guard.restarts(),
-            applied_ms: self.applied.as_ref().map(|applied| applied.at_ms),
+            applied_ms: self
+                .applied
+                .as_ref()
+                .map(|applied| applied.at_ms)
+                .filter(|at_ms| *at_ms > 0),
             preceded_by: self
                 .history
                 .preceded_by()

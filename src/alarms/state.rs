@@ -43,15 +43,15 @@ pub struct Saved {
     pub preceded_by: Option<ActionTaken>,
 }
 
-/// What the service was last seen to have.
+/// What the service was last seen to have of ours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Applied {
     /// Whose they are: a disk may be a copy of another instance's.
     pub instance_id: String,
-    /// The alarms.
+    /// The alarms: as they are wanted, or as what is left of those that could not be made so.
     pub specs: Vec<AlarmSpec>,
-    /// When.
+    /// When; 0 while not all is there that was wanted.
     pub at_ms: EpochMs,
 }
 

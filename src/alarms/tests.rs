@@ -19,13 +19,15 @@ const REBOOT: &str = "[alarms]\nmanage = true\n[[alarm]]\n\
 struct Cloud {
     alarms: BTreeMap<String, (ServiceAlarm, BTreeMap<String, String>)>,
     denied: Vec<&'static str>,
+    /// What the service calls invalid.
+    invalid: Vec<&'static str>,
     /// Calls let through in the present second: puts, looks.
     second: (u64, u32, u32),
     limited: bool,
     throttled: u32,
     calls: Vec<String>,
     history: Vec<ActionTaken>,
-    /// Whether a name that is not there spoils the call that switches it.
+    /// Whether the service complains of a call that switches or deletes a name that is not there.
     strict: bool,
 }
 
@@ -40,6 +42,9 @@ impl Cloud {
             .push(call.permission().replace("cloudwatch:", ""));
         if self.denied.contains(&call.permission()) {
             return Err(error(ErrorClass::RetrySlowly, "AccessDenied"));
+        }
+        if self.invalid.contains(&call.permission()) {
+            return Err(error(ErrorClass::Invalid, "InvalidParameterValue"));
         }
         if self.second.0 != now_ms / 1000 {
             self.second = (now_ms / 1000, 0, 0);
@@ -59,7 +64,18 @@ impl Cloud {
         {
             return Err(error(ErrorClass::MissingTarget, "ResourceNotFound"));
         }
-        Ok(self.obey(call))
+        let missing = match call {
+            AlarmCall::Delete { names } if self.strict => {
+                names.iter().any(|name| !self.alarms.contains_key(name))
+            }
+            _ => false,
+        };
+        let reply = self.obey(call);
+        // Those that were there are gone all the same (CloudWatch API reference, DeleteAlarms).
+        match missing {
+            true => Err(error(ErrorClass::MissingTarget, "ResourceNotFound")),
+            false => Ok(reply),
+        }
     }
 
     fn obey(&mut self, call: &AlarmCall) -> AlarmReply {
@@ -253,6 +269,12 @@ impl Instance {
         self.agent.as_mut().unwrap()
     }
 
+    /// Whether all is there as it is wanted.
+    fn has_applied(&self) -> bool {
+        let status = self.agent.as_ref().map(Alarms::status);
+        status.is_some_and(|status| status.applied_ms.is_some())
+    }
+
     fn reload(&mut self, text: &str, time: &Time) {
         self.config = config(text);
         let (config, now) = (self.config.clone(), time.now());
@@ -392,10 +414,7 @@ fn a_fleet_that_starts_at_once_gets_through() {
             instance.step(&mut cloud, &time);
         }
         time.pass(100);
-        if fleet
-            .iter()
-            .all(|instance| instance.agent.as_ref().unwrap().applied.is_some())
-        {
+        if fleet.iter().all(Instance::has_applied) {
             all_done_ms = Some(time.mono_ms - start_ms);
         }
     }
@@ -808,6 +827,109 @@ fn a_reload_in_a_suspension_arms_and_silences_nothing() {
             .values()
             .all(|(alarm, _)| alarm.actions_enabled)
     );
+}
+
+/// An alarm that is there and can no more be made as it is wanted, or that the service will not
+/// change or delete, is suspended with the others: shown by a target in another Region, by a
+/// service that refuses and by a role that may not.
+#[test]
+fn what_is_left_of_an_alarm_is_suspended_too() {
+    let gone = "[alarms]\nmanage = true\n";
+    let preset = "preset = \"reboot-when-codedeploy-agent-dead\"";
+    let with = |actions: &str| format!("{gone}[[alarm]]\n{preset}\nactions = [{actions}]\n");
+    let impossible = with("\"reboot\", \"arn:aws:sns:us-east-1:111122223333:oncall\"");
+    let told = with("\"arn:aws:sns:eu-west-1:111122223333:oncall\"");
+    let (put, delete) = ("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms");
+    for (text, invalid, denied) in [
+        (&*impossible, None, None),
+        (&*told, Some(put), None),
+        (&*told, None, Some(put)),
+        (gone, Some(delete), None),
+        (gone, None, Some(delete)),
+    ] {
+        let (mut cloud, mut time) = (Cloud::default(), Time::new());
+        let mut instance = Instance::new("i-1", REBOOT);
+        instance.boot(&time);
+        instance.live(&mut cloud, &mut time, 60_000, None);
+        cloud.invalid.extend(invalid);
+        cloud.denied.extend(denied);
+        instance.reload(text, &time);
+        instance.live(&mut cloud, &mut time, 60_000, None);
+        let now = time.now();
+        instance.agent().obey(Order::Suspend, now);
+        instance.live(&mut cloud, &mut time, 5_000, None);
+        assert!(!cloud.enabled("agent-dead"), "{invalid:?} {denied:?}");
+        let deleted =
+            |news: &News| matches!(news, News::Applied { deleted, .. } if !deleted.is_empty());
+        let is_gone = instance.news.iter().any(deleted);
+        assert!(text != gone || !is_gone, "said to be deleted");
+    }
+}
+
+/// An alarm that was made before the role lost the permission, or before the agent was ended, goes
+/// when the configuration has it no more: shown by a service that denies the second alarm, and by a
+/// configuration that changes before the first one is answered for.
+#[test]
+fn a_half_applied_configuration_leaves_nothing_behind() {
+    for (is_restarted, is_answered) in [(false, true), (true, true), (false, false), (true, false)]
+    {
+        let (mut cloud, mut time) = (Cloud::default(), Time::new());
+        let mut instance = Instance::new("i-1", REBOOT);
+        instance.boot(&time);
+        while cloud.alarms.is_empty() {
+            instance.live(&mut cloud, &mut time, 250, None);
+        }
+        cloud.denied.push("cloudwatch:PutMetricAlarm");
+        if is_answered {
+            instance.live(&mut cloud, &mut time, 60_000, None);
+        }
+        assert_eq!(cloud.alarms.len(), 1);
+        assert!(!instance.has_applied());
+        let none = "[alarms]\nmanage = true\n";
+        match is_restarted {
+            true => {
+                instance.config = config(none);
+                instance.start(&time);
+            }
+            false => instance.reload(none, &time),
+        }
+        instance.live(&mut cloud, &mut time, 600_000, None);
+        assert!(cloud.alarms.is_empty(), "{:?}", cloud.alarms.keys());
+    }
+}
+
+/// Another prefix leaves no alarm behind under the old one, and as long as those may not be deleted
+/// none is made under the new one; what somebody deleted by hand stands in nobody's way. Shown by a
+/// reload, with a role that may not delete for a while, and with an alarm that is gone.
+#[test]
+fn another_prefix_leaves_nothing_behind() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    cloud.strict = true;
+    let mut instance = Instance::new("i-1", REBOOT);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    cloud.alarms.retain(|name, _| name.ends_with("agent-dead"));
+    cloud.denied.push("cloudwatch:DeleteAlarms");
+    let renamed = REBOOT.replace(
+        "manage = true",
+        "manage = true\nname_prefix = \"prod/{instance_id}/\"",
+    );
+    instance.reload(&renamed, &time);
+    instance.live(&mut cloud, &mut time, 120_000, None);
+    let names = |cloud: &Cloud| cloud.alarms.keys().cloned().collect::<Vec<_>>();
+    let old = "deploywatch/i-1/reboot-when-codedeploy-agent-dead";
+    assert_eq!(names(&cloud), [old]);
+    let now = time.now();
+    instance.agent().obey(Order::Suspend, now);
+    instance.live(&mut cloud, &mut time, 5_000, None);
+    assert!(!cloud.enabled("agent-dead"));
+    let now = time.now();
+    instance.agent().obey(Order::Resume, now);
+    cloud.denied.clear();
+    time.pass(3_600_000);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    let new = ["notify-when-silent", "reboot-when-codedeploy-agent-dead"];
+    assert_eq!(names(&cloud), new.map(|name| format!("prod/i-1/{name}")));
 }
 
 /// A copy of another instance's disk touches none of that instance's alarms, neither at once nor

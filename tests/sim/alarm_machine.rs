@@ -307,6 +307,7 @@ impl Machine {
             by_hand: ByHand::Revert,
             made: std::collections::BTreeSet::new(),
             suspended: false,
+            outdated: Vec::new(),
             until: Until::Applied,
         });
         while let Some(call) = applying.next_call() {

@@ -93,6 +93,7 @@ fn task(wanted: &Wanted, by_hand: ByHand, until: Until) -> Task {
         by_hand,
         made: BTreeSet::new(),
         suspended: false,
+        outdated: Vec::new(),
         until,
     }
 }
