@@ -111,9 +111,10 @@ impl Agent {
         if self.alarms.is_dirty() {
             match state::save(edges.store, &self.alarms.saved()) {
                 Ok(()) => self.alarms.note_saved(),
-                Err(error) => {
+                Err(error) if self.alarms.note_unsaved() => {
                     tracing::error!(%error, "what is known of boots and alarms cannot be written");
                 }
+                Err(_) => {}
             }
         }
     }

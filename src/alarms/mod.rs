@@ -51,6 +51,10 @@ const LOUD_AFTER: u32 = 3;
 /// The same, while the service only throttles.
 const LOUD_AFTER_THROTTLES: u32 = 15;
 
+/// What people are told while the memory of boots cannot be written.
+const UNSAVED: &str = "boots cannot be written down, so a loop would not be seen: breaches of the \
+                       agent's own metrics are not published";
+
 /// The stage.
 #[derive(Debug)]
 pub struct Alarms {
@@ -75,6 +79,8 @@ pub struct Alarms {
     /// What a person should know, one sentence for each thing.
     problem: Option<String>,
     changed: bool,
+    /// What changed could not be written: a restart now would not be counted.
+    unsaved: bool,
 }
 
 /// What the call under way is for.
@@ -119,6 +125,7 @@ impl Alarms {
             news: Vec::new(),
             problem: None,
             changed: true,
+            unsaved: false,
         };
         alarms.arm();
         // Before anything is published: a value that goes out now could be one too many.
@@ -166,13 +173,13 @@ impl Alarms {
         }
     }
 
-    /// Whether a datum must not be published: actions are to be suspended, the service has not
-    /// confirmed that, and an alarm could act on it.
+    /// Whether a datum must not be published: an alarm could act on it, and either actions are to
+    /// be suspended and the service has not confirmed that, or nobody would remember the restart.
     #[must_use]
     pub fn holds_back(&self, datum: &Datum) -> bool {
         let is_looping = self.guard.suspension().is_some() && !self.switch.is_off();
         let mut watched = self.watched.iter().filter(|w| w.sees(datum));
-        is_looping && watched.any(|watched| watched.would_breach(datum))
+        (is_looping || self.unsaved) && watched.any(|watched| watched.would_breach(datum))
     }
 
     /// We are told to stop: what ends this boot from here on was somebody's will.
@@ -244,7 +251,13 @@ impl Alarms {
     /// It has been written.
     pub fn note_saved(&mut self) {
         self.changed = false;
+        self.unsaved = false;
         self.guard.note_saved();
+    }
+
+    /// It could not be written; true the first time, until it can again.
+    pub fn note_unsaved(&mut self) -> bool {
+        !std::mem::replace(&mut self.unsaved, true)
     }
 
     /// The gauge ActionsSuspended: 1 while actions are to be suspended.
@@ -262,7 +275,8 @@ impl Alarms {
     /// What a person should know, if there is anything.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+        let holds_back = self.unsaved && !self.watched.is_empty();
+        holds_back.then_some(UNSAVED).or(self.problem.as_deref())
     }
 
     /// What people are shown.
@@ -287,7 +301,7 @@ impl Alarms {
                 .history
                 .preceded_by()
                 .map(|action| format!("{}: {}", action.alarm, action.summary)),
-            problem: self.problem.clone(),
+            problem: self.problem().map(str::to_owned),
             alarms: self
                 .config
                 .alarms

@@ -181,6 +181,8 @@ struct Instance {
     answers: VecDeque<AlarmAnswer>,
     saved: Option<Saved>,
     boots: u32,
+    /// Whether nothing can be saved.
+    is_full: bool,
     news: Vec<News>,
 }
 
@@ -239,6 +241,7 @@ impl Instance {
             answers: VecDeque::new(),
             saved: None,
             boots: 0,
+            is_full: false,
             news: Vec::new(),
         }
     }
@@ -290,7 +293,9 @@ impl Instance {
         let agent = self.agent.as_mut().unwrap();
         agent.step(time.now(), &mut line);
         self.news.extend(agent.take_news());
-        if agent.is_dirty() {
+        if agent.is_dirty() && self.is_full {
+            agent.note_unsaved();
+        } else if agent.is_dirty() {
             // What is kept must survive the way over the disk.
             let bytes = serde_json::to_vec(&agent.saved()).unwrap();
             self.saved = Some(serde_json::from_slice(&bytes).unwrap());
@@ -960,4 +965,27 @@ fn a_copied_disk_touches_nobody_elses_alarms() {
         .iter()
         .filter(|call| *call == "DescribeAlarmHistory");
     assert_eq!(asked.count(), 1, "about its own alarm");
+}
+
+/// Where the boots cannot be written down, nothing that breaches leaves, since nobody would count
+/// the reboots it leads to; when they can, it does: shown by a disk that is full for some lives.
+#[test]
+fn a_full_disk_hides_no_loop() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let mut instance = Instance::new("i-1", REBOOT);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 60_000, Some(1.0));
+    instance.is_full = true;
+    for _ in 0..6 {
+        instance.boot(&time);
+        instance.step(&mut cloud, &time);
+        assert_eq!(instance.live(&mut cloud, &mut time, 300_000, Some(0.0)), 0);
+        let problem = instance.agent().status().problem;
+        assert!(problem.is_some_and(|text| text.contains("written")));
+        assert!(!instance.agent().holds_back(&healthy(1.0)));
+    }
+    instance.is_full = false;
+    instance.step(&mut cloud, &time);
+    assert!(!instance.agent().holds_back(&healthy(0.0)));
+    assert_eq!(instance.agent().status().problem, None);
 }
