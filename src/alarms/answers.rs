@@ -104,26 +104,30 @@ impl Alarms {
             }
             Err(error) if error.class == ErrorClass::Invalid => applying.skip(error),
             Err(error) if asks_owner && nobody_says(&error) => applying.skip(error),
-            Err(error) => {
-                self.apply_failures += 1;
-                let loud_after = match error.class {
-                    ErrorClass::Throttled => LOUD_AFTER_THROTTLES,
-                    _ => LOUD_AFTER,
-                };
-                self.apply_pace
-                    .failed(error.class, now.mono_ms, &mut self.random);
-                let call = call.map_or("", |call| call.permission());
-                let what = format!("{call} fails");
-                let error = error.to_string();
-                self.problem = Some(format!("alarms: {what}: {error}"));
-                if self.apply_failures == loud_after {
-                    self.news.push(News::Failed { what, error });
-                }
-                return;
-            }
+            Err(error) => return self.try_again(call.as_ref(), &error, now),
         }
         if applying.next_call().is_none() {
             self.finish_apply(now);
+        }
+    }
+
+    /// A call failed for a reason that may pass.
+    fn try_again(&mut self, call: Option<&AlarmCall>, error: &ServiceError, now: Now) {
+        self.apply_failures += 1;
+        let loud_after = match error.class {
+            ErrorClass::Throttled => LOUD_AFTER_THROTTLES,
+            _ => LOUD_AFTER,
+        };
+        self.apply_pace
+            .failed(error.class, now.mono_ms, &mut self.random);
+        if let Some(applying) = self.applying.as_mut().filter(|_| is_denied(error)) {
+            applying.postpone();
+        }
+        let what = format!("{} fails", call.map_or("", AlarmCall::permission));
+        let error = error.to_string();
+        self.problem = Some(format!("alarms: {what}: {error}"));
+        if self.apply_failures == loud_after {
+            self.news.push(News::Failed { what, error });
         }
     }
 

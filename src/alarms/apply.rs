@@ -153,6 +153,14 @@ impl Applying {
         }
     }
 
+    /// Puts off a change that may not be made now: the others must not wait for it.
+    pub fn postpone(&mut self) {
+        if let Phase::Change(index, _) = self.phase {
+            self.plan.changes[index..].rotate_left(1);
+            self.change_from(index);
+        }
+    }
+
     /// What there is to do, once that is known.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {

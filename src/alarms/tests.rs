@@ -19,6 +19,8 @@ const REBOOT: &str = "[alarms]\nmanage = true\n[[alarm]]\n\
 struct Cloud {
     alarms: BTreeMap<String, (ServiceAlarm, BTreeMap<String, String>)>,
     denied: Vec<&'static str>,
+    /// Ends of the names of alarms that may not be put.
+    denied_alarms: Vec<&'static str>,
     /// What the service calls invalid.
     invalid: Vec<&'static str>,
     /// Calls let through in the present second: puts, looks.
@@ -41,6 +43,14 @@ impl Cloud {
         self.calls
             .push(call.permission().replace("cloudwatch:", ""));
         if self.denied.contains(&call.permission()) {
+            return Err(error(ErrorClass::RetrySlowly, "AccessDenied"));
+        }
+        if let AlarmCall::Put { spec, .. } = call
+            && self
+                .denied_alarms
+                .iter()
+                .any(|end| spec.name.ends_with(end))
+        {
             return Err(error(ErrorClass::RetrySlowly, "AccessDenied"));
         }
         if self.invalid.contains(&call.permission()) {
@@ -988,4 +998,22 @@ fn a_full_disk_hides_no_loop() {
     instance.step(&mut cloud, &time);
     assert!(!instance.agent().holds_back(&healthy(0.0)));
     assert_eq!(instance.agent().status().problem, None);
+}
+
+/// An alarm that the role may not make, for its action, keeps no other from being made, and is made
+/// when the role may: shown by a service that denies the first one.
+#[test]
+fn a_denied_alarm_does_not_keep_the_others_from_being_made() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    cloud.denied_alarms = vec!["agent-dead"];
+    let mut instance = Instance::new("i-1", REBOOT);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 600_000, None);
+    assert_eq!(cloud.alarms.len(), 1);
+    assert!(cloud.enabled("silent"));
+    let failed = |news: &&News| matches!(news, News::Failed { .. });
+    assert_eq!(instance.news.iter().filter(failed).count(), 1);
+    cloud.denied_alarms.clear();
+    instance.live(&mut cloud, &mut time, 3_600_000, None);
+    assert_eq!(cloud.alarms.len(), 2);
 }
