@@ -109,7 +109,7 @@ pub fn save(store: &mut dyn Store, saved: &Saved) -> io::Result<()> {
 pub enum Order {
     /// No action until told otherwise.
     Suspend,
-    /// Actions again, and what counted is forgotten.
+    /// Actions again; what counted is forgotten where it would suspend them at once.
     Resume,
 }
 

@@ -143,7 +143,7 @@ pub enum AlarmsCommand {
     Status(AlarmsTargetArgs),
     /// Call no action on this instance until `resume`
     Suspend(AlarmsTargetArgs),
-    /// Call actions again, and forget the restarts that were counted
+    /// Call actions again, and forget restarts that would suspend them at once
     Resume(AlarmsTargetArgs),
     /// Set an alarm to ALARM, so that its actions are really called
     Test(AlarmsTestArgs),
