@@ -101,6 +101,7 @@ impl Agent {
                     return segments;
                 }
             };
+            let got = whole_lines(&buffer[..got]);
             let segment = segment_of(file, at, got, now);
             match self
                 .keeper
@@ -185,6 +186,16 @@ impl Agent {
     }
 }
 
+/// How many of these bytes make a segment: a full one ends where a line does, since each is read by
+/// itself.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let end = match bytes.len() < SEGMENT_BYTES_MAX {
+        true => None,
+        false => memchr::memrchr(b'\n', bytes),
+    };
+    end.map_or(bytes.len(), |at| at + 1)
+}
+
 /// What is told of so many bytes of a file that are copied out.
 fn segment_of(file: &File, start: Offset, bytes: usize, now: Now) -> Segment {
     Segment {
@@ -207,5 +218,56 @@ pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
         family: segment.family.clone(),
         bytes: segment.length,
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, directory_of, drain, finish, run, sent};
+    use super::*;
+
+    /// So many different lines of eleven bytes, of which no piece holds a whole number.
+    fn lines(count: usize) -> Vec<String> {
+        (0..count).map(|nth| format!("{nth:010}")).collect()
+    }
+
+    fn text_of(lines: &[String]) -> String {
+        lines.join("\n") + "\n"
+    }
+
+    /// What is copied out in several pieces at a stop arrives in its order and in whole lines: shown
+    /// with more lines than some batches hold.
+    #[test]
+    fn pieces_keep_order_and_lines() {
+        let lines = lines(300_000);
+        let dir = directory_of(&[("a", &text_of(&lines))]);
+        run(dir.path(), |mut agent, edges| {
+            agent.look(edges, at(1));
+            std::fs::remove_file(dir.path().join("logs/a.log")).unwrap();
+            agent.finish(edges, at(2));
+            assert!(edges.store.names("rescue").unwrap().len() > 2);
+        });
+        drain(dir.path());
+        assert!(sent(dir.path()) == lines);
+    }
+
+    /// A piece that cannot be read any more holds up none that comes after it: shown with the first
+    /// of several, taken away while the agent runs.
+    #[test]
+    fn a_piece_that_is_gone_holds_up_none() {
+        let lines = lines(300_000);
+        let dir = directory_of(&[("a", &text_of(&lines))]);
+        run(dir.path(), |mut agent, edges| {
+            agent.look(edges, at(1));
+            std::fs::remove_file(dir.path().join("logs/a.log")).unwrap();
+            agent.finish(edges, at(2));
+        });
+        run(dir.path(), |agent, edges| {
+            let (first, _) = edges.store.names("rescue").unwrap().remove(0);
+            edges.store.remove(&format!("rescue/{first}")).unwrap();
+            finish(agent, edges);
+        });
+        let arrived = sent(dir.path());
+        assert!(!arrived.is_empty() && lines.ends_with(&arrived));
     }
 }

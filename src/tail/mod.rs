@@ -33,6 +33,7 @@ mod reader;
 mod reconcile;
 mod records;
 pub(crate) mod relation;
+mod rescued;
 pub(crate) mod rotation;
 mod siblings;
 #[cfg(test)]
@@ -223,25 +224,6 @@ impl Tail {
         }
         self.rebind_files(files, settled);
         self.wake_dormant();
-    }
-
-    /// Adds a rescued segment, to be read before anything else.
-    pub fn add_rescued(&mut self, segment: u64, record: &FileRecord) -> Option<FileId> {
-        let source = self.source_named(&record.source)?;
-        let id = self.new_id();
-        let mut file = self.blank(id, source, (*record.root).into(), (*record.path).into());
-        file.belongs_to(&record.family);
-        file.read = record.settled;
-        file.heard = record.heard;
-        file.size = record.size;
-        file.place = Place::Rescued(segment);
-        file.after = self.rescued_before(&record.path, record.settled);
-        file.gate_bytes = record.size;
-        self.files.insert(id, Box::new(file));
-        self.passing.insert(id);
-        self.news.joined.push(id);
-        self.enqueue_first(id);
-        Some(id)
     }
 
     /// Takes out a file whose bytes are kept elsewhere now, or cannot be had at all.

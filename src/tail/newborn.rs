@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Start;
-use crate::event::{FileId, Offset};
+use crate::event::Offset;
 
 use super::adopt::Unknown;
 use super::discover::Found;
@@ -111,17 +111,5 @@ impl Tail {
             (Start::Boot, Some(boot_ms)) if found.meta.modified_ms < boot_ms => end,
             (Start::Beginning | Start::Boot, _) => Offset(0),
         }
-    }
-
-    /// Segments of the same file that lie before a position.
-    pub(super) fn rescued_before(&self, path: &Path, position: Offset) -> Vec<FileId> {
-        let rescued = self
-            .files
-            .values()
-            .filter(|f| matches!(f.place, Place::Rescued(_)));
-        rescued
-            .filter(|f| &*f.path == path && f.read < position)
-            .map(|f| f.id)
-            .collect()
     }
 }

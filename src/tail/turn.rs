@@ -44,7 +44,7 @@ impl Tail {
             return Turn::Nothing;
         };
         if let Place::Rescued(number) = file.place {
-            return serve_segment(file.read, file.size, segment(number), buffer);
+            return self.read_segment(id, segment(number), buffer, now);
         }
         if !self.ensure_open(id, files, now) {
             return Turn::Nothing;
@@ -89,6 +89,27 @@ impl Tail {
                 Turn::Nothing
             }
         }
+    }
+
+    /// Serves a rescue segment, or notes that it is not there.
+    fn read_segment(
+        &mut self,
+        id: FileId,
+        content: Option<(Offset, Vec<u8>)>,
+        buffer: &mut ReadBuffer,
+        now: Now,
+    ) -> Turn {
+        let Some(content) = content else {
+            // Nobody waits for what may never come back.
+            let gone = io::Error::other("its rescued copy cannot be read");
+            self.unreadable(id, &gone, now);
+            return Turn::Nothing;
+        };
+        let Some(file) = self.files.get_mut(&id) else {
+            return Turn::Nothing;
+        };
+        file.unreadable = None;
+        serve_segment(file.read, file.size, content, buffer)
     }
 
     /// What an open file is now of which nothing is known yet, if that is not what was last seen.
@@ -178,12 +199,9 @@ impl Tail {
 fn serve_segment(
     position: Offset,
     end: u64,
-    content: Option<(Offset, Vec<u8>)>,
+    (start, content): (Offset, Vec<u8>),
     buffer: &mut ReadBuffer,
 ) -> Turn {
-    let Some((start, content)) = content else {
-        return Turn::Nothing;
-    };
     let skip = usize::try_from(position.since(start))
         .unwrap_or(usize::MAX)
         .min(content.len());
