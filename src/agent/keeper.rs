@@ -263,11 +263,11 @@ impl Keeper {
         self.spent(store, id.0);
     }
 
-    /// A rescue segment has been delivered, or cannot be.
+    /// A rescue segment has been delivered, or cannot or need not be.
     pub(super) fn spent(&mut self, store: &mut dyn Store, id: u64) {
         self.segment = None;
         if let Err(error) = self.rescue.remove(store, SegmentId(id)) {
-            tracing::warn!(segment = id, %error, "a delivered rescue segment could not be removed and will be sent again");
+            tracing::warn!(segment = id, %error, "a rescue segment that is done with could not be removed and will be sent again");
         }
     }
 }

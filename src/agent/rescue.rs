@@ -70,8 +70,14 @@ impl Agent {
         });
         for id in quiet.take(surplus).collect::<Vec<_>>() {
             let settled = self.ledger.settled(id).unwrap_or_default();
-            for (segment_id, segment) in self.copy_out(id, settled, edges, now) {
-                self.bring_back(segment_id, &segment);
+            let segments = self.copy_out(id, settled, edges, now);
+            let is_whole = self.tail.file(id).is_none();
+            for (segment_id, segment) in segments {
+                match is_whole {
+                    true => self.bring_back(segment_id, &segment),
+                    // The file is still held, and read from where it is.
+                    false => self.keeper.spent(edges.store, segment_id.0),
+                }
             }
         }
     }
@@ -223,8 +229,11 @@ pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::super::testing::{at, directory_of, drain, finish, run, sent};
     use super::*;
+    use crate::ports::Store;
 
     /// So many different lines of eleven bytes, of which no piece holds a whole number.
     fn lines(count: usize) -> Vec<String> {
@@ -269,5 +278,70 @@ mod tests {
         });
         let arrived = sent(dir.path());
         assert!(!arrived.is_empty() && lines.ends_with(&arrived));
+    }
+
+    /// A disk that has room for so many more pieces beside what is on it.
+    struct Full<'s>(&'s mut dyn Store, usize);
+
+    impl Store for Full<'_> {
+        fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+            self.0.load(name)
+        }
+        fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+            self.1 = self.1.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+            self.0.save(name, content)
+        }
+        fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+            self.0.append(name, content)
+        }
+        fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&mut self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+        fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+            self.0.names(folder)
+        }
+    }
+
+    /// A file of which the disk has room for a part only goes on being read from where it is, and
+    /// nothing of it is sent twice: shown with one deleted file too many.
+    #[test]
+    fn a_copy_that_is_not_whole_is_none() {
+        let lines = lines(150_000);
+        let text = text_of(&lines);
+        let names: Vec<String> = (0..=DELETED_HELD_MAX)
+            .map(|nth| format!("{nth:02}"))
+            .collect();
+        let mut logs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();
+        logs[0].1 = &text;
+        let dir = directory_of(&logs);
+        run(dir.path(), |mut agent, edges| {
+            agent.look(edges, at(1));
+            for name in &names {
+                std::fs::remove_file(dir.path().join(format!("logs/{name}.log"))).unwrap();
+            }
+            agent.tail.notice_deleted(edges.files, at(2));
+            assert_eq!(agent.tail.deleted_unread().count(), names.len());
+            for room in [1, 0] {
+                let mut full = Full(edges.store, room);
+                let mut edges = Edges {
+                    files: edges.files,
+                    store: &mut full,
+                    watch: edges.watch,
+                    logs: edges.logs,
+                    metrics: edges.metrics,
+                    events: edges.events,
+                    alarms: edges.alarms,
+                    processes: edges.processes,
+                };
+                agent.rescue_crowd(&mut edges, at(3));
+            }
+            agent.news(edges, at(3));
+            finish(agent, edges);
+        });
+        let arrived = sent(dir.path());
+        assert_eq!(arrived.len(), lines.len() + DELETED_HELD_MAX);
     }
 }
