@@ -289,6 +289,7 @@ impl Agent {
              reload or restart; please report it"
         );
         lane.quarantine = Some(words.into());
+        self.tail.leave_alone(id);
         // It may have been woken for memory that others wait for.
         if let Some(target) = lane.target.take() {
             self.waiting.leave(id, &target);

@@ -209,6 +209,7 @@ impl Agent {
         self.discovery_due_ms = 0;
         self.parsers.clear();
         self.insight.reload(&self.config);
+        self.tail.leave_none_alone();
         for (id, lane) in &mut self.lanes {
             if let Some(file) = self.tail.file(*id) {
                 lane.reload(self.insight.ear(&file.source.name));

@@ -57,6 +57,8 @@ pub struct File {
     pub(crate) gate_bytes: u64,
     /// Why it cannot be opened, if so.
     pub(crate) unreadable: Option<String>,
+    /// Whether it is not read for now, however much of it there is.
+    pub(crate) is_left_alone: bool,
     /// The number of the scan that last saw it.
     pub(crate) seen_in_scan: u64,
     pub(crate) queued: bool,
@@ -95,6 +97,11 @@ impl File {
     /// Whether everything known to be there has been handed on.
     pub(crate) fn is_read(&self) -> bool {
         self.read.0 >= self.size
+    }
+
+    /// Whether its turns come to anything: else nobody waits for it.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.unreadable.is_none() && !self.is_left_alone
     }
 
     /// What it is at, in a word or two.

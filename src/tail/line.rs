@@ -134,7 +134,7 @@ impl Tail {
             let Some(before) = self.file(id).filter(|_| seen.insert(id)) else {
                 continue;
             };
-            match is_awaited(before) || before.unreadable.is_some() {
+            match is_awaited(before) || !before.is_readable() {
                 true => nearest.push(id),
                 false => next.extend(&before.after),
             }
@@ -190,7 +190,7 @@ impl Tail {
 /// Whether what comes after a file has to wait for it.
 fn is_awaited(file: &File) -> bool {
     let wanted = file.gate_bytes.min(file.size);
-    file.is_displaced() || (file.read.0 < wanted && file.unreadable.is_none())
+    file.is_displaced() || (file.read.0 < wanted && file.is_readable())
 }
 
 #[cfg(test)]

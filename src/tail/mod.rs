@@ -367,6 +367,7 @@ impl Tail {
             after: Vec::new(),
             gate_bytes: 0,
             unreadable: None,
+            is_left_alone: false,
             seen_in_scan: self.scans,
             queued: false,
             due_mono_ms: None,

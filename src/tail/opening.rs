@@ -162,6 +162,20 @@ impl Tail {
         self.look_again_at(id, now.mono_ms + UNREADABLE_MS);
     }
 
+    /// Notes that a file is not read further: what comes after it need not wait.
+    pub fn leave_alone(&mut self, id: FileId) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.is_left_alone = true;
+        }
+    }
+
+    /// Notes that files that were left alone are read again.
+    pub fn leave_none_alone(&mut self) {
+        for file in self.files.values_mut() {
+            file.is_left_alone = false;
+        }
+    }
+
     /// Closes the files that have been idle longest, if few descriptors are left.
     pub(super) fn close_surplus(
         &mut self,

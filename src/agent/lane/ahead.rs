@@ -101,7 +101,7 @@ impl Agent {
         let is_unheard = |before: &File| {
             let wanted = before.gate_bytes.min(before.size);
             let listened = self.listened(before).0;
-            before.is_displaced() || (listened < wanted && before.unreadable.is_none())
+            before.is_displaced() || (listened < wanted && before.is_readable())
         };
         let file = self.tail.file(id);
         file.is_some_and(|file| self.tail.any_before(file, &is_unheard))

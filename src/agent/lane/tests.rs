@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::agent::testing::{at, directory_of, drain, sent, with_one_file};
+use crate::agent::testing::{at, directory_of, drain, finish, run, sent, with_one_file};
 use crate::event::{Event, Origin, Target};
 use crate::parse::testing::fail_at;
 use crate::ports::GroupOptions;
@@ -68,6 +68,24 @@ fn costs_one_file(bug: &dyn Fn(bool)) {
             "a first", "a last", "b first", "b last", "c first", "c last", "poison"
         ]
     );
+}
+
+/// What is written after a file that is left alone is read all the same: shown with one that is
+/// rotated away behind the failure.
+#[test]
+fn a_quarantined_file_does_not_hold_up_the_next() {
+    let dir = directory_of(&[("b", "b first\npoison\nb last\n")]);
+    fail_at(Some("poison"));
+    let status = run(dir.path(), |mut agent, edges| {
+        agent.step(edges, at(1));
+        let log = dir.path().join("logs/b.log");
+        std::fs::rename(&log, dir.path().join("logs/b.log.1")).unwrap();
+        std::fs::write(&log, "new\n").unwrap();
+        finish(agent, edges)
+    });
+    fail_at(None);
+    assert_eq!(sent(dir.path()), ["b first", "new"]);
+    assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
 }
 
 /// NUL bytes that a crash left are counted once, whether a line stands behind them or nothing.
