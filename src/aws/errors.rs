@@ -20,7 +20,7 @@
 //! | `NotAuthorizedForSource(Exception)`, `NotAuthorizedForDetailType(Exception)`, `ResourceNotFoundException` (no such bus) of PutEvents | retry slowly |
 //! | any of these of a create call: no event is guilty | retry slowly |
 //! | `ExpiredToken(Exception)`, `InvalidClientTokenId`, `UnrecognizedClientException`, `AccessDenied(Exception)`, `InvalidSignatureException` and `SignatureDoesNotMatch` otherwise, `MissingAuthenticationToken(Exception)`, `InvalidAccessKeyId`, `AuthFailure`, `NotAuthorized`, `OptInRequired`, no credentials | credentials loaded anew, retry slowly |
-//! | any other 4xx, redirects, answers that cannot be read | retry slowly |
+//! | any other 4xx, redirects, answers that cannot be read or that bear no mark of the service | retry slowly |
 //!
 //! Codes beat statuses. There is no row that gives up: what is unknown is retried slowly and the
 //! data kept. Texts are cut to [`MESSAGE_CHARS_MAX`] and anything that looks like a key is taken

@@ -26,6 +26,7 @@ use bytes::Bytes;
 
 use super::client::Gateway;
 use super::errors::{Failure, Operation};
+use super::genuine::Genuine;
 use super::gzip::Packer;
 use crate::config::Compression;
 use crate::event::{Batch, Target};
@@ -191,6 +192,7 @@ impl Logs {
                     .log_group_name(&target.group)
                     .log_stream_name(&target.stream)
                     .customize()
+                    .interceptor(Genuine::Json)
                     .mutate_request(move |request| {
                         *request.body_mut() = SdkBody::from(body.clone());
                         let headers = request.headers_mut();

@@ -22,6 +22,7 @@ mod errors;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod genuine;
 mod gzip;
 mod http;
 mod identity;

@@ -3,21 +3,16 @@
 //! The SDK speaks rpc-v2-cbor and packs bodies of more than 10 KiB as gzip by itself. The service
 //! takes all data of a call or none.
 //!
-//! The answer to a put has nothing in it, so the SDK takes any HTTP 200 for a good one, also the
-//! page of a proxy or of a hotel's network. We ask it for the marks of the service ([`Genuine`]).
+//! The answer has nothing in it, and is asked for the marks of the service ([`Genuine`]).
 
 use std::rc::Rc;
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit, StatisticSet};
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::config_bag::ConfigBag;
 
 use super::client::Gateway;
 use super::errors::Operation;
+use super::genuine::Genuine;
 use crate::ports::{Datum, MetricCall, Numbers, ServiceError};
 
 /// The call.
@@ -42,41 +37,12 @@ impl Monitoring {
                     .namespace(&*call.namespace)
                     .set_metric_data(Some(data))
                     .customize()
-                    .interceptor(Genuine)
+                    .interceptor(Genuine::Cbor)
                     .send()
             })
             .await
             .map(drop)
             .map_err(|failure| failure.into_service_error(Operation::PutMetricData))
-    }
-}
-
-/// Refuses answers that bear neither the protocol's header nor the request's number, of which the
-/// service sends both.
-#[derive(Debug)]
-struct Genuine;
-
-#[dyn_dispatch_hint]
-impl Intercept for Genuine {
-    fn name(&self) -> &'static str {
-        "Genuine"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response();
-        let marks = ["smithy-protocol", "x-amzn-requestid"];
-        let is_marked = marks
-            .iter()
-            .any(|mark| response.headers().contains_key(*mark));
-        match is_marked || !response.status().is_success() {
-            true => Ok(()),
-            false => Err("an answer that is not the service's".into()),
-        }
     }
 }
 

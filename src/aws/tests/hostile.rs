@@ -43,6 +43,7 @@ fn hostile_answers_are_bounded() {
         (Reply::Whole(200, head, vec![]), RetrySoon, "Connection"),
         (Reply::json(200, &deep), RetrySlowly, "Http200"),
         (Reply::json(200, "[1,2"), RetrySlowly, "Http200"),
+        (Reply::Whole(200, vec![], vec![]), RetrySlowly, "Http200"),
         (
             Reply::json(200, "{\"rejectedLogEventsInfo\":3}"),
             RetrySlowly,

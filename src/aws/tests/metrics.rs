@@ -257,11 +257,11 @@ fn what_is_no_answer_is_no_success() {
         ..settings(&service.url)
     };
     let mut edge = Edge::start(settings, Compression::Gzip, &[]);
-    for _ in 0..2 {
+    for _ in 0..3 {
         let error = edge.put_metrics(small()).unwrap_err();
         assert_eq!(error.class, ErrorClass::RetrySoon, "{error}");
     }
-    for _ in 0..3 {
+    for _ in 0..2 {
         let error = edge.put_metrics(small()).unwrap_err();
         assert_eq!(error.class, ErrorClass::RetrySlowly, "{error}");
     }
