@@ -23,7 +23,7 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::beneath::{Method, Resolver, Root};
-use crate::event::Offset;
+use crate::event::{EpochMs, Offset};
 use crate::ports::{FileKey, Files, Handle, Kind, Meta};
 
 /// Names read from one directory; more is an error. A log directory of this size is a mistake, and
@@ -35,6 +35,14 @@ pub const NAMES_BYTES_MAX: usize = 8 << 20;
 
 /// Bits of a mode that let others than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
+
+/// No log is larger, 256 TiB; but who may write on some file systems (tmpfs, XFS) may give a file any
+/// size without filling it, and what is counted of many such files must not overflow.
+const SIZE_MAX: u64 = 1 << 48;
+
+/// No log was written later than this, in about the year 10900, or as long before 1970; on tmpfs a
+/// file may have any date, and a checkpoint believes none that is far beyond this one.
+const MODIFIED_MS_MAX: EpochMs = 1 << 48;
 
 /// File systems whose files the kernel makes up as they are read (`linux/magic.h`): what they say
 /// is no log and may have no end. `/proc`, `/sys`, and what is mounted below them.
@@ -323,10 +331,17 @@ fn meta_of(meta: &Metadata) -> Meta {
             inode: meta.ino(),
         },
         kind,
-        size: meta.size(),
-        modified_ms: meta.mtime().saturating_mul(1_000) + meta.mtime_nsec() / 1_000_000,
+        size: meta.size().min(SIZE_MAX),
+        modified_ms: modified_ms(meta.mtime(), meta.mtime_nsec()),
         links: meta.nlink(),
     }
+}
+
+/// A file's date, as far as it is believed.
+fn modified_ms(seconds: i64, nanoseconds: i64) -> EpochMs {
+    let ms = seconds.saturating_mul(1_000);
+    let ms = ms.saturating_add(nanoseconds / 1_000_000);
+    ms.clamp(-MODIFIED_MS_MAX, MODIFIED_MS_MAX)
 }
 
 #[cfg(test)]
@@ -336,6 +351,22 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Dates that nobody writes at are near enough to count with, others are what they are: shown at
+    /// the ends of what a file system can keep.
+    #[test]
+    fn no_date_is_beyond_counting() {
+        for (seconds, wanted) in [
+            (i64::MAX, MODIFIED_MS_MAX),
+            (i64::MAX / 1_000 + 1, MODIFIED_MS_MAX),
+            (2_000_000_000_000_000, MODIFIED_MS_MAX),
+            (1_795_000_000, 1_795_000_000_999),
+            (-1, -1),
+            (i64::MIN, -MODIFIED_MS_MAX),
+        ] {
+            assert_eq!(modified_ms(seconds, 999_999_999), wanted, "{seconds}");
+        }
+    }
 
     /// A root with something in it, beside a secret that is outside.
     struct Place {
