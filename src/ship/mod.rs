@@ -192,6 +192,9 @@ impl Shipper {
     /// reload may change.
     pub fn set_flush_interval_ms(&mut self, flush_interval_ms: u64) {
         self.limits.flush_interval_ms = flush_interval_ms;
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.pace.set_interval(flush_interval_ms);
+        }
     }
 
     /// The id of a target. The first to name it decides what its group would be created with.

@@ -130,6 +130,15 @@ impl Pace {
         }
     }
 
+    /// The user wants another interval; one that throttling has widened stays as wide.
+    pub(crate) fn set_interval(&mut self, interval_ms: u64) {
+        self.interval_ms = match self.interval_ms > self.base_interval_ms {
+            true => self.interval_ms.max(interval_ms),
+            false => interval_ms,
+        };
+        self.base_interval_ms = interval_ms;
+    }
+
     /// Whether the last answer was a failure to be retried.
     pub(crate) fn is_troubled(&self) -> bool {
         self.trouble.is_some()

@@ -1284,3 +1284,22 @@ fn idle_is_idle() {
         (0, None)
     );
 }
+
+/// Another interval holds at once, also for a target that has sent already: shown with a line behind
+/// one that left by an interval of a minute.
+#[test]
+fn another_interval_holds_at_once() {
+    let limits = Limits {
+        flush_interval_ms: 60_000,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits, 9);
+    world.existing_log(0, lines(0, 1, 5));
+    world.drain();
+    world.shipper.set_flush_interval_ms(1_000);
+    world.logs[0].events = lines(0, 5, 5);
+    let at_ms = world.now.mono_ms;
+    world.drain();
+    let took_ms = world.now.mono_ms - at_ms;
+    assert!(took_ms < 2_000, "{took_ms} ms");
+}
