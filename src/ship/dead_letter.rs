@@ -49,7 +49,11 @@ impl DeadLetter {
             let line = line(poison);
             let bytes = line.len() as u64;
             if self.bytes > 0 && self.bytes + bytes > DEAD_LETTER_BYTES_MAX {
-                store.rename(NAME, OLD_NAME)?;
+                match store.rename(NAME, OLD_NAME) {
+                    // Somebody took it away to look at it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    renamed => renamed?,
+                }
                 self.bytes = 0;
             }
             store.append(NAME, &line)?;
@@ -134,5 +138,19 @@ mod tests {
         let newest = store.load(NAME).unwrap().unwrap();
         assert!(String::from_utf8(newest).unwrap().contains("\"0039x"));
         assert_eq!(store.names(FOLDER).unwrap().len(), 2);
+    }
+
+    /// Who takes the file away to look at it costs nobody the events that come after: shown with one
+    /// that was nearly full.
+    #[test]
+    fn it_goes_on_when_the_file_is_taken_away() {
+        let mut store = MemoryStore::default();
+        let mut letter = DeadLetter::open(&mut store).unwrap();
+        let long = "x".repeat(3 << 20);
+        letter.add(&mut store, &[poison(&long)]).unwrap();
+        store.remove(NAME).unwrap();
+        letter.add(&mut store, &[poison(&long)]).unwrap();
+        let kept = store.names(FOLDER).unwrap();
+        assert_eq!(kept.len(), 1, "{kept:?}");
     }
 }
