@@ -5,6 +5,10 @@
 //! absolute path, a walk takes over: one component at a time, none followed by the kernel, links
 //! read and resolved by us, `..` answered from the directories already held open. Both are safe
 //! against races: no name is looked up twice in a place that could have become another.
+//!
+//! The way to the root may hold links, too: `/var/log/app` may well be one to another disk. But who can
+//! write above the root can put a link in its place, to have us read for him what he may not. So each
+//! link must lead to what its maker could have put there himself ([`Untrusted`]).
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -12,7 +16,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -20,6 +24,8 @@ use rustix::io::Errno;
 const LINKS_MAX: usize = 40;
 /// Directories a walk may hold open at once.
 const DEPTH_MAX: usize = 128;
+/// The system's root: `..` of it is itself.
+const SYSTEM: &str = "/";
 
 /// Who resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +50,22 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens a root. Links on the way to it are followed: the user wrote this path.
+    /// Opens a root. Links on the way to it are followed where they are not [`Untrusted`].
     ///
     /// It is opened for each question and not kept: one system call more than a check whether it
     /// is still the same, and a file system we look at can be unmounted.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let no_links = ResolveFlags::NO_SYMLINKS;
+        let fd = match rustix::fs::openat2(CWD, path, flags, Mode::empty(), no_links) {
+            Err(Errno::LOOP) => open_by_trusted_links(path, flags)?,
+            // Nobody to ask: an old kernel, a seccomp filter.
+            Err(Errno::NOSYS | Errno::PERM) => match open_without_links(path, flags)? {
+                Some(fd) => fd,
+                None => open_by_trusted_links(path, flags)?,
+            },
+            answer => answer?,
+        };
         let path = path.to_owned();
         Ok(Self { path, fd })
     }
@@ -130,16 +145,72 @@ fn ask_kernel(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<Ow
     rustix::fs::openat2(&root.fd, below, flags, Mode::empty(), resolve)
 }
 
+/// Opens what a path of the system leads to, if that is what the kernel calls it: then no link was
+/// followed. `None`: one was, or it will not say.
+fn open_without_links(path: &Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    Ok(name.is_ok_and(|name| name == path).then_some(fd))
+}
+
+/// Opens what a path of the system leads to, where no link on the way is [`Untrusted`].
+fn open_by_trusted_links(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let system = Root {
+        path: SYSTEM.into(),
+        fd: rustix::fs::openat(CWD, SYSTEM, flags, Mode::empty())?,
+    };
+    walk_trusted(&system, system.below(path)?, flags)
+}
+
+/// A link that leads to what its maker could not have put in its place. Root's links lead anywhere, and
+/// our own; others' only to what they own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Untrusted {
+    maker: u32,
+    owner: u32,
+}
+
+impl Untrusted {
+    fn check(maker: u32, owner: u32) -> Option<Self> {
+        let ours = rustix::process::geteuid().as_raw();
+        let is_trusted = [0, ours, owner].contains(&maker);
+        (!is_trusted).then_some(Self { maker, owner })
+    }
+}
+
+impl From<Untrusted> for io::Error {
+    fn from(Untrusted { maker, owner }: Untrusted) -> Self {
+        let text = format!(
+            "a symlink of uid {maker} leads to what belongs to uid {owner}; name in its source the path it \
+             leads to, or give the link to root (chown -h root)"
+        );
+        Self::new(io::ErrorKind::PermissionDenied, text)
+    }
+}
+
 /// A way that is being walked: the directories entered and the names still ahead, next one last.
 struct Way<'r> {
     root: &'r Root,
     entered: Vec<OwnedFd>,
     ahead: Vec<OsString>,
     links: usize,
+    /// Links that are being followed: whose each is, and how many names are ahead where it ends.
+    followed: Vec<(u32, usize)>,
+    /// The first link that is not trusted to lead where it does.
+    untrusted: Option<Untrusted>,
 }
 
 fn walk(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     Way::new(root, below)?.walk(flags)
+}
+
+fn walk_trusted(root: &Root, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let mut way = Way::new(root, below)?;
+    let found = way.walk(flags)?;
+    match way.untrusted {
+        None => Ok(found),
+        Some(untrusted) => Err(untrusted.into()),
+    }
 }
 
 impl<'r> Way<'r> {
@@ -149,6 +220,8 @@ impl<'r> Way<'r> {
             entered: Vec::new(),
             ahead: Vec::new(),
             links: 0,
+            followed: Vec::new(),
+            untrusted: None,
         };
         way.push(below)?;
         Ok(way)
@@ -157,17 +230,24 @@ impl<'r> Way<'r> {
     fn walk(&mut self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let unfollowed = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
+            if self.is_at_end_of_link() {
+                let here = rustix::fs::fstat(self.here())?;
+                self.end_links(here.st_uid);
+            }
             let Some(name) = self.ahead.pop() else {
                 return rustix::fs::openat(self.here(), ".", flags, Mode::empty());
             };
             if name == ".." {
-                self.entered.pop().ok_or(Errno::XDEV)?;
+                if self.entered.pop().is_none() && self.root.path != Path::new(SYSTEM) {
+                    return Err(Errno::XDEV);
+                }
                 continue;
             }
             let found =
                 rustix::fs::openat(self.here(), &name, OFlags::PATH | unfollowed, Mode::empty())?;
-            match file_type(&rustix::fs::fstat(&found)?) {
-                FileType::Symlink => self.follow(&found)?,
+            let stat = rustix::fs::fstat(&found)?;
+            match file_type(&stat) {
+                FileType::Symlink => self.follow(&found, &stat)?,
                 FileType::Directory if self.entered.len() < DEPTH_MAX => self.entered.push(found),
                 FileType::Directory => return Err(Errno::LOOP),
                 _ if !self.ahead.is_empty() || flags.contains(OFlags::DIRECTORY) => {
@@ -205,11 +285,12 @@ impl<'r> Way<'r> {
         Ok(())
     }
 
-    fn follow(&mut self, link: &OwnedFd) -> rustix::io::Result<()> {
+    fn follow(&mut self, link: &OwnedFd, stat: &Stat) -> rustix::io::Result<()> {
         self.links += 1;
         if self.links > LINKS_MAX {
             return Err(Errno::LOOP);
         }
+        self.followed.push((stat.st_uid, self.ahead.len()));
         let target = rustix::fs::readlinkat(link, "", Vec::new())?;
         let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
         if target.is_absolute() {
@@ -220,6 +301,21 @@ impl<'r> Way<'r> {
             self.push(inside)
         } else {
             self.push(&target)
+        }
+    }
+
+    fn is_at_end_of_link(&self) -> bool {
+        let last = self.followed.last();
+        last.is_some_and(|(_, ahead)| *ahead == self.ahead.len())
+    }
+
+    /// The links that end here lead to what belongs to `owner`.
+    fn end_links(&mut self, owner: u32) {
+        while self.is_at_end_of_link()
+            && let Some((maker, _)) = self.followed.pop()
+        {
+            let untrusted = Untrusted::check(maker, owner);
+            self.untrusted = self.untrusted.or(untrusted);
         }
     }
 }
@@ -248,6 +344,23 @@ mod tests {
 
     fn way() -> impl Strategy<Value = String> {
         prop::collection::vec(part(), 1..5).prop_map(|parts| parts.join("/"))
+    }
+
+    /// Without the kernel's help, too, a root is opened at once where no link is on the way, and only
+    /// there: shown by the same directory with and without one.
+    #[test]
+    fn what_the_kernel_calls_otherwise_was_reached_by_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(dir.join("here/log")).unwrap();
+        symlink("here", dir.join("there")).unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for (name, is_opened) in [("here/log", true), ("there/log", false), ("there", false)] {
+            let fd = open_without_links(&dir.join(name), flags).unwrap();
+            assert_eq!(fd.is_some(), is_opened, "{name}");
+        }
+        let missing = open_without_links(&dir.join("nowhere"), flags).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     proptest! {

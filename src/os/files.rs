@@ -630,6 +630,129 @@ mod tests {
         }
     }
 
+    /// Makes a link that belongs to `maker`; `false` where we are not root.
+    fn link_of(maker: u32, target: &Path, name: &Path) -> bool {
+        symlink(target, name).unwrap();
+        std::os::unix::fs::lchown(name, Some(maker), None).is_ok()
+    }
+
+    #[test]
+    fn who_owns_what_is_above_a_root_cannot_lead_it_elsewhere() {
+        // An application that owns the parent of a watched directory puts a link in its place, to have
+        // us read what it may not: refused, also behind another link of its own; a link of root's
+        // leads anywhere, and the application's to what is its own.
+        let place = place();
+        let dir = place.root.parent().unwrap();
+        let at = |name: &str| dir.join(name);
+        let (app, other) = (1_000, 2_000);
+        let own = |name: &str, uid| std::os::unix::fs::chown(at(name), Some(uid), None);
+        let outside = place.secret.parent().unwrap();
+        if !link_of(app, outside, &at("planted")) {
+            return;
+        }
+        assert!(link_of(app, &at("planted"), &at("chain")));
+        assert!(link_of(app, Path::new("."), &at("dot")));
+        assert!(link_of(0, outside, &at("roots")));
+        std::fs::create_dir_all(at("apps/log")).unwrap();
+        std::fs::write(at("apps/log/a.log"), "mine").unwrap();
+        own("apps", app).unwrap();
+        own("apps/log", other).unwrap();
+        assert!(link_of(app, Path::new("apps"), &at("current")));
+        for mut files in both() {
+            for root in ["planted", "chain", "dot/roots", "dot/planted"] {
+                let (root, name) = (at(root), at(root).join("secret"));
+                for error in [
+                    files.list(&root, &root).unwrap_err(),
+                    files.stat(&root, &name).unwrap_err(),
+                    files.open(&root, &name).unwrap_err(),
+                ] {
+                    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{root:?}");
+                    assert!(error.to_string().contains("symlink of uid 1000"), "{error}");
+                }
+            }
+            let roots = at("roots");
+            let bytes = read(&mut files, &roots, &roots.join("secret")).unwrap();
+            assert_eq!(bytes, b"secret", "a link of root's");
+            let mine = at("current/log");
+            let bytes = read(&mut files, &mine, &mine.join("a.log")).unwrap();
+            assert_eq!(
+                bytes, b"mine",
+                "its own directory, which it could move here"
+            );
+        }
+    }
+
+    #[test]
+    fn links_as_they_are_usually_set_up_are_followed() {
+        // The CodeDeploy agent's directories moved to another disk by root, with a link that climbs
+        // more often than it is deep, too; an application's releases; a container's log. All are found
+        // and read, from a root above the link and from one behind it.
+        let place = place();
+        let disk = place.root.parent().unwrap().join("disk");
+        let (app, at) = (1_000, |name: &str| disk.join(name));
+        let own = |name: &str| std::os::unix::fs::chown(at(name), Some(app), None);
+        for file in [
+            "data/log/aws/codedeploy-agent/x.log",
+            "data/codedeploy-agent/deployment-logs/x.log",
+            "home/app/releases/7/log/x.log",
+            "var/lib/containers/x.log",
+        ] {
+            std::fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+            std::fs::write(at(file), "line\n").unwrap();
+        }
+        for dir in ["containers", "opt"] {
+            std::fs::create_dir(at(dir)).unwrap();
+        }
+        let up = "../".repeat(30);
+        let climbing = format!(
+            "{up}{}",
+            at("data/log").strip_prefix("/").unwrap().display()
+        );
+        symlink(at("data/log"), at("var/log")).unwrap();
+        symlink(climbing, at("var/climbing")).unwrap();
+        symlink(at("data/codedeploy-agent"), at("opt/codedeploy-agent")).unwrap();
+        symlink("../var/lib/containers/x.log", at("containers/x.log")).unwrap();
+        symlink("releases/7", at("home/app/current")).unwrap();
+        let theirs = [
+            "home/app",
+            "home/app/releases",
+            "home/app/releases/7",
+            "home/app/releases/7/log",
+            "home/app/releases/7/log/x.log",
+        ];
+        let is_root = theirs.iter().all(|name| own(name).is_ok())
+            && std::os::unix::fs::lchown(at("home/app/current"), Some(app), None).is_ok();
+        for mut files in both() {
+            for (root, dir) in [
+                (
+                    "data/log/aws/codedeploy-agent",
+                    "data/log/aws/codedeploy-agent",
+                ),
+                (
+                    "var/log/aws/codedeploy-agent",
+                    "var/log/aws/codedeploy-agent",
+                ),
+                ("var/climbing/aws", "var/climbing/aws/codedeploy-agent"),
+                (
+                    "opt/codedeploy-agent",
+                    "opt/codedeploy-agent/deployment-logs",
+                ),
+                ("home/app/current/log", "home/app/current/log"),
+                ("home/app", "home/app/current/log"),
+                ("", "containers"),
+            ] {
+                if dir.starts_with("home") && !is_root {
+                    continue;
+                }
+                let (root, dir) = (at(root), at(dir));
+                let listed = files.list(&root, &dir).unwrap();
+                assert_eq!(listed, [("x.log".into(), Kind::File)], "{dir:?}");
+                let bytes = read(&mut files, &root, &dir.join("x.log")).unwrap();
+                assert_eq!(bytes, b"line\n", "{dir:?}");
+            }
+        }
+    }
+
     #[test]
     fn what_the_kernel_makes_up_is_never_opened() {
         // Files of /proc and /sys look regular and are none: not listed, not opened, below any
