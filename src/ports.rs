@@ -52,7 +52,7 @@ pub struct Meta {
 }
 
 /// The log files of this machine, read only. `root` is the literal directory the user's pattern
-/// begins with: no symlink is followed out of it.
+/// begins with: no symlink is followed out of it, and none to what its maker does not own.
 pub trait Files {
     /// The names in a directory (not `.` and `..`) with what they are, in no order.
     ///

@@ -7,8 +7,9 @@
 //! against races: no name is looked up twice in a place that could have become another.
 //!
 //! The way to the root may hold links, too: `/var/log/app` may well be one to another disk. But who can
-//! write above the root can put a link in its place, to have us read for him what he may not. So each
-//! link must lead to what its maker could have put there himself ([`Untrusted`]).
+//! write above the root can put a link in its place, to have us read for him what he may not; and who
+//! can write below it can link to a file there that is not his. So each link must lead to what its
+//! maker could have put there himself ([`Untrusted`]).
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -92,16 +93,47 @@ impl Resolver {
     /// Opens what `below` leads to, links inside the root followed. `EXDEV`: it leads out.
     pub(crate) fn open(&self, root: &Root, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
-        if self.method.get() == Method::Kernel {
-            match ask_kernel(root, below, flags) {
-                Err(Errno::NOSYS) => self.method.set(Method::Walk),
-                // Leads out, or is an absolute link; a filter, or a real refusal (which the walk
-                // meets again); something on the way was renamed just now.
-                Err(Errno::XDEV | Errno::PERM | Errno::AGAIN) => {}
-                answer => return Ok(answer?),
-            }
+        match self.by_kernel(root, below, flags, ResolveFlags::empty()) {
+            Some(answer) => Ok(answer?),
+            None => Ok(walk(root, below, flags)?),
         }
-        Ok(walk(root, below, flags)?)
+    }
+
+    /// The same where no link on the way is [`Untrusted`]; one that is makes it an error.
+    pub(crate) fn open_trusted(
+        &self,
+        root: &Root,
+        below: &Path,
+        flags: OFlags,
+    ) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        match self.by_kernel(root, below, flags, ResolveFlags::NO_SYMLINKS) {
+            Some(answer) => Ok(answer?),
+            None => walk_trusted(root, below, flags),
+        }
+    }
+
+    /// The kernel's answer; `None` where the walk has to give it.
+    fn by_kernel(
+        &self,
+        root: &Root,
+        below: &Path,
+        flags: OFlags,
+        more: ResolveFlags,
+    ) -> Option<rustix::io::Result<OwnedFd>> {
+        if self.method.get() == Method::Walk {
+            return None;
+        }
+        match ask_kernel(root, below, flags, more) {
+            Err(Errno::NOSYS) => {
+                self.method.set(Method::Walk);
+                None
+            }
+            // Leads out, or is an absolute link; a filter, or a real refusal (which the walk
+            // meets again); something on the way was renamed just now; a link where none may be.
+            Err(Errno::XDEV | Errno::PERM | Errno::AGAIN | Errno::LOOP) => None,
+            answer => Some(answer),
+        }
     }
 
     /// Finds the last component of `below` as it stands there, not followed if it is a link: to be
@@ -135,8 +167,13 @@ pub(crate) struct InDirectory {
     pub(crate) directory: Stat,
 }
 
-fn ask_kernel(root: &Root, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+fn ask_kernel(
+    root: &Root,
+    below: &Path,
+    flags: OFlags,
+    more: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
     let below = if below.as_os_str().is_empty() {
         Path::new(".")
     } else {
@@ -163,7 +200,7 @@ fn open_by_trusted_links(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// A link that leads to what its maker could not have put in its place. Root's links lead anywhere, and
-/// our own; others' only to what they own.
+/// our own; others' to what they own, and to files in directories of theirs: those they could move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Untrusted {
     maker: u32,
@@ -171,10 +208,15 @@ pub(crate) struct Untrusted {
 }
 
 impl Untrusted {
-    fn check(maker: u32, owner: u32) -> Option<Self> {
+    /// A link of `maker` to what belongs to the first of `owners`, if none of them made it: each could
+    /// have put there what it leads to.
+    fn check(maker: u32, owners: &[u32]) -> Option<Self> {
         let ours = rustix::process::geteuid().as_raw();
-        let is_trusted = [0, ours, owner].contains(&maker);
-        (!is_trusted).then_some(Self { maker, owner })
+        let is_trusted = [0, ours].contains(&maker) || owners.contains(&maker);
+        (!is_trusted).then_some(Self {
+            maker,
+            owner: owners[0],
+        })
     }
 }
 
@@ -232,7 +274,7 @@ impl<'r> Way<'r> {
         loop {
             if self.is_at_end_of_link() {
                 let here = rustix::fs::fstat(self.here())?;
-                self.end_links(here.st_uid);
+                self.end_links(&[here.st_uid]);
             }
             let Some(name) = self.ahead.pop() else {
                 return rustix::fs::openat(self.here(), ".", flags, Mode::empty());
@@ -253,14 +295,14 @@ impl<'r> Way<'r> {
                 _ if !self.ahead.is_empty() || flags.contains(OFlags::DIRECTORY) => {
                     return Err(Errno::NOTDIR);
                 }
-                _ if flags.contains(OFlags::PATH) => return Ok(found),
                 _ => {
-                    return rustix::fs::openat(
-                        self.here(),
-                        &name,
-                        flags | unfollowed,
-                        Mode::empty(),
-                    );
+                    let here = rustix::fs::fstat(self.here())?;
+                    self.end_links(&[stat.st_uid, here.st_uid]);
+                    if flags.contains(OFlags::PATH) {
+                        return Ok(found);
+                    }
+                    let flags = flags | unfollowed;
+                    return rustix::fs::openat(self.here(), &name, flags, Mode::empty());
                 }
             }
         }
@@ -309,12 +351,12 @@ impl<'r> Way<'r> {
         last.is_some_and(|(_, ahead)| *ahead == self.ahead.len())
     }
 
-    /// The links that end here lead to what belongs to `owner`.
-    fn end_links(&mut self, owner: u32) {
+    /// The links that end here lead to what belongs to the first of `owners`.
+    fn end_links(&mut self, owners: &[u32]) {
         while self.is_at_end_of_link()
             && let Some((maker, _)) = self.followed.pop()
         {
-            let untrusted = Untrusted::check(maker, owner);
+            let untrusted = Untrusted::check(maker, owners);
             self.untrusted = self.untrusted.or(untrusted);
         }
     }
@@ -390,7 +432,8 @@ mod tests {
                 let _made = std::fs::File::create_new(name);
             }
             let root = Root::open(&path).unwrap();
-            if ask_kernel(&root, Path::new(""), OFlags::PATH) .err() == Some(Errno::NOSYS) {
+            let ask_kernel = |way, flags| ask_kernel(&root, way, flags, ResolveFlags::empty());
+            if ask_kernel(Path::new(""), OFlags::PATH).err() == Some(Errno::NOSYS) {
                 return Ok(());
             }
             for way in &ways {
@@ -399,7 +442,7 @@ mod tests {
                     let flags = flags | OFlags::CLOEXEC;
                     // "Again": somebody renamed something, anywhere, while `..` was resolved.
                     let kernel = loop {
-                        match ask_kernel(&root, way, flags) {
+                        match ask_kernel(way, flags) {
                             Err(Errno::AGAIN) => {}
                             answer => break fate(answer),
                         }

@@ -8,7 +8,7 @@
 //!
 //! A file with a second name can be one that someone else put into a watched directory, to have us
 //! read for him what he may not. It is opened only where nobody but its owner and root could have
-//! done that, or where the user says so: [`OsFiles::accept_hard_links`].
+//! done that, or where the user says so: [`OsFiles::accept_hard_links`]. For symlinks see `beneath.rs`.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -125,14 +125,10 @@ impl OsFiles {
 
     /// What a path leads to, or the link itself where that leads out; only to be looked at.
     fn find(&self, root: &Root, below: &Path) -> io::Result<OwnedFd> {
-        match self.resolver.open(root, below, OFlags::PATH) {
+        match self.resolver.open_trusted(root, below, OFlags::PATH) {
             Err(error) if leads_out(&error) => self.resolver.find_unfollowed(root, below),
             answer => answer,
         }
-    }
-
-    fn look(&self, root: &Root, below: &Path) -> io::Result<Meta> {
-        looked_at(self.find(root, below)?).map(|(_, meta)| meta)
     }
 
     /// Refuses a file that others than its owner may have given this name.
@@ -152,14 +148,17 @@ impl OsFiles {
         Ok(())
     }
 
-    /// The kind of one name of a listing; the directory says it for all but links.
+    /// The kind of one name of a listing; the directory says it for all but links. Which of those lead
+    /// to what is not their maker's, is told where they are looked at.
     fn kind(&self, root: &Root, dir: &Path, name: &OsStr, listed: FileType) -> Kind {
         match listed {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Directory,
             FileType::Symlink | FileType::Unknown => self
-                .look(root, &dir.join(name))
-                .map_or(Kind::Other, |meta| meta.kind),
+                .resolver
+                .open(root, &dir.join(name), OFlags::PATH)
+                .and_then(looked_at)
+                .map_or(Kind::Other, |(_, meta)| meta.kind),
             _ => Kind::Other,
         }
     }
@@ -170,7 +169,7 @@ impl Files for OsFiles {
         let root = Root::open(root)?;
         let below = root.below(dir)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-        let directory = self.resolver.open(&root, below, flags)?;
+        let directory = self.resolver.open_trusted(&root, below, flags)?;
         if is_made_up(&directory)? {
             return Ok(Vec::new());
         }
@@ -201,7 +200,8 @@ impl Files for OsFiles {
 
     fn stat(&mut self, root: &Path, path: &Path) -> io::Result<Meta> {
         let root = Root::open(root)?;
-        self.look(&root, root.below(path)?)
+        let found = self.find(&root, root.below(path)?)?;
+        looked_at(found).map(|(_, meta)| meta)
     }
 
     fn open(&mut self, root: &Path, path: &Path) -> io::Result<(Handle, Meta)> {
@@ -213,7 +213,7 @@ impl Files for OsFiles {
         let opened = match open_found(&found) {
             // No /proc to open it by: by its name, and then it must be the same.
             Err(error) if is_absent(&error) => {
-                open_quietly(|flags| self.resolver.open(&root, below, flags))
+                open_quietly(|flags| self.resolver.open_trusted(&root, below, flags))
             }
             answer => answer,
         };
@@ -683,6 +683,53 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_below_a_root_cannot_link_to_others_files_there() {
+        // By a link to another's file, or to a directory that holds it, an application could have
+        // shipped what `exclude` leaves out: refused; its own files, those in its own directories,
+        // and what root linked are read.
+        let place = place();
+        let at = |name: &str| place.root.join(name);
+        let app = 1_000;
+        if !link_of(app, Path::new("a.log"), &at("planted")) {
+            return;
+        }
+        assert!(link_of(app, &at("a.log"), &at("absolute")));
+        assert!(link_of(app, Path::new("sub"), &at("dir")));
+        assert!(link_of(0, Path::new("a.log"), &at("roots")));
+        std::fs::create_dir(at("apps")).unwrap();
+        std::fs::write(at("apps/roots.log"), "moved").unwrap();
+        std::os::unix::fs::chown(at("apps"), Some(app), None).unwrap();
+        assert!(link_of(app, Path::new("apps/roots.log"), &at("mine")));
+        for mut files in both() {
+            // Also not looked at, or the link could be taken for the file's name instead of its own.
+            for name in ["planted", "absolute", "dir/b.log"] {
+                for error in [
+                    files.open(&place.root, &at(name)).unwrap_err(),
+                    files.stat(&place.root, &at(name)).unwrap_err(),
+                ] {
+                    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{name}");
+                }
+            }
+            let error = files.list(&place.root, &at("dir")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            let listed = files.list(&place.root, &place.root).unwrap();
+            // Not passed over in silence.
+            assert!(
+                listed.contains(&("planted".into(), Kind::File)),
+                "{listed:?}"
+            );
+            for (name, text) in [
+                ("roots", "hello\n"),
+                ("mine", "moved"),
+                ("a.log", "hello\n"),
+            ] {
+                let bytes = read(&mut files, &place.root, &at(name)).unwrap();
+                assert_eq!(bytes, text.as_bytes(), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn links_as_they_are_usually_set_up_are_followed() {
         // The CodeDeploy agent's directories moved to another disk by root, with a link that climbs
         // more often than it is deep, too; an application's releases; a container's log. All are found
@@ -751,6 +798,39 @@ mod tests {
                 assert_eq!(bytes, b"line\n", "{dir:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_race_does_not_lead_to_others_files_either() {
+        // While an application swaps a file of its own for a link to another's, thousands of opens must
+        // give its own bytes or an error.
+        let place = place();
+        let at = |name: &str| place.root.join(name);
+        std::fs::write(at("plain"), "inside").unwrap();
+        if !link_of(1_000, Path::new("a.log"), &at("planted")) {
+            return;
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _end = End(&done);
+            scope.spawn(|| {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                while !done.load(Ordering::Relaxed) {
+                    let (one, other) = (at("plain"), at("planted"));
+                    rustix::fs::renameat_with(CWD, &one, CWD, &other, exchange).unwrap();
+                }
+            });
+            let mut good = 0;
+            for mut files in both() {
+                for _ in 0..3_000 {
+                    if let Ok(bytes) = read(&mut files, &place.root, &at("plain")) {
+                        assert_eq!(bytes, b"inside");
+                        good += 1;
+                    }
+                }
+            }
+            assert!(good > 0, "no open ever succeeded, so nothing was shown");
+        });
     }
 
     #[test]
