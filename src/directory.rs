@@ -15,6 +15,8 @@
 //!   events of that write stay and come twice, as after any answer that never came.
 //! - **An error is an answer.** A full disk or a missing permission never stops the agent: it
 //!   keeps the data in its log file and tries again, slowly, and says so in its status.
+//! - **Nobody else is let in.** Where the file or its directory belongs to another user than root or
+//!   ours, he could read what he may not read in the logs: that is an error, too.
 //!
 //! There is no rotation: the file grows until somebody moves it away. It may be renamed or
 //! removed at any time; the next batch begins a new one.
@@ -191,11 +193,15 @@ impl Output {
                 Some(code) if code == Errno::LOOP.raw_os_error() => io::Error::other(NO_FILE),
                 _ => error,
             })?;
-        File::open(directory)?.sync_all()?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::other(NO_FILE));
         }
+        let folder = File::open(directory)?;
+        // Also of a link in its place: who made it chose the directory.
+        let link = std::fs::symlink_metadata(directory)?;
+        check_owners(&[link.uid(), folder.metadata()?.uid(), meta.uid()])?;
+        folder.sync_all()?;
         let mut good_bytes = meta.len();
         if good_bytes > 0 && !ends_with_newline(&mut file)? {
             file.write_all(b"\n")?;
@@ -223,6 +229,20 @@ impl Output {
     fn cut_back(&mut self) -> io::Result<()> {
         self.file.set_len(self.good_bytes)
     }
+}
+
+/// Refuses what others put there, as anybody can in `/var/tmp`: they could read all that is written.
+fn check_owners(owners: &[u32]) -> io::Result<()> {
+    let ours = rustix::process::geteuid().as_raw();
+    let other = owners.iter().find(|owner| ![0, ours].contains(owner));
+    let Some(other) = other else {
+        return Ok(());
+    };
+    let text = format!(
+        "it or its directory belongs to user {other}, who could read what is written: give both to the \
+         user deploywatch runs as, or name another directory in logs.directory"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 fn ends_with_newline(file: &mut File) -> io::Result<bool> {
@@ -335,6 +355,34 @@ mod tests {
             slots,
             pieces: vec![piece("/x/even \"log\""), piece("/x/odd.log")],
             counted_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_others_put_there_is_not_written_to() {
+        // In a directory like /var/tmp anybody can make the file, or the directory, or a link to one of
+        // his, before us, and read what we write: refused, with nothing written and the reason told.
+        use std::os::unix::fs::{chown, lchown, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            dir.path().join(name)
+        };
+        let (theirs, file, link) = (place("theirs"), place("file"), dir.path().join("link"));
+        std::fs::write(file.join(LOGS_FILE), "").unwrap();
+        symlink(place("ours"), &link).unwrap();
+        let other = Some(1_000);
+        if chown(&theirs, other, None).is_err() {
+            return;
+        }
+        chown(file.join(LOGS_FILE), other, None).unwrap();
+        lchown(&link, other, None).unwrap();
+        for directory in [theirs, file, link] {
+            let error = put(&mut DirectorySink::new(&directory), &["secret"]).unwrap_err();
+            assert_eq!(error.class, ErrorClass::RetrySlowly);
+            assert!(error.message.contains("belongs to user 1000"), "{error:?}");
+            let written = std::fs::read(directory.join(LOGS_FILE)).unwrap();
+            assert_eq!(written, b"", "{directory:?}");
         }
     }
 
