@@ -1,7 +1,7 @@
 //! The process: arguments, a command, one place where errors are printed, an exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 
 use anyhow::Context;
@@ -95,8 +95,8 @@ fn check_online(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCod
     }
 }
 
-/// The files of a source that are there now, as the agent would find them.
-fn list_files(config: &Config, source: &Source) -> Vec<(PathBuf, u64)> {
+/// The files of a source that are there now, as the agent would find them, and where it could not look.
+fn list_files(config: &Config, source: &Source) -> cli::check::Listed {
     let mut files = OsFiles::new();
     let mut discovery = Discovery::default();
     discovery.look(&mut files, &config.codedeploy);

@@ -45,6 +45,12 @@ impl Agent {
         }
     }
 
+    /// Whether there are places it should look at and cannot.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.tail.problems().next().is_some()
+    }
+
     /// One sentence for each thing that needs a person.
     fn problems(&self) -> Vec<String> {
         let mut problems = self.shipper.problems();

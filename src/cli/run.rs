@@ -199,6 +199,7 @@ impl Process {
         }
         let code = match until {
             Until::Signalled => ExitCode::Ok,
+            Until::Drained if agent.is_blind() => ExitCode::Incomplete,
             Until::Drained => code_of_drain(&agent.status(clock::now()), stops),
         };
         agent.finish(&mut self.edges(), clock::now());

@@ -116,13 +116,13 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
     walk
 }
 
-/// The files a source's patterns name right now, with their sizes: for `check`.
-pub fn list(files: &mut dyn Files, source: &Source) -> Vec<(PathBuf, u64)> {
+/// The files a source's patterns name right now, with their sizes, and where nobody could look: for
+/// `check`.
+pub fn list(files: &mut dyn Files, source: &Source) -> (Vec<(PathBuf, u64)>, Vec<String>) {
     let walk = walk(files, source);
-    walk.found
-        .into_iter()
-        .map(|found| (found.path.to_path_buf(), found.meta.size))
-        .collect()
+    let found = walk.found.into_iter();
+    let found = found.map(|found| (found.path.to_path_buf(), found.meta.size));
+    (found.collect(), walk.problems)
 }
 
 struct Walker<'a> {

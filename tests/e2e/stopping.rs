@@ -2,6 +2,9 @@
 
 #![cfg(test)]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::cloud::Cloud;
@@ -80,6 +83,34 @@ fn sigterm_drains() {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(cloud.state().total() as u64, writer.written().count);
     cloud.assert_no_violations();
+}
+
+/// Where it may not look into a directory, `run --once` does not end as if all were delivered, and
+/// `check` does not say that there is no file: shown by a directory closed to the agent, then open.
+#[test]
+fn what_could_not_be_looked_at_is_not_done() {
+    let cloud = Cloud::start();
+    let mut world = World::new(&cloud);
+    world.unprivileged();
+    world.app_source("*.log");
+    let mut writer = Writer::open(&world.log("app.log"), "app");
+    writer.write(10);
+    world.write_config();
+    set_mode(&world.path("log"), 0o000);
+    let finished = world.run(&["run", "--once"]);
+    assert_eq!(finished.code, Some(75), "{finished:?}");
+    let checked = world.run(&["check"]);
+    assert!(checked.stdout.contains("unseen    "), "{checked:?}");
+    assert!(!checked.stdout.contains("no such file yet"), "{checked:?}");
+    set_mode(&world.path("log"), 0o755);
+    let finished = world.run(&["run", "--once"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    findings(&cloud, &writer, APP).assert_exact();
+    cloud.assert_no_violations();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// With the service down, SIGTERM ends the agent within its grace period; the next one delivers

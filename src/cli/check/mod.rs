@@ -24,8 +24,11 @@ use crate::config::{
 /// Files shown for each source; `--json` has them all.
 const FILES_SHOWN_MAX: usize = 10;
 
-/// Finds the files of a source that are there right now, with their sizes in bytes.
-pub type ListFiles<'a> = &'a mut dyn FnMut(&Config, &Source) -> Vec<(PathBuf, u64)>;
+/// Files with their sizes in bytes, and in words where it could not be looked for them.
+pub type Listed = (Vec<(PathBuf, u64)>, Vec<String>);
+
+/// Finds the files of a source that are there right now.
+pub type ListFiles<'a> = &'a mut dyn FnMut(&Config, &Source) -> Listed;
 
 /// Checks the configuration and writes what there is to say about it.
 ///
@@ -75,13 +78,13 @@ struct Checked {
 struct Watched {
     builtin: Option<Builtin>,
     source: Source,
-    files: Vec<(PathBuf, u64)>,
+    listed: Listed,
 }
 
 fn watched(config: &Config, list_files: ListFiles<'_>) -> Vec<Watched> {
     let mut one = |builtin, source: &Source| Watched {
         builtin,
-        files: list_files(config, source),
+        listed: list_files(config, source),
         source: source.clone(),
     };
     let mut all = Vec::new();
@@ -263,15 +266,19 @@ impl Watched {
     }
 
     fn write_files(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.files.is_empty() {
+        let (files, unseen) = &self.listed;
+        for place in unseen {
+            writeln!(out, "  unseen    {}", escape(place))?;
+        }
+        if files.is_empty() && unseen.is_empty() {
             return writeln!(out, "  now       no such file yet");
         }
-        for (index, (path, bytes)) in self.files.iter().take(FILES_SHOWN_MAX).enumerate() {
+        for (index, (path, bytes)) in files.iter().take(FILES_SHOWN_MAX).enumerate() {
             let head = if index == 0 { "now" } else { "" };
             let path = path.display().to_string();
             writeln!(out, "  {head:<9} {} ({bytes} bytes)", escape(&path))?;
         }
-        match self.files.len().saturating_sub(FILES_SHOWN_MAX) {
+        match files.len().saturating_sub(FILES_SHOWN_MAX) {
             0 => Ok(()),
             more => writeln!(out, "            and {more} more"),
         }
@@ -279,15 +286,17 @@ impl Watched {
 
     fn json(&self) -> Value {
         let source = &self.source;
-        let files = self.files.iter();
+        let (files, unseen) = &self.listed;
         json!({
             "name": &*source.name,
             "codedeploy": self.builtin.is_some(),
             "paths": patterns(source),
             "exclude": excluded(source),
             "files": files
+                .iter()
                 .map(|(path, bytes)| json!({ "path": path.display().to_string(), "bytes": bytes }))
                 .collect::<Vec<_>>(),
+            "unseen": unseen,
             "group": source.group.text(),
             "stream": source.stream.text(),
             "retention_days": source.group_options.retention_days,
@@ -406,10 +415,12 @@ mod tests {
             },
         };
         let mut list = |_: &Config, source: &Source| match &*source.name {
-            "app" => (0..12)
-                .map(|n| (PathBuf::from(format!("/var/log/app/{n}.log")), n))
-                .collect(),
-            _ => Vec::new(),
+            "app" => {
+                let path = |n| PathBuf::from(format!("/var/log/app/{n}.log"));
+                ((0..12).map(|n| (path(n), n)).collect(), Vec::new())
+            }
+            "locked" => (Vec::new(), vec!["/l\u{1b}: denied".to_owned()]),
+            _ => Listed::default(),
         };
         let mut out = Vec::new();
         let code = check(&args, &mut list, &mut out).unwrap();
@@ -565,6 +576,19 @@ Cost: ";
         assert_eq!(json["notes"][0]["line"], 13);
     }
 
+    /// A directory that may not be looked into is not called empty: shown by text and in JSON.
+    #[test]
+    fn a_directory_that_cannot_be_looked_into_is_named() {
+        let text =
+            "[codedeploy]\nenabled = false\n[[source]]\nname = \"locked\"\npaths = [\"/l/*\"]";
+        let (code, said) = run(text, false);
+        assert_eq!(code, ExitCode::Ok);
+        assert!(said.contains("\n  unseen    /l\\u{1b}: denied\n"), "{said}");
+        assert!(!said.contains("no such file yet"), "{said}");
+        let json: Value = serde_json::from_str(&run(text, true).1).unwrap();
+        assert_eq!(json["sources"][0]["unseen"][0], "/l\u{1b}: denied");
+    }
+
     /// A named file that is not there is said in so many words: shown by code and text.
     #[test]
     fn an_unreadable_file_is_named() {
@@ -576,7 +600,7 @@ Cost: ";
             },
         };
         let mut out = Vec::new();
-        let code = check(&args, &mut |_, _| Vec::new(), &mut out).unwrap();
+        let code = check(&args, &mut |_, _| Listed::default(), &mut out).unwrap();
         assert_eq!(code, ExitCode::BadConfig);
         let said = String::from_utf8(out).unwrap();
         assert!(
