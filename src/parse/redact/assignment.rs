@@ -64,9 +64,8 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         return Some((Separator::Tag, at + 1));
     }
     // `user[password]=x`, as it is and in a URL
-    if before == Some(b'[') && bytes.get(at) == Some(&b']') {
-        at += 1;
-    } else if before == Some(b'%') && name.starts_with(b"5B") && bytes[at..].starts_with(b"%5D") {
+    at = behind_bracket(bytes, key.start, at);
+    if before == Some(b'%') && name.starts_with(b"5B") && bytes[at..].starts_with(b"%5D") {
         at += 3;
     } else if bytes[at..].starts_with(b"[]=") {
         at += 2;
@@ -80,6 +79,7 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         at += backslashes + 1;
         // Doubled in a table of commas.
         at += usize::from(bytes[at..].starts_with(b"\":"));
+        at = behind_bracket(bytes, key.start, at);
     } else if let Some((len, _)) = value::written_quote(bytes, at) {
         at += len;
     }
@@ -114,6 +114,16 @@ fn separator(bytes: &[u8], key: &Key) -> Option<(Separator, usize)> {
         _ if is_flag || is_setting(bytes, key) => Some((Separator::Argument, blanks)),
         _ => None,
     }
+}
+
+/// Behind the `]` here, if the name at `start` is all that stands in the brackets, as it is, in quotes or
+/// as Ruby's symbols are written: `user[password]`, `settings["password"]`, `settings[:password]`.
+fn behind_bracket(bytes: &[u8], start: usize, at: usize) -> usize {
+    let head = &bytes[..start];
+    let marks = head.iter().rev().take(NAME_BYTES_MAX);
+    let marks = marks.take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b':'));
+    let opened = head.len() - marks.count();
+    at + usize::from(head[..opened].ends_with(b"[") && bytes.get(at) == Some(&b']'))
 }
 
 /// Behind `\u003d`, which is `=` in JSON.
