@@ -149,7 +149,9 @@ impl Tail {
             return;
         }
         let families = families_of(left).filter_map(|family| self.by_family.get(&family));
-        let members: BTreeSet<FileId> = families.flatten().copied().collect();
+        // Rescued pieces are in no family's list.
+        let passing = self.passing.iter();
+        let members: BTreeSet<FileId> = families.flatten().chain(passing).copied().collect();
         for id in members {
             if let Some(file) = self.files.get_mut(&id)
                 && let Some(at) = file.after.iter().position(|id| *id == left.id)

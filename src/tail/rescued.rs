@@ -49,3 +49,39 @@ impl Tail {
         segments.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{FileKey, Fingerprint, Offset};
+    use crate::tail::testing::{Logs, tail_of};
+
+    /// What comes after a piece that is given up comes after those before it: shown by the turns of three,
+    /// the middle one of which goes unread.
+    #[test]
+    fn a_piece_that_leaves_lets_none_overtake() {
+        let mut logs = Logs::default();
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs, &|_| Offset(0));
+        let record = FileRecord {
+            source: "a".into(),
+            path: "/l/a.log".into(),
+            family: "/l/a.log".into(),
+            root: "/l".into(),
+            key: FileKey::default(),
+            is_displaced: false,
+            heads: Vec::new(),
+            tail: Fingerprint::default(),
+            marks: Vec::new(),
+            settled: Offset(0),
+            heard: Offset(0),
+            size: 9,
+            modified_ms: 0,
+        };
+        let [first, middle, last] = [1, 2, 3].map(|nth| tail.add_rescued(nth, &record).unwrap());
+        tail.forget(middle, &mut logs);
+        assert_eq!(tail.next_turn(), Some(first));
+        assert_eq!(tail.next_turn(), None, "the first is not read yet");
+        tail.files.get_mut(&first).unwrap().read = Offset(9);
+        assert_eq!(tail.next_turn(), Some(last));
+    }
+}
