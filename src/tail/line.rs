@@ -34,10 +34,7 @@ impl Tail {
         let is_there = |line: &Line| self.file(line.last).is_some_and(|it| !it.is_displaced());
         let line = lines.0.remove(&new.family).filter(is_there);
         let (before, others) = match &line {
-            Some(line) => {
-                self.shorten(line);
-                (vec![line.last], line.later.clone())
-            }
+            Some(line) => (vec![line.last], line.later.clone()),
             None => {
                 let family = self.by_family.get(&new.family);
                 (Vec::new(), family.cloned().unwrap_or_default())
@@ -53,6 +50,8 @@ impl Tail {
         self.keep_nearest(&mut new.after);
         for id in &later {
             if let Some(file) = self.files.get_mut(id) {
+                // Those before the new one it need not name itself.
+                file.after.retain(|id| !new.after.contains(id));
                 file.after.push(new.id);
             }
         }
@@ -69,17 +68,6 @@ impl Tail {
         };
         let family = Arc::clone(&new.family);
         lines.0.extend(line.map(|line| (family, line)));
-    }
-
-    /// Who comes after the last one of a line need not name those before it.
-    fn shorten(&mut self, line: &Line) {
-        let last = self.file(line.last);
-        let before = last.map_or(Vec::new(), |last| last.after.clone());
-        for id in &line.later {
-            if let Some(file) = self.files.get_mut(id) {
-                file.after.retain(|id| !before.contains(id));
-            }
-        }
     }
 
     /// Of some files of its family, those that come before a new one and those that come later, by what
