@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::Offset;
+use crate::ports::{Handle, Meta};
 
 use super::Look;
 use super::adopt::related_families;
@@ -137,9 +138,8 @@ impl Beginnings {
 }
 
 fn beginning_of(found: &Found, look: &mut Look<'_>) -> io::Result<Arc<[u8]>> {
-    let handle = match look.files.open(&found.root, &found.path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok([].into()),
-        opened => opened?.0,
+    let Some((handle, _)) = open(found, look)? else {
+        return Ok([].into());
     };
     let mut beginning = [0; HEAD_BYTES_MAX];
     let got = fingerprint::read_full(look.files, handle, Offset(0), &mut beginning);
@@ -150,20 +150,26 @@ fn beginning_of(found: &Found, look: &mut Look<'_>) -> io::Result<Arc<[u8]>> {
 /// Whether a file holds only what a larger one begins with. One that may not be opened is nobody's
 /// copy and nobody's original.
 fn is_copy(small: &Found, large: &Found, look: &mut Look<'_>) -> io::Result<bool> {
-    let (small, small_meta) = match look.files.open(&small.root, &small.path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
-        opened => opened?,
+    let Some((small, small_meta)) = open(small, look)? else {
+        return Ok(false);
     };
-    let answer = match look.files.open(&large.root, &large.path) {
-        Ok((large, large_meta)) => {
-            let (one, other) = ((small, small_meta.size), (large, large_meta.size));
-            let answer = likeness::is_beginning(look.files, one, other);
-            look.files.close(large);
-            answer
-        }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
-        Err(error) => Err(error),
-    };
+    let answer = open(large, look).and_then(|large| {
+        let Some((large, large_meta)) = large else {
+            return Ok(false);
+        };
+        let (one, other) = ((small, small_meta.size), (large, large_meta.size));
+        let answer = likeness::is_beginning(look.files, one, other);
+        look.files.close(large);
+        answer
+    });
     look.files.close(small);
     answer
+}
+
+/// Opens a file, if it may be opened.
+fn open(found: &Found, look: &mut Look<'_>) -> io::Result<Option<(Handle, Meta)>> {
+    match look.files.open(&found.root, &found.path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        opened => opened.map(Some),
+    }
 }
