@@ -267,16 +267,44 @@ pub enum Numbers {
     /// `Values` with `Counts`: at most 150 different values, each with how often it was seen.
     Many(Vec<(f64, f64)>),
     /// `StatisticValues`, where there are more different values than that.
-    Summary {
-        /// How many.
-        count: f64,
-        /// Their sum.
-        sum: f64,
-        /// The least.
-        min: f64,
-        /// The greatest.
-        max: f64,
-    },
+    Summary(Summary),
+}
+
+/// What is said of many numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// How many.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Numbers {
+    /// All of them together.
+    pub fn summary(&self) -> Summary {
+        match self {
+            Self::One(value) => Summary {
+                count: 1.0,
+                sum: *value,
+                min: *value,
+                max: *value,
+            },
+            Self::Many(values) => {
+                let each = values.iter().map(|(value, _)| *value);
+                Summary {
+                    count: values.iter().map(|(_, count)| count).sum(),
+                    sum: values.iter().map(|(value, count)| value * count).sum(),
+                    min: each.clone().fold(f64::INFINITY, f64::min),
+                    max: each.fold(f64::NEG_INFINITY, f64::max),
+                }
+            }
+            Self::Summary(summary) => *summary,
+        }
+    }
 }
 
 /// A PutMetricData call: one namespace, at most 1,000 data and 1 MB.

@@ -155,7 +155,7 @@ fn is_acting(datum: &Datum) -> bool {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::ports::Numbers;
+    use crate::ports::{Numbers, Summary};
 
     /// Lives of six minutes, each with a datum a minute that makes the alarm reboot the instance in
     /// the end: whether the breaker has tripped in the fifth.
@@ -205,12 +205,12 @@ mod tests {
     fn a_loop_is_seen_in_every_statistic() {
         let many = Numbers::Many(vec![(1.0, 5.0), (200.0, 1.0)]);
         let often = Numbers::Many(vec![(0.1, 60.0)]);
-        let summary = Numbers::Summary {
+        let summary = Numbers::Summary(Summary {
             count: 900.0,
             sum: 900.0,
             min: 0.0,
             max: 200.0,
-        };
+        });
         let one = Numbers::One(1.0);
         let alarm = |statistic: &str, rest: &str| format!("statistic = \"{statistic}\"\n{rest}");
         let over = "comparison = \">\"\nthreshold = 100\nevaluation_periods = 3\n";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::guard::{Breaches, REACH_SLACK_MS};
 use crate::config::alarm::Alarm;
 use crate::event::EpochMs;
-use crate::ports::{Datum, Numbers};
+use crate::ports::{Datum, Numbers, Summary};
 
 /// One alarm on a metric of our own that acts on the instance.
 #[derive(Clone, Debug)]
@@ -121,27 +121,17 @@ fn adds_up(statistic: &str) -> bool {
 
 /// The least and the greatest value that a statistic may be of these numbers.
 fn seen(numbers: &Numbers, statistic: &str) -> (f64, f64) {
-    let (least, most, sum, count) = match numbers {
-        Numbers::One(value) => (*value, *value, *value, 1.0),
-        Numbers::Summary {
-            count,
-            sum,
-            min,
-            max,
-        } => (*min, *max, *sum, *count),
-        Numbers::Many(values) => values.iter().fold(
-            (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0.0),
-            |(least, most, sum, all), (value, count)| {
-                let (least, most) = (least.min(*value), most.max(*value));
-                (least, most, sum + value * count, all + count)
-            },
-        ),
-    };
+    let Summary {
+        count,
+        sum,
+        min,
+        max,
+    } = numbers.summary();
     match statistic {
         "Sum" => (sum, sum),
         "SampleCount" => (count, count),
-        "Minimum" => (least, least),
-        "Maximum" => (most, most),
-        _ => (least, most),
+        "Minimum" => (min, min),
+        "Maximum" => (max, max),
+        _ => (min, max),
     }
 }

@@ -62,17 +62,12 @@ fn encoded(datum: &Datum) -> MetricDatum {
         Numbers::Many(values) => builder
             .set_values(Some(values.iter().map(|(value, _)| *value).collect()))
             .set_counts(Some(values.iter().map(|(_, count)| *count).collect())),
-        Numbers::Summary {
-            count,
-            sum,
-            min,
-            max,
-        } => builder.statistic_values(
+        Numbers::Summary(summary) => builder.statistic_values(
             StatisticSet::builder()
-                .sample_count(*count)
-                .sum(*sum)
-                .minimum(*min)
-                .maximum(*max)
+                .sample_count(summary.count)
+                .sum(summary.sum)
+                .minimum(summary.min)
+                .maximum(summary.max)
                 .build(),
         ),
     }

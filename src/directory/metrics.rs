@@ -74,12 +74,7 @@ fn object(namespace: &str, datum: &Datum) -> Value {
             object["values"] = values.iter().map(|(value, _)| *value).collect();
             object["counts"] = values.iter().map(|(_, count)| *count).collect();
         }
-        Numbers::Summary {
-            count,
-            sum,
-            min,
-            max,
-        } => object["statistics"] = json!({"count": count, "sum": sum, "min": min, "max": max}),
+        Numbers::Summary(summary) => object["statistics"] = json!(summary),
     }
     object
 }
@@ -87,7 +82,7 @@ fn object(namespace: &str, datum: &Datum) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::{ErrorClass, ServiceError};
+    use crate::ports::{ErrorClass, ServiceError, Summary};
 
     fn call(numbers: Numbers) -> MetricCall {
         let datum = Datum {
@@ -117,12 +112,12 @@ mod tests {
     fn the_file_is_as_documented() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = DirectoryMetrics::new(&dir.path().join("not/yet"));
-        let summary = Numbers::Summary {
+        let summary = Numbers::Summary(Summary {
             count: 4.0,
             sum: 10.5,
             min: 1.0,
             max: 5.0,
-        };
+        });
         for numbers in [
             Numbers::One(0.0),
             Numbers::Many(vec![(1.5, 1.0), (2.0, 3.0)]),

@@ -36,7 +36,7 @@ pub(super) fn add(numbers: &mut Numbers, statistic: Statistic, value: f64) -> bo
             Ok(at) => values[at].1 += 1.0,
             Err(at) if values.len() < VALUES_MAX => values.insert(at, (value, 1.0)),
             Err(_) => {
-                let mut summary = summary_of(values);
+                let mut summary = Numbers::Summary(numbers.summary());
                 let added = add(&mut summary, statistic, value);
                 if added {
                     *numbers = summary;
@@ -44,32 +44,17 @@ pub(super) fn add(numbers: &mut Numbers, statistic: Statistic, value: f64) -> bo
                 return added;
             }
         },
-        Numbers::Summary {
-            count,
-            sum,
-            min,
-            max,
-        } => {
-            if !is_in_range(*sum + value) {
+        Numbers::Summary(summary) => {
+            if !is_in_range(summary.sum + value) {
                 return false;
             }
-            *count += 1.0;
-            *sum += value;
-            *min = min.min(value);
-            *max = max.max(value);
+            summary.count += 1.0;
+            summary.sum += value;
+            summary.min = summary.min.min(value);
+            summary.max = summary.max.max(value);
         }
     }
     true
-}
-
-fn summary_of(values: &[(f64, f64)]) -> Numbers {
-    let least = values.iter().map(|(value, _)| *value);
-    Numbers::Summary {
-        count: values.iter().map(|(_, count)| count).sum(),
-        sum: values.iter().map(|(value, count)| value * count).sum(),
-        min: least.clone().fold(f64::INFINITY, f64::min),
-        max: least.fold(f64::NEG_INFINITY, f64::max),
-    }
 }
 
 /// How much room they take, in numbers.
@@ -77,7 +62,7 @@ pub(super) fn weight(numbers: &Numbers) -> usize {
     match numbers {
         Numbers::One(_) => 1,
         Numbers::Many(values) => values.len(),
-        Numbers::Summary { .. } => 4,
+        Numbers::Summary(_) => 4,
     }
 }
 
@@ -86,6 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ports::Summary;
 
     /// What the service refuses is known: shown at both ends of the range.
     #[test]
@@ -107,22 +93,18 @@ mod tests {
                 prop_assert!(add(&mut numbers, Statistic::Distribution, f64::from(*value)));
                 prop_assert!(weight(&numbers) <= VALUES_MAX);
             }
-            let summary = match &numbers {
-                Numbers::Many(values) => {
-                    prop_assert!(values.is_sorted_by(|a, b| a.0 < b.0));
-                    summary_of(values)
-                }
-                other => other.clone(),
-            };
+            if let Numbers::Many(values) = &numbers {
+                prop_assert!(values.is_sorted_by(|a, b| a.0 < b.0));
+            }
             let least = f64::from(*put.iter().min().unwrap());
             let greatest = f64::from(*put.iter().max().unwrap());
-            let expected = Numbers::Summary {
+            let expected = Summary {
                 count: put.len() as f64,
                 sum: f64::from(put.iter().sum::<i32>()),
                 min: least,
                 max: greatest,
             };
-            prop_assert_eq!(summary, expected);
+            prop_assert_eq!(numbers.summary(), expected);
         }
     }
 }

@@ -310,7 +310,7 @@ pub(crate) fn bytes_of(datum: &Datum) -> usize {
     let dimensions = datum.dimensions.iter();
     let dimensions = dimensions.map(|(name, value)| DIMENSION_FIELDS + name.len() + value.len());
     let numbers = match &datum.numbers {
-        Numbers::Summary { .. } => 80,
+        Numbers::Summary(_) => 80,
         other => 2 * NUMBER * numbers::weight(other),
     };
     FIELDS + datum.name.len() + dimensions.sum::<usize>() + numbers

@@ -86,6 +86,6 @@ fn values(numbers: &Numbers) -> Vec<f64> {
             .iter()
             .flat_map(|(value, count)| std::iter::repeat_n(*value, *count as usize))
             .collect(),
-        Numbers::Summary { .. } => panic!("a golden period has few numbers: {numbers:?}"),
+        Numbers::Summary(_) => panic!("a golden period has few numbers: {numbers:?}"),
     }
 }

@@ -20,7 +20,7 @@
 use std::collections::BTreeMap;
 
 use deploywatch::ports::alarm::{AlarmSpec, AlarmState, MissingData};
-use deploywatch::ports::{Datum, Numbers};
+use deploywatch::ports::{Datum, Numbers, Summary};
 
 /// How many datapoints more than N are fetched.
 const RANGE_EXTRA: u32 = 2;
@@ -35,7 +35,7 @@ pub(crate) struct AlarmModel {
     /// What was called: when, and the ARN.
     pub(crate) called: Vec<(i64, String)>,
     /// Periods with data, by their beginning.
-    periods: BTreeMap<i64, Numbers>,
+    periods: BTreeMap<i64, Summary>,
     warm_until_ms: i64,
 }
 
@@ -63,8 +63,8 @@ impl AlarmModel {
         let period_ms = i64::from(self.spec.period_s) * 1000;
         let begin = time_ms.div_euclid(period_ms) * period_ms;
         let sum = match self.periods.remove(&begin) {
-            None => summary(numbers),
-            Some(there) => join(&summary(&there), &summary(numbers)),
+            None => numbers.summary(),
+            Some(there) => join(&there, &numbers.summary()),
         };
         self.periods.insert(begin, sum);
     }
@@ -171,61 +171,23 @@ fn judge(range: &[Option<bool>], spec: &AlarmSpec) -> Option<AlarmState> {
     }
 }
 
-fn summary(numbers: &Numbers) -> Numbers {
-    match numbers {
-        Numbers::One(value) => Numbers::Summary {
-            count: 1.0,
-            sum: *value,
-            min: *value,
-            max: *value,
-        },
-        Numbers::Many(values) => Numbers::Summary {
-            count: values.iter().map(|(_, count)| count).sum(),
-            sum: values.iter().map(|(value, count)| value * count).sum(),
-            min: values
-                .iter()
-                .map(|(value, _)| *value)
-                .fold(f64::INFINITY, f64::min),
-            max: values
-                .iter()
-                .map(|(value, _)| *value)
-                .fold(f64::NEG_INFINITY, f64::max),
-        },
-        summary @ Numbers::Summary { .. } => summary.clone(),
-    }
-}
-
-fn parts(numbers: &Numbers) -> [f64; 4] {
-    match summary(numbers) {
-        Numbers::Summary {
-            count,
-            sum,
-            min,
-            max,
-        } => [count, sum, min, max],
-        Numbers::One(_) | Numbers::Many(_) => unreachable!("a summary is one"),
-    }
-}
-
-fn join(a: &Numbers, b: &Numbers) -> Numbers {
-    let ([a_count, a_sum, a_min, a_max], [count, sum, min, max]) = (parts(a), parts(b));
-    Numbers::Summary {
-        count: a_count + count,
-        sum: a_sum + sum,
-        min: a_min.min(min),
-        max: a_max.max(max),
+fn join(a: &Summary, b: &Summary) -> Summary {
+    Summary {
+        count: a.count + b.count,
+        sum: a.sum + b.sum,
+        min: a.min.min(b.min),
+        max: a.max.max(b.max),
     }
 }
 
 /// A statistic of a datum, by the name that CloudWatch gives it.
-pub(crate) fn statistic(name: &str, numbers: &Numbers) -> f64 {
-    let [count, sum, min, max] = parts(numbers);
+pub(crate) fn statistic(name: &str, all: &Summary) -> f64 {
     match name {
-        "Sum" => sum,
-        "Average" => sum / count,
-        "Minimum" => min,
-        "Maximum" => max,
-        "SampleCount" => count,
+        "Sum" => all.sum,
+        "Average" => all.sum / all.count,
+        "Minimum" => all.min,
+        "Maximum" => all.max,
+        "SampleCount" => all.count,
         other => panic!("the model knows no {other}"),
     }
 }
@@ -399,12 +361,12 @@ mod tests {
             model.publish(1_000, &Numbers::Many(vec![(1.0, 3.0)]));
             model.publish(
                 MINUTE - 1,
-                &Numbers::Summary {
+                &Numbers::Summary(Summary {
                     count: 2.0,
                     sum: 6.0,
                     min: 3.0,
                     max: 3.0,
-                },
+                }),
             );
             assert!(
                 (statistic(name, &model.periods[&0]) - expected).abs() < 1e-9,

@@ -86,7 +86,7 @@ impl Scene {
     pub(crate) fn greatest(&self, name: &str) -> f64 {
         let data = self.world.metrics.takes.iter().flat_map(|take| &take.data);
         let of_it = data.filter(|datum| *datum.name == *name);
-        let values = of_it.map(|datum| statistic("Maximum", &datum.numbers));
+        let values = of_it.map(|datum| statistic("Maximum", &datum.numbers.summary()));
         values.fold(f64::MIN, f64::max)
     }
 

@@ -13,7 +13,7 @@ use super::{Edge, PATIENCE, batch, settings};
 use crate::config::Compression;
 use crate::ports::{
     CallId, Datum, ErrorClass, LogService, MetricAnswer, MetricCall, MetricService, Numbers,
-    ServiceError,
+    ServiceError, Summary,
 };
 
 const PATH: &str = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
@@ -106,12 +106,12 @@ fn sends_every_kind_of_numbers() {
         datum("Many", Numbers::Many(vec![(2.0, 3.0), (4.0, 1.0)])),
         datum(
             "Summary",
-            Numbers::Summary {
+            Numbers::Summary(Summary {
                 count: 4.0,
                 sum: 10.0,
                 min: 1.0,
                 max: 5.0,
-            },
+            }),
         ),
     ];
     assert_eq!(edge.put_metrics(call_with(data)), Ok(()));

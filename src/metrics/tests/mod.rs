@@ -149,12 +149,7 @@ fn check_call(call: &MetricCall) {
                 assert!((1..=150).contains(&values.len()));
                 values.iter().flat_map(|(v, c)| [*v, *c]).collect()
             }
-            Numbers::Summary {
-                count,
-                sum,
-                min,
-                max,
-            } => vec![*count, *sum, *min, *max],
+            Numbers::Summary(all) => vec![all.count, all.sum, all.min, all.max],
         };
         assert!(
             numbers.iter().all(|n| n.abs() <= 2_f64.powi(360)),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use deploywatch::ports::{CallId, Datum, Numbers};
+use deploywatch::ports::{CallId, Datum};
 
 use super::Breach;
 use super::duty::Ending;
@@ -73,12 +73,7 @@ impl Counts {
 
     fn tell(&mut self, data: &[Datum]) {
         for datum in data.iter().filter(|datum| datum.name == LINES) {
-            let sum = match &datum.numbers {
-                Numbers::One(value) => *value,
-                Numbers::Many(values) => values.iter().map(|(value, count)| value * count).sum(),
-                Numbers::Summary { sum, .. } => *sum,
-            };
-            self.told += sum;
+            self.told += datum.numbers.summary().sum;
         }
     }
 

@@ -141,12 +141,7 @@ fn broken_rules(call: &MetricCall) -> Vec<String> {
         let numbers: Vec<f64> = match &datum.numbers {
             Numbers::One(value) => vec![*value],
             Numbers::Many(values) => values.iter().flat_map(|(v, c)| [*v, *c]).collect(),
-            Numbers::Summary {
-                count,
-                sum,
-                min,
-                max,
-            } => vec![*count, *sum, *min, *max],
+            Numbers::Summary(all) => vec![all.count, all.sum, all.min, all.max],
         };
         let in_range = numbers.iter().all(|number| number.abs() <= 2_f64.powi(360));
         let few = (1..=300).contains(&numbers.len()) && dimensions.len() <= 30;
