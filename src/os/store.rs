@@ -106,11 +106,8 @@ impl OsStore {
             });
         }
         // Also of a link in its place: who made it chose the directory.
-        let ours = rustix::process::geteuid().as_raw();
-        if let Some(owner) = [link.uid(), meta.uid()]
-            .into_iter()
-            .find(|owner| *owner != 0 && *owner != ours)
-        {
+        let mut owners = [link.uid(), meta.uid()].into_iter();
+        if let Some(owner) = owners.find(|owner| !super::is_trusted(*owner)) {
             return Err(StoreError::Foreign {
                 path: path.to_owned(),
                 owner,
