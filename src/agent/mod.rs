@@ -13,6 +13,7 @@
 //! - Same inputs, same clock, same seed: same calls.
 
 mod alarming;
+mod edges;
 mod insight;
 mod keeper;
 mod lane;
@@ -39,12 +40,11 @@ use crate::codedeploy::layout::Discovery;
 use crate::config::{Config, Identity};
 use crate::event::{EpochMs, FileId, Now};
 use crate::parse::Parser;
-use crate::ports::alarm::AlarmService;
-use crate::ports::{EventService, Files, LogService, MetricService, Processes, Store, Watch};
 use crate::ship::ledger::{Ledger, Noted};
 use crate::ship::{Limits, Shipper};
 use crate::tail::{ReadBuffer, Tail};
 
+pub use edges::Edges;
 use insight::Insight;
 use keeper::Keeper;
 pub use keeper::StartError;
@@ -54,26 +54,6 @@ use waiting::Waiting;
 
 /// Raw bytes one step reads at most before it looks at answers again.
 const STEP_BYTES_MAX: usize = 4 * 1_048_576;
-
-/// Everything the agent may touch.
-pub struct Edges<'a> {
-    /// The log files.
-    pub files: &'a mut dyn Files,
-    /// The agent's own state.
-    pub store: &'a mut dyn Store,
-    /// Hints that something changed.
-    pub watch: &'a mut dyn Watch,
-    /// Where batches go.
-    pub logs: &'a mut dyn LogService,
-    /// Where metrics go.
-    pub metrics: &'a mut dyn MetricService,
-    /// Where alarms are kept.
-    pub alarms: &'a mut dyn AlarmService,
-    /// Where events about incidents go.
-    pub events: &'a mut dyn EventService,
-    /// The machine's processes.
-    pub processes: &'a mut dyn Processes,
-}
 
 /// What the agent must know of the machine it runs on.
 #[derive(Clone, Debug)]

@@ -18,15 +18,10 @@ const TRIES_MAX: usize = 8;
 
 /// Does some work on edges whose files are asked again.
 pub(super) fn with<T>(edges: &mut Edges<'_>, work: impl FnOnce(&mut Edges<'_>) -> T) -> T {
+    let edges = edges.again();
     work(&mut Edges {
         files: &mut Patient(edges.files),
-        store: edges.store,
-        watch: edges.watch,
-        logs: edges.logs,
-        metrics: edges.metrics,
-        events: edges.events,
-        alarms: edges.alarms,
-        processes: edges.processes,
+        ..edges
     })
 }
 

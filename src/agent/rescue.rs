@@ -231,6 +231,8 @@ pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
 mod tests {
     use std::io;
 
+    use tempfile::TempDir;
+
     use super::super::testing::{at, directory_of, drain, finish, run, sent};
     use super::*;
     use crate::ports::Store;
@@ -244,18 +246,24 @@ mod tests {
         lines.join("\n") + "\n"
     }
 
-    /// What is copied out in several pieces at a stop arrives in its order and in whole lines: shown
-    /// with more lines than some batches hold.
-    #[test]
-    fn pieces_keep_order_and_lines() {
-        let lines = lines(300_000);
-        let dir = directory_of(&[("a", &text_of(&lines))]);
+    /// A directory whose log was deleted unread, and copied out in several pieces at a stop.
+    fn in_pieces(lines: &[String]) -> TempDir {
+        let dir = directory_of(&[("a", &text_of(lines))]);
         run(dir.path(), |mut agent, edges| {
             agent.look(edges, at(1));
             std::fs::remove_file(dir.path().join("logs/a.log")).unwrap();
             agent.finish(edges, at(2));
             assert!(edges.store.names("rescue").unwrap().len() > 2);
         });
+        dir
+    }
+
+    /// What is copied out in several pieces at a stop arrives in its order and in whole lines: shown
+    /// with more lines than some batches hold.
+    #[test]
+    fn pieces_keep_order_and_lines() {
+        let lines = lines(300_000);
+        let dir = in_pieces(&lines);
         drain(dir.path());
         assert!(sent(dir.path()) == lines);
     }
@@ -265,12 +273,7 @@ mod tests {
     #[test]
     fn a_piece_that_is_gone_holds_up_none() {
         let lines = lines(300_000);
-        let dir = directory_of(&[("a", &text_of(&lines))]);
-        run(dir.path(), |mut agent, edges| {
-            agent.look(edges, at(1));
-            std::fs::remove_file(dir.path().join("logs/a.log")).unwrap();
-            agent.finish(edges, at(2));
-        });
+        let dir = in_pieces(&lines);
         run(dir.path(), |agent, edges| {
             let (first, _) = edges.store.names("rescue").unwrap().remove(0);
             edges.store.remove(&format!("rescue/{first}")).unwrap();
@@ -325,16 +328,10 @@ mod tests {
             agent.tail.notice_deleted(edges.files, at(2));
             assert_eq!(agent.tail.deleted_unread().count(), names.len());
             for room in [1, 0] {
-                let mut full = Full(edges.store, room);
+                let edges = edges.again();
                 let mut edges = Edges {
-                    files: edges.files,
-                    store: &mut full,
-                    watch: edges.watch,
-                    logs: edges.logs,
-                    metrics: edges.metrics,
-                    events: edges.events,
-                    alarms: edges.alarms,
-                    processes: edges.processes,
+                    store: &mut Full(edges.store, room),
+                    ..edges
                 };
                 agent.rescue_crowd(&mut edges, at(3));
             }
