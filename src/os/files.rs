@@ -400,6 +400,41 @@ mod tests {
         }
     }
 
+    /// While another thread exchanges the names of each pair, and looks what that did, thousands of opens
+    /// give what is inside or an error.
+    fn race(
+        root: &Path,
+        pairs: &[(PathBuf, PathBuf)],
+        opened: &[PathBuf],
+        look: &(dyn Fn() + Sync),
+    ) {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _end = End(&done);
+            scope.spawn(|| {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                while !done.load(Ordering::Relaxed) {
+                    for (one, other) in pairs {
+                        rustix::fs::renameat_with(CWD, one, CWD, other, exchange).unwrap();
+                        look();
+                    }
+                }
+            });
+            let mut good = 0;
+            for mut files in both() {
+                for _ in 0..3_000 {
+                    for path in opened {
+                        if let Ok(bytes) = read(&mut files, root, path) {
+                            assert_eq!(bytes, b"inside");
+                            good += 1;
+                        }
+                    }
+                }
+            }
+            assert!(good > 0, "no open ever succeeded, so nothing was shown");
+        });
+    }
+
     fn make_fifo(path: &Path) {
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0).unwrap();
@@ -512,31 +547,14 @@ mod tests {
         std::fs::write(at("plain"), "inside").unwrap();
         symlink(&place.secret, at("evil")).unwrap();
         symlink("../outside", at("evil-dir")).unwrap();
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _end = End(&done);
-            scope.spawn(|| {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                while !done.load(Ordering::Relaxed) {
-                    for (one, other) in [("plain", "evil"), ("sub", "evil-dir")] {
-                        let cwd = rustix::fs::CWD;
-                        rustix::fs::renameat_with(cwd, at(one), cwd, at(other), exchange).unwrap();
-                    }
-                }
-            });
-            let mut good = 0;
-            for mut files in both() {
-                for _ in 0..3_000 {
-                    for way in ["plain", "sub/secret"] {
-                        if let Ok(bytes) = read(&mut files, &place.root, &at(way)) {
-                            assert_eq!(bytes, b"inside");
-                            good += 1;
-                        }
-                    }
-                }
-            }
-            assert!(good > 0, "no open ever succeeded, so nothing was shown");
-        });
+        let names = [("plain", "evil"), ("sub", "evil-dir")];
+        let pairs = names.map(|(one, other)| (at(one), at(other)));
+        race(
+            &place.root,
+            &pairs,
+            &[at("plain"), at("sub/secret")],
+            &|| (),
+        );
     }
 
     #[test]
@@ -810,27 +828,8 @@ mod tests {
         if !link_of(1_000, Path::new("a.log"), &at("planted")) {
             return;
         }
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _end = End(&done);
-            scope.spawn(|| {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                while !done.load(Ordering::Relaxed) {
-                    let (one, other) = (at("plain"), at("planted"));
-                    rustix::fs::renameat_with(CWD, &one, CWD, &other, exchange).unwrap();
-                }
-            });
-            let mut good = 0;
-            for mut files in both() {
-                for _ in 0..3_000 {
-                    if let Ok(bytes) = read(&mut files, &place.root, &at("plain")) {
-                        assert_eq!(bytes, b"inside");
-                        good += 1;
-                    }
-                }
-            }
-            assert!(good > 0, "no open ever succeeded, so nothing was shown");
-        });
+        let pairs = [(at("plain"), at("planted"))];
+        race(&place.root, &pairs, &[at("plain")], &|| ());
     }
 
     #[test]
@@ -864,35 +863,17 @@ mod tests {
         let at = |name: &str| place.root.join(name);
         std::fs::write(at("plain"), "inside").unwrap();
         make_fifo(&at("fifo"));
-        let done = AtomicBool::new(false);
-        let mut opened = 0;
-        std::thread::scope(|scope| {
-            let _end = End(&done);
-            scope.spawn(|| {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                let write = OFlags::WRONLY | OFlags::NONBLOCK;
-                while !done.load(Ordering::Relaxed) {
-                    let (cwd, one, other) = (CWD, at("plain"), at("fifo"));
-                    rustix::fs::renameat_with(cwd, &one, cwd, &other, exchange).unwrap();
-                    for name in ["plain", "fifo"] {
-                        let is_fifo =
-                            std::fs::symlink_metadata(at(name)).is_ok_and(|meta| !meta.is_file());
-                        let writer = rustix::fs::openat(CWD, at(name), write, Mode::empty());
-                        // Without a reader a FIFO cannot be opened for writing.
-                        assert!(!(is_fifo && writer.is_ok()), "somebody reads the FIFO");
-                    }
-                }
-            });
-            for mut files in both() {
-                for _ in 0..3_000 {
-                    if let Ok(bytes) = read(&mut files, &place.root, &at("plain")) {
-                        assert_eq!(bytes, b"inside");
-                        opened += 1;
-                    }
-                }
+        let write = OFlags::WRONLY | OFlags::NONBLOCK;
+        let notice = || {
+            for name in ["plain", "fifo"] {
+                let is_fifo = std::fs::symlink_metadata(at(name)).is_ok_and(|meta| !meta.is_file());
+                let writer = rustix::fs::openat(CWD, at(name), write, Mode::empty());
+                // Without a reader a FIFO cannot be opened for writing.
+                assert!(!(is_fifo && writer.is_ok()), "somebody reads the FIFO");
             }
-        });
-        assert!(opened > 0, "no open ever succeeded, so nothing was shown");
+        };
+        let pairs = [(at("plain"), at("fifo"))];
+        race(&place.root, &pairs, &[at("plain")], &notice);
     }
 
     #[test]

@@ -1179,9 +1179,8 @@ fn an_outage_ends_for_all_at_once() {
     );
 }
 
-/// Stopping does not wait for the interval: what is open leaves at once.
-#[test]
-fn closing_sends_what_is_open() {
+/// A world in which an open batch waits for a minute; five lines have gone.
+fn with_long_interval() -> World {
     let limits = Limits {
         flush_interval_ms: 60_000,
         ..Limits::default()
@@ -1189,6 +1188,13 @@ fn closing_sends_what_is_open() {
     let mut world = World::new(limits, 9);
     world.existing_log(0, lines(0, 1, 5));
     world.drain();
+    world
+}
+
+/// Stopping does not wait for the interval: what is open leaves at once.
+#[test]
+fn closing_sends_what_is_open() {
+    let mut world = with_long_interval();
     world.logs[0].events = lines(0, 5, 5);
     world.turn();
     world.shipper.close_open();
@@ -1289,13 +1295,7 @@ fn idle_is_idle() {
 /// one that left by an interval of a minute.
 #[test]
 fn another_interval_holds_at_once() {
-    let limits = Limits {
-        flush_interval_ms: 60_000,
-        ..Limits::default()
-    };
-    let mut world = World::new(limits, 9);
-    world.existing_log(0, lines(0, 1, 5));
-    world.drain();
+    let mut world = with_long_interval();
     world.shipper.set_flush_interval_ms(1_000);
     world.logs[0].events = lines(0, 5, 5);
     let at_ms = world.now.mono_ms;

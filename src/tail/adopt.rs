@@ -348,7 +348,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::tail::ReadBuffer;
-    use crate::tail::testing::{Logs, Silent, tail_of};
+    use crate::tail::testing::{Logs, Silent, records_of, tail_of};
 
     fn settled(_: FileId) -> Offset {
         Offset(8)
@@ -506,10 +506,7 @@ mod tests {
         logs.put("a.log.1", 1, &header[..8], 0);
         let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
         read(&mut tail, &mut logs, 0);
-        let mut records = Vec::new();
-        tail.each_record(&mut logs, &settled, &mut |record| {
-            records.push(record.clone());
-        });
+        let records = records_of(&mut tail, &mut logs, &settled);
         logs = Logs::default();
         logs.put("a.log", 1, header, 0);
         let mut tail = tail_of(records, "/l/a.log*", &mut logs, &settled);
@@ -528,10 +525,7 @@ mod tests {
         logs.put("a.log.1", 2, &of(1)[..14], 0);
         let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &all_settled);
         read(&mut tail, &mut logs, 0);
-        let mut records = Vec::new();
-        tail.each_record(&mut logs, &all_settled, &mut |record| {
-            records.push(record.clone());
-        });
+        let records = records_of(&mut tail, &mut logs, &all_settled);
         logs = Logs::default();
         logs.put("a.log", 3, "7654321\n", 9_000);
         logs.put("a.log.1", 4, &of(2), 8_000);
@@ -560,10 +554,7 @@ mod tests {
         logs.put("a.log", 3, &three, 3_000);
         let both = [&*two, &three].concat();
         assert_eq!(read(&mut tail, &mut logs, 30_000), both);
-        let mut records = Vec::new();
-        tail.each_record(&mut logs, &all_settled, &mut |record| {
-            records.push(record.clone());
-        });
+        let records = records_of(&mut tail, &mut logs, &all_settled);
         logs = Logs::default();
         logs.put("a.log", 3, &three, 3_000);
         logs.put("a.log.2", 2, &two, 2_000);

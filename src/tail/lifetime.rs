@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::event::{FileKey, FileRecord};
     use crate::ports::{Handle, Hints, Kind, Meta};
-    use crate::tail::testing::{Silent, read_at, tail_of};
+    use crate::tail::testing::{Silent, read_at, records_of, tail_of};
     use crate::tail::{ReadBuffer, Turn};
 
     /// One log, whose content is all there is, whether it may be opened, and when it was written.
@@ -391,10 +391,7 @@ mod tests {
         log.0 = vec![b'b'; 20];
         hint(&mut tail, &mut log, 1);
         assert!(!tail.is_in_place());
-        let mut records = Vec::new();
-        tail.each_record(&mut log, &settled, &mut |record| {
-            records.push(record.clone())
-        });
+        let records = records_of(&mut tail, &mut log, &settled);
         assert_eq!(lost(&mut tail), 0);
         let mut tail = tail_of(records, PATH, &mut log, &settled);
         look(&mut tail, &mut log, 5);
@@ -414,9 +411,8 @@ mod tests {
         let mut log = OneLog(vec![b'a'; 300], true, 0);
         let mut tail = tail_of(Vec::new(), PATH, &mut log, &settled);
         look(&mut tail, &mut log, 0);
-        let mut records = Vec::new();
         let all = |_: FileId| Offset(300);
-        tail.each_record(&mut log, &all, &mut |record| records.push(record.clone()));
+        let records = records_of(&mut tail, &mut log, &all);
         for (size, copy_bytes, expected) in [
             (300, 0, 0),
             (300, 300, 0),
@@ -454,9 +450,8 @@ mod tests {
             let mut buffer = ReadBuffer::default();
             look(&mut tail, &mut log, 0);
             read(&mut tail, &mut log, &mut buffer, 0);
-            let mut records = Vec::new();
             let all = |_: FileId| Offset(300);
-            tail.each_record(&mut log, &all, &mut |record| records.push(record.clone()));
+            let records = records_of(&mut tail, &mut log, &all);
             let mut tail = tail_of(records, PATH, &mut log, &settled);
             look(&mut tail, &mut log, 1);
             log.0 = vec![b'b'; 900];

@@ -25,6 +25,17 @@ pub(super) fn tail_of(
     tail
 }
 
+/// What a checkpoint would keep.
+pub(super) fn records_of(
+    tail: &mut Tail,
+    files: &mut dyn Files,
+    settled: &dyn Fn(FileId) -> Offset,
+) -> Vec<FileRecord> {
+    let mut records = Vec::new();
+    tail.each_record(files, settled, &mut |record| records.push(record.clone()));
+    records
+}
+
 /// A watch without hints: the scans find everything.
 pub(crate) struct Silent {
     /// Whether it says that it watches.
