@@ -244,21 +244,29 @@ impl Lines {
         self.torn.contains_key(&run.line) && next.is_some_and(|byte| !byte.is_ascii())
     }
 
-    /// Several power cuts leave several heads of torn lines glued together, each cut anywhere; the
-    /// first may be that of a known text.
+    /// Several power cuts leave several heads of torn lines glued together, each cut anywhere. The first
+    /// may be that of a known text, or begin where a piece of its line may.
     fn explain_shreds(&self, text: &str, runs: &mut Vec<Run>) -> Result<(), String> {
         let bytes = text.as_bytes();
-        // For each position that heads can fill up to: where the last of them begins, and whose it is.
-        let mut last: Vec<Option<(usize, Option<LineId>)>> = vec![None; bytes.len() + 1];
+        // For each position that heads can fill up to: where the last of them begins, and what of whose
+        // it is.
+        type Shred = (usize, Option<(LineId, usize)>);
+        let mut last: Vec<Option<Shred>> = vec![None; bytes.len() + 1];
         for start in 0..bytes.len() {
             if start > 0 && last[start].is_none() {
                 continue;
             }
-            let fit =
-                |line: &LineId| common_start(&bytes[start..], self.get(*line).text.as_bytes());
-            if let Some(line) = self.torn.keys().max_by_key(|line| fit(line)) {
-                for length in 1..=fit(line) {
-                    last[start + length].get_or_insert((start, Some(*line)));
+            let pieces = self.torn.iter().flat_map(|(line, begins)| {
+                let begins = begins.iter().filter(|_| start == 0);
+                begins.chain([&0]).map(|from| (*line, *from))
+            });
+            let fit = |(line, from): &(LineId, usize)| {
+                let rest = self.get(*line).text.as_bytes().get(*from..);
+                common_start(&bytes[start..], rest.unwrap_or_default())
+            };
+            if let Some(piece) = pieces.max_by_key(fit) {
+                for length in 1..=fit(&piece) {
+                    last[start + length].get_or_insert((start, Some(piece)));
                 }
             }
             let free = self.free.iter().filter(|_| start == 0);
@@ -269,10 +277,10 @@ impl Lines {
         }
         let mut end = bytes.len();
         while end > 0 {
-            let Some((start, line)) = last[end] else {
+            let Some((start, piece)) = last[end] else {
                 return Err(format!("alien text {:?}", clip(text)));
             };
-            runs.extend(line.map(|line| Run::vague(line, 0, end - start)));
+            runs.extend(piece.map(|(line, from)| Run::vague(line, from, from + end - start)));
             end = start;
         }
         Ok(())
@@ -451,6 +459,24 @@ fn glued_heads_are_recognised() {
     lines.tear(made[1], 18);
     let runs = lines.explain(&glued, &[]).expect("two heads");
     assert_eq!(runs.last(), Some(&Run::vague(made[1], 0, 18)));
+}
+
+/// The middle of a line with the head of a torn line glued to it is recognised: shown on one whose head
+/// went when its file was cut, and whose end by a power cut.
+#[test]
+fn a_torn_middle_is_recognised() {
+    let mut lines = Lines::default();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let stream = lines.new_stream();
+    let date = ("2026-11-21 12:32:06.570 ", Dating::OfReading);
+    let [one, two] = [(); 2].map(|()| lines.make(stream, date, Shape::Text(60), &mut rng).0);
+    let glued = "32:06.2026-11-21 12:3";
+    lines.tear(two, 15);
+    assert!(lines.explain(glued, &[]).is_err(), "its head went nowhere");
+    lines.tear(one, 14);
+    let runs = lines.explain(glued, &[]).expect("two pieces");
+    assert_eq!(runs.len(), 2);
+    assert!(runs.contains(&Run::vague(one, 14, 20)), "{runs:?}");
 }
 
 /// The head of a known text with the head of a torn line glued to it is recognised, and nothing that
