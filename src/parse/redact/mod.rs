@@ -351,7 +351,9 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::SecureString => command::parameter(text, hit).map(|r| (r, Rule::Secret)),
     };
     if let Some((range, rule)) = found {
-        spans.add(range, rule);
+        // What is left behind it is an identifier, and is not looked into either.
+        spans.end = spans.end.max(range.end);
+        spans.add(value::within_report(bytes, range), rule);
     }
 }
 

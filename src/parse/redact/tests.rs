@@ -1037,6 +1037,33 @@ fn overlapping_rules_make_one_replacement() {
     );
 }
 
+proptest! {
+    #[test]
+    fn a_report_keeps_its_commands_identifier(
+        before in "[a-z =.]{0,30}", opened in 0usize..11, rest in "[a-z. ]{0,40}", cut in any::<bool>(),
+    ) {
+        // Whatever a failed hook printed last, what the agent told the service of it must still say of
+        // which command: shown with secrets whose quote is open where the output ends or the SDK cuts it.
+        let secret = "q7ZpX9vK2mB4nT6w";
+        let opened = [
+            "password='", r#"\\\"token\\\":\\\""#, "secret=%22", "api_key=&quot;", "IDENTIFIED BY '",
+            "Authorization: Digest username='x', response=", "mysql '-p",
+            "A temporary password is generated for root@localhost: ", "Your password is: ",
+            "--password=`", "-----BEGIN PRIVATE KEY-----\\\\n",
+        ][opened];
+        let end = match cut {
+            true => r#"" ... (2174 bytes)>"#,
+            false => r#"\\n\"}""#,
+        };
+        let payload = format!(r#"{{\"error_code\":4,\"log\":\"{before} {opened}{secret}{rest}"#);
+        let tail = r#"},host_command_identifier:"WyJjb20uZXhhbXBsZQ==")"#;
+        let result = redacted(&format!(r#"diagnostics:{{format:"JSON",payload:"{payload}{end}{tail}"#));
+        prop_assert!(!result.contains(secret), "{}", result);
+        let behind = [r#"" ... (2174 bytes)>"#, r#"""#].map(|end| format!("{end}{tail}"));
+        prop_assert!(behind.iter().any(|behind| result.ends_with(behind)), "{}", result);
+    }
+}
+
 /// Fragments of secrets and of what is around them, in any order.
 fn fragments() -> impl Strategy<Value = String> {
     let fragment = prop::sample::select(vec![

@@ -142,6 +142,25 @@ fn without_closers(bytes: &[u8], at: usize, mut end: usize) -> usize {
     end
 }
 
+/// What of a secret lies before the last argument of the CodeDeploy agent's report on a command. What the hook
+/// printed last is cut there, and with it the quote that would end the secret; but without that argument nobody
+/// knows which command it was.
+pub(super) fn within_report(bytes: &[u8], secret: Range<usize>) -> Range<usize> {
+    const LAST_ARGUMENT: &[u8] = b"},host_command_identifier:\"";
+    let Some(at) = memchr::memmem::find(&bytes[secret.clone()], LAST_ARGUMENT) else {
+        return secret;
+    };
+    let report = &bytes[secret.start..secret.start + at];
+    let rest = &bytes[secret.start + at + LAST_ARGUMENT.len()..];
+    let is_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let identifier = rest.iter().take_while(is_base64).count();
+    // The report's own quote; those of the output are escaped in it.
+    match memchr::memrchr(b'"', report) {
+        Some(quote) if rest[identifier..].starts_with(b"\")") => secret.start..secret.start + quote,
+        _ => secret,
+    }
+}
+
 /// What people write where a secret would be: nothing to take out.
 pub(super) fn is_placeholder(value: &str) -> bool {
     const WORDS: [&str; 14] = [
