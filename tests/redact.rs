@@ -189,6 +189,18 @@ fn poisonous_lines_cost_linear_time() {
         "token  ",
         "--token a=",
         "secret_access_key ",
+        "access_key=AKIA",
+        "signature:a",
+        "sessionid:a",
+        "password={{}",
+        "password=<>",
+        "password=[a]",
+        "aiza",
+        "-AIza",
+        "Ghp_",
+        "GLPAT-",
+        "iqoj",
+        "password='},host_command_identifier:\"A\")",
     ] {
         let text = poison.repeat(300_000 / poison.len());
         let (sender, receiver) = mpsc::channel();

@@ -210,7 +210,17 @@ fn is_ruled_out(bytes: &[u8], key: &Key, separator: Separator, after: usize, at:
     let is_directory = key.word == Word::Pwd
         && matches!(&bytes[key.start..key.end], b"PWD" | b"OLDPWD" | b"pwd")
         && matches!(first, Some(b'/' | b'~'));
-    is_impossible || is_directory
+    is_impossible || is_directory || is_other(key, separator, &bytes[at..])
+}
+
+/// Whether what such a key has here is no secret, as the separator and the value's beginning tell.
+fn is_other(key: &Key, separator: Separator, value: &[u8]) -> bool {
+    match key.word {
+        Word::Signature | Word::SessionId => separator != Separator::Equals,
+        // An access key's id goes by its own name.
+        Word::Key => value.starts_with(b"AKIA") || value.starts_with(b"ASIA"),
+        _ => false,
+    }
 }
 
 /// Whether `pass` is one of a test's or a compiler's: `PASS: TestLogin`, `second pass: done`.
@@ -241,17 +251,14 @@ fn is_plausible(bytes: &[u8], key: &Key, separator: Separator, secret: &[u8]) ->
     let is_prose = separator == Separator::Argument && PROSE.contains(&secret);
     let name = &bytes[key.start..key.end];
     !is_prose
+        && !is_other(key, separator, secret)
         && match key.word {
             // Counters of test runs, not passwords.
             Word::Pass if ends_with(name, b"pass") => {
                 let is_number = secret.iter().all(u8::is_ascii_digit);
                 !is_number || name.len() > b"pass".len() && secret.len() >= NUMBER_BYTES_MIN
             }
-            Word::Signature | Word::SessionId => {
-                separator == Separator::Equals && secret.len() >= 16
-            }
-            // An access key's id goes by its own name.
-            Word::Key => !secret.starts_with(b"AKIA") && !secret.starts_with(b"ASIA"),
+            Word::Signature | Word::SessionId => secret.len() >= 16,
             _ => true,
         }
 }

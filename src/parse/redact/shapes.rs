@@ -54,29 +54,27 @@ pub(super) fn aws_secret_behind(bytes: &[u8], mut at: usize) -> Option<Range<usi
 
 /// `IQoJ…`: a session token of AWS, some hundred characters.
 pub(super) fn aws_session(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run(bytes, start, |byte| {
+    let len = run_of(bytes, start, b"IQoJ", |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'=' | b'%')
-    });
-    let is_token = len >= 100 && bytes[start..].starts_with(b"IQoJ");
-    (is_token && stands_alone(bytes, start)).then_some(start..start + len)
+    })?;
+    (len >= 100).then_some(start..start + len)
 }
 
 /// `AIza…`: a key of Google's, 39 characters.
 pub(super) fn google(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run(bytes, start, |byte| {
+    let bytes = &bytes[..bytes.len().min(start + 40)];
+    let len = run_of(bytes, start, b"AIza", |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-    });
-    let is_key = len == 39 && bytes[start..].starts_with(b"AIza");
-    (is_key && stands_alone(bytes, start)).then_some(start..start + len)
+    })?;
+    (len == 39).then_some(start..start + len)
 }
 
 /// `ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…` (36 and more), `github_pat_…` (82).
 pub(super) fn github(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run(bytes, start, |byte| {
+    let len = run_of(bytes, start, b"g", |byte| {
         byte.is_ascii_alphanumeric() || byte == b'_'
-    });
-    let is_lower = bytes[start..].starts_with(b"g");
-    (len >= 24 && is_lower && stands_alone(bytes, start)).then_some(start..start + len)
+    })?;
+    (len >= 24).then_some(start..start + len)
 }
 
 /// `xoxb-…`, `xoxp-…` and others.
@@ -106,11 +104,10 @@ pub(super) fn stripe(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
 
 /// `glpat-…`: twenty characters and more.
 pub(super) fn gitlab(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run(bytes, start, |byte| {
+    let len = run_of(bytes, start, b"glpat-", |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-    });
-    let is_token = len >= 26 && bytes[start..].starts_with(b"glpat-");
-    (is_token && stands_alone(bytes, start)).then_some(start..start + len)
+    })?;
+    (len >= 26).then_some(start..start + len)
 }
 
 /// What lets anybody write into a chat, in the URL whose `://` ends here: the path of a webhook.
@@ -296,6 +293,12 @@ pub(super) fn url_password(text: &str, after: usize) -> Option<Range<usize>> {
 /// Length of the run of such bytes from here.
 fn run(bytes: &[u8], start: usize, is: impl Fn(u8) -> bool) -> usize {
     bytes[start..].iter().take_while(|&&byte| is(byte)).count()
+}
+
+/// The same where a word begins that begins so: what is not looked at for nothing costs nothing.
+fn run_of(bytes: &[u8], start: usize, begins: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
+    let is_one = bytes[start..].starts_with(begins) && stands_alone(bytes, start);
+    is_one.then(|| run(bytes, start, is))
 }
 
 /// Whether no word goes on into this one: base64 and names hold every short word. A `\n` of

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// Longest placeholder: what is longer is a secret, and is not read again by each word in it.
+const PLACEHOLDER_BYTES_MAX: usize = 256;
+
 /// What is quoted, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quote {
@@ -188,6 +191,9 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         text.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':'))
     };
+    if value.len() > PLACEHOLDER_BYTES_MAX {
+        return false;
+    }
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(value))
         || value.bytes().all(|byte| byte == b'*')
         || value.len() >= 3
