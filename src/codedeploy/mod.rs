@@ -33,6 +33,7 @@ mod tail;
 mod v1;
 mod v2;
 mod verdict;
+mod zone;
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -49,6 +50,7 @@ use layout::Layout;
 use look::Look;
 use news::Outbox;
 use roster::{Moment, Roster, SavedRoster, mono};
+use zone::Difference;
 
 pub use failure::{Cause, Failure};
 pub use news::{Eras, Freshness, News, Outcome, What};
@@ -75,6 +77,7 @@ pub struct Observer {
     /// All that the agent log held by then was heard: what is heard of it now was written later,
     /// whatever its date says. The 1.x agent may write in another zone than ours.
     heard_until: Option<i64>,
+    difference: Difference,
 }
 
 /// What an [`Observer`] knows, for the state on disk. Belongs to the positions up to which records
@@ -84,6 +87,7 @@ pub struct Observer {
 pub struct Saved {
     roster: SavedRoster,
     health: SavedHealth,
+    difference: Difference,
 }
 
 impl Saved {
@@ -113,19 +117,35 @@ impl Observer {
             stepped: 0,
             looked: None,
             heard_until: None,
+            difference: saved.difference,
         }
     }
 
     /// Hears one record: redacted, whole, each once, in the order of its file. Of a record that was
-    /// split, the first part is enough and the others must not come here.
-    pub fn hear(&mut self, feed: Builtin, path: &Path, text: &str, time_ms: EpochMs, now: Now) {
+    /// split, the first part is enough and the others must not come here. Gives when it happened, to
+    /// the best of our knowledge.
+    pub fn hear(
+        &mut self,
+        feed: Builtin,
+        path: &Path,
+        text: &str,
+        time_ms: EpochMs,
+        now: Now,
+    ) -> EpochMs {
         let moment = Moment {
-            at_ms: time_ms,
-            not_before: self.heard_until.filter(|_| feed == Builtin::Agent),
+            at_ms: self.difference.right(time_ms),
+            not_before: None,
             now,
         };
         match feed {
-            Builtin::Agent => self.hear_agent(text, moment),
+            Builtin::Agent => {
+                let moment = Moment {
+                    at_ms: time_ms,
+                    not_before: self.heard_until,
+                    now,
+                };
+                return self.hear_agent(text, moment);
+            }
             Builtin::Scripts => {
                 if let Some(line) = behind_time(text).and_then(HookLine::read) {
                     let path = path.as_os_str().as_bytes();
@@ -141,19 +161,22 @@ impl Observer {
             }
             Builtin::Updater | Builtin::Local => {}
         }
+        moment.at_ms
     }
 
     /// Either generation, told apart record by record: an upgrade in place is an ordinary day.
-    fn hear_agent(&mut self, text: &str, moment: Moment) {
+    fn hear_agent(&mut self, text: &str, mut moment: Moment) -> EpochMs {
         let Some(rest) = behind_time(text) else {
-            return;
+            return moment.at_ms;
         };
         let (generation, Facts { deed, sign }) = if let Some(message) = v1::message(rest) {
+            self.difference.learn(moment);
+            moment.at_ms = self.difference.right(moment.at_ms);
             (Generation::First, v1::read(message))
         } else if let Some(message) = v2::message(rest) {
             (Generation::Second, v2::read(message))
         } else {
-            return;
+            return moment.at_ms;
         };
         self.health.heard(generation, moment.at_ms);
         if let Some(sign) = sign {
@@ -162,6 +185,7 @@ impl Observer {
         if let Some(deed) = deed {
             self.roster.take(&deed, moment, &mut self.outbox);
         }
+        moment.at_ms
     }
 
     /// The times that divide old from new.
@@ -232,6 +256,7 @@ impl Observer {
         Saved {
             roster: self.roster.saved(),
             health: self.health.saved(),
+            difference: self.difference,
         }
     }
 

@@ -207,3 +207,55 @@ fn a_deployment_is_not_older_in_another_zone() {
     let most = scene.greatest(RUNNING);
     assert!(most < 700.0, "{most}");
 }
+
+/// What fails soon after a boot is news though the CodeDeploy agent's zone dates it before the boot, or ahead
+/// of now, and so is that it dies: shown in zones on both sides, and by an agent that was installed since.
+#[test]
+fn what_fails_soon_after_a_boot_is_news_in_another_zone() {
+    for (hours, is_new) in [(5, false), (-1, false), (5, true), (-1, true), (0, false)] {
+        let zone = TimeZone::fixed(jiff::tz::offset(hours));
+        let mut scene = Scene::in_zone("", zone);
+        scene.live(10, Polls::Answered);
+        scene.boot();
+        if is_new {
+            scene.reinstall();
+        }
+        scene.live(5, Polls::Answered);
+        scene.forget_data();
+        run_and_fail(&mut scene);
+        scene.live(5, Polls::Answered);
+        assert_eq!(
+            scene.told(),
+            [
+                "lifecycle_event_failed/d-FAIL00001/AfterInstall",
+                "deployment_failed/d-FAIL00001"
+            ],
+            "{hours} {is_new}"
+        );
+        assert_eq!(scene.greatest("DeploymentsFailed"), 1.0, "{hours} {is_new}");
+        scene.live(10, Polls::Silent);
+        assert_eq!(
+            scene.told(),
+            ["codedeploy_agent_unhealthy"],
+            "{hours} {is_new}"
+        );
+    }
+}
+
+/// An older log that is put beside the present one teaches no other zone, though its dates may lie whole
+/// hours back: shown by failures of exactly five hours ago that come all at once.
+#[test]
+fn an_old_log_teaches_no_other_zone() {
+    let mut scene = Scene::new("");
+    scene.live(60 * 6, Polls::Answered);
+    for nth in 0..50 {
+        let id = hooks::identifier(&format!("d-OLD{nth:06}"), "AfterInstall");
+        scene.call_ago(5 * 3_600_000, &hooks::failed(&id));
+    }
+    scene.live(10, Polls::Answered);
+    scene.forget_data();
+    run_and_fail(&mut scene);
+    scene.live(5, Polls::Answered);
+    let most = scene.greatest("LifecycleEventSeconds");
+    assert!(most < 120.0, "{most}");
+}

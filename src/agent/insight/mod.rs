@@ -197,9 +197,9 @@ impl Insight {
         if let Some(builtin) = heard.ear.builtin
             && heard.part == Part::First
         {
-            self.is_caught_up &= now.wall_ms.saturating_sub(event.time_ms) < LATE_MS;
-            self.observer
-                .hear(builtin, heard.family, &event.text, event.time_ms, now);
+            let (text, time_ms) = (&event.text, event.time_ms);
+            let at_ms = (self.observer).hear(builtin, heard.family, text, time_ms, now);
+            self.is_caught_up &= now.wall_ms.saturating_sub(at_ms) < LATE_MS;
         }
         if heard.ear.is_counted && self.observer.eras().freshness(event.time_ms) == Freshness::Fresh
         {
