@@ -72,8 +72,12 @@ pub(super) struct Told {
 /// hence signed). That clock goes on over a restart of ours, and begins anew with a boot.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Life {
-    /// When it began: the one thing that is kept over a restart of ours.
+    /// When it began: kept over a restart of ours.
     pub(super) began: Option<i64>,
+    /// That is no more than a guess: only hooks' logs told of it, which say nothing of the command, and in
+    /// whose dates the zone may be another than ours. Kept likewise.
+    #[serde(default)]
+    pub(super) is_guess: bool,
     /// The last record about it, output included.
     #[serde(skip)]
     pub(super) sign: Option<i64>,
@@ -123,11 +127,19 @@ impl Deployment {
             self.life.sign = Some(sign);
             self.told.hanging = false;
         }
-        // A tracking file, which is that of the command under way, is seen before the log is read.
-        if moment.at_ms < self.began_ms {
-            self.began_ms = moment.at_ms;
-            self.life.began = self.life.began.map(|began| began.min(sign));
+        self.began_ms = self.began_ms.min(moment.at_ms);
+    }
+
+    /// Something was heard of its commands, which may come in any order: a tracking file, which is that of
+    /// the command under way, is seen before the log is read.
+    pub(super) fn command_lives(&mut self, moment: Moment) {
+        let mono = moment.mono();
+        if std::mem::take(&mut self.life.is_guess) {
+            self.life.began = Some(mono);
+        } else if moment.at_ms < self.began_ms {
+            self.life.began = self.life.began.map(|began| began.min(mono));
         }
+        self.live(moment);
     }
 
     /// After our own start: what is not known of before is counted from now.

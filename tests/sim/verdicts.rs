@@ -208,6 +208,29 @@ fn a_deployment_is_not_older_in_another_zone() {
     assert!(most < 700.0, "{most}");
 }
 
+/// Nor is it by what its hook prints, whose lines may be read before the agent's own log: shown by output
+/// before and behind the command's record, by one agent and by one that starts in its middle.
+#[test]
+fn output_makes_no_deployment_older_in_another_zone() {
+    for is_first in [true, false] {
+        let mut scene = Scene::in_zone("", TimeZone::fixed(jiff::tz::offset(5)));
+        scene.live(60 * 6, Polls::Silent);
+        scene.forget_data();
+        if is_first {
+            scene.output("d-ZONE00001");
+            scene.live(1, Polls::Silent);
+        }
+        scene.begin("d-ZONE00001", "AfterInstall");
+        for _ in 0..20 {
+            scene.live(1, Polls::Answered);
+            scene.output("d-ZONE00001");
+        }
+        let most = scene.greatest(RUNNING);
+        assert!(most < 1_300.0, "{most}");
+        assert_eq!(scene.told(), [""; 0]);
+    }
+}
+
 /// What fails soon after a boot is news though the CodeDeploy agent's zone dates it before the boot, or ahead
 /// of now, and so is that it dies: shown in zones on both sides, and by an agent that was installed since.
 #[test]

@@ -323,7 +323,7 @@ impl Roster {
         let at = self.place(id, moment);
         let deployment = &mut self.deployments[at];
         deployment.last_ms = deployment.last_ms.max(moment.at_ms);
-        deployment.live(moment);
+        deployment.command_lives(moment);
         deployment
     }
 
@@ -340,6 +340,7 @@ impl Roster {
         }
         let mut deployment = Deployment::new(id, moment.at_ms);
         deployment.life.began = Some(moment.mono());
+        deployment.life.is_guess = true;
         self.deployments.push(deployment);
         self.deployments.len() - 1
     }

@@ -24,7 +24,7 @@ impl Roster {
                 if mono(now).saturating_sub(moment.mono()) < STALE_MS {
                     deployment.settle_in(now);
                 }
-                deployment.live(moment);
+                deployment.command_lives(moment);
             }
         }
         for deployment in &mut self.deployments {
