@@ -20,6 +20,10 @@ use crate::ports::GroupOptions;
 /// Shortest limit for an event: below it every stack trace would fall to pieces.
 const EVENT_BYTES_MIN: usize = 1000;
 
+/// The same for the CodeDeploy agent's own log: a record that ends a command names it behind a thousand
+/// characters of output, and only an event's beginning is listened to.
+const AGENT_EVENT_BYTES_MIN: usize = 8_192;
+
 /// Longest source name, in bytes; it is part of every status line.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -175,9 +179,14 @@ pub(super) fn builtin_source(
         Builtin::Scripts => (Timestamp::CodeDeployScripts, Multiline::None),
         Builtin::Updater => (Timestamp::CodeDeployUpdater, Multiline::None),
     };
+    let event_bytes_min = match builtin {
+        Builtin::Agent => AGENT_EVENT_BYTES_MIN,
+        _ => EVENT_BYTES_MIN,
+    };
     enabled.then_some(Source {
         timestamp,
         multiline,
+        event_bytes_max: source.event_bytes_max.max(event_bytes_min),
         ..source
     })
 }

@@ -282,3 +282,23 @@ fn an_old_log_teaches_no_other_zone() {
     let most = scene.greatest("LifecycleEventSeconds");
     assert!(most < 120.0, "{most}");
 }
+
+/// What is split to be shipped is understood all the same: shown by the report on a failed hook, which has a
+/// thousand characters of output before it says of which command it is.
+#[test]
+fn a_failure_counts_though_events_are_short() {
+    let mut scene = Scene::new("[logs]\nevent_bytes_max = 1000\n");
+    scene.live(5, Polls::Answered);
+    scene.begin("d-FAIL00001", "AfterInstall");
+    scene.live(1, Polls::Answered);
+    let report = hooks::failed(&hooks::identifier("d-FAIL00001", "AfterInstall"));
+    scene.call(&report.replace("no such table", &"no such table ".repeat(70)));
+    scene.live(3, Polls::Answered);
+    assert_eq!(
+        scene.told(),
+        [
+            "lifecycle_event_failed/d-FAIL00001/AfterInstall",
+            "deployment_failed/d-FAIL00001"
+        ]
+    );
+}
