@@ -200,6 +200,12 @@ fn poisonous_lines_cost_linear_time() {
         "Ghp_",
         "GLPAT-",
         "iqoj",
+        "-SG.",
+        "npm_",
+        "_sk-ant-",
+        "a:@tcp(",
+        "a:b@tcp(",
+        "bindpw=",
         "password='},host_command_identifier:\"A\")",
     ] {
         let text = poison.repeat(300_000 / poison.len());

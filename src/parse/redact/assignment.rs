@@ -152,12 +152,13 @@ fn into_list(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Whether a value stands behind this name with nothing but a blank between: `ENV DB_PASSWORD x` of a Dockerfile,
-/// `login bob password x` of a .netrc, `requirepass x` of redis.
+/// `login bob password x` of a .netrc, `requirepass x` of redis, `bindpw x` of LDAP.
 fn is_setting(bytes: &[u8], key: &Key) -> bool {
     const COMMANDS: [&[u8]; 4] = [b"env", b"setenv", b"fastcgi_param", b"setx"];
     let name = &bytes[key.start..key.end];
+    let is_own = matches!(name, b"requirepass" | b"bindpw");
     let Some((b' ', before)) = bytes[..key.start].split_last() else {
-        return name == b"requirepass";
+        return is_own;
     };
     let word = |text: &[u8]| {
         let tail = text.iter().rev().take(NAME_BYTES_MAX);
@@ -166,7 +167,7 @@ fn is_setting(bytes: &[u8], key: &Key) -> bool {
     };
     let last = word(before);
     let (before_last, last) = before.split_at(before.len() - last);
-    name == b"requirepass"
+    is_own
         || COMMANDS
             .iter()
             .any(|command| command.eq_ignore_ascii_case(last))

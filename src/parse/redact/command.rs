@@ -76,6 +76,11 @@ pub(super) fn password_option(text: &str, after: usize) -> Option<Range<usize>> 
     believed(text, option_value(text, line(text, after), " -p")?)
 }
 
+/// Whether `pass` ends the command `sshpass`, whose password stands behind its `-p`.
+pub(super) fn is_sshpass(text: &str, hit: &Range<usize>) -> bool {
+    text[..hit.start].ends_with("ssh") && text[hit.end..].starts_with([' ', ':'])
+}
+
 /// The password in `IDENTIFIED BY 'secret'`, `IDENTIFIED WITH plugin BY 'secret'`.
 pub(super) fn sql_password(text: &str, after: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();

@@ -28,11 +28,10 @@ impl Key {
             Word::Token => (hit.end, token_rule(&bytes[..hit.start])),
             Word::ApiKey => (hit.end, Rule::ApiKey),
             Word::PrivateKey => (hit.end, Rule::PrivateKey),
-            Word::CryptKey => (hit.end, Rule::Secret),
-            Word::Key => (hit.end, key_rule(&bytes[..hit.start])?),
+            Word::Key => (hit.end, key_rule(&bytes[..hit.end - b"key".len()])?),
             Word::SessionId => (hit.end, Rule::Cookie),
             Word::Authorization => (hit.end, Rule::Authorization),
-            Word::Signature => (hit.end, Rule::Signature),
+            Word::Signature => (whole_end(bytes, hit.clone())?, Rule::Signature),
         };
         if bytes.get(end).is_some_and(|&byte| is_name(byte)) {
             return None;
@@ -80,25 +79,46 @@ fn is_other_word(before: &[u8]) -> bool {
         .any(|beginning| ends_with(before, beginning))
 }
 
-/// The end of `pwd`, or of `pw` with no letter before it.
+/// The end of `pwd`, or of `pw` with no letter before it but a word that makes it a password's name.
 fn pwd_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
-    let is_long = bytes[hit.end - 1].is_ascii_alphabetic();
-    let before = bytes[..hit.start].last();
-    let is_word = !before.is_some_and(u8::is_ascii_alphanumeric);
-    (is_long || is_word).then_some(hit.end - usize::from(!is_long))
+    const OWNERS: [&[u8]; 5] = [b"admin", b"db", b"ldap", b"root", b"user"];
+    let before = &bytes[..hit.start];
+    let is_named = OWNERS.iter().any(|owner| ends_with(before, owner));
+    match is_named {
+        true => Some(short_end(bytes, &hit)),
+        false => whole_end(bytes, hit),
+    }
 }
 
-/// Which key it is, by the word before `_key`; most are no secrets.
+/// The end of a long word, or of a short one (found with its separator) with no letter before it.
+fn whole_end(bytes: &[u8], hit: Range<usize>) -> Option<usize> {
+    let end = short_end(bytes, &hit);
+    let before = bytes[..hit.start].last();
+    let is_word = !before.is_some_and(u8::is_ascii_alphanumeric);
+    (end == hit.end || is_word).then_some(end)
+}
+
+/// Where the word ends that may have been found with its separator.
+fn short_end(bytes: &[u8], hit: &Range<usize>) -> usize {
+    hit.end - usize::from(!bytes[hit.end - 1].is_ascii_alphabetic())
+}
+
+/// Which key it is, by the word before `key`; most are no secrets.
 fn key_rule(before: &[u8]) -> Option<Rule> {
-    const SECRET: [&[u8]; 10] = [
+    let joint = before.strip_suffix(b"_").or(before.strip_suffix(b"-"));
+    let before = joint.unwrap_or(before);
+    const SECRET: [&[u8]; 13] = [
         b"access",
         b"account",
+        b"aes",
         b"app",
         b"auth",
         b"encryption",
+        b"hmac",
         b"integration",
         b"license",
         b"master",
+        b"shared",
         b"signing",
         b"subscription",
     ];

@@ -323,6 +323,9 @@ impl UserRule {
 fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, spans: &mut Spans) {
     let bytes = text.as_bytes();
     let found = match kind {
+        Kind::Assigned(Word::Pass) if command::is_sshpass(text, &hit) => {
+            command::password_option(text, hit.end).map(|r| (r, Rule::Password))
+        }
         Kind::Assigned(word) => assignment::find(text, hit, word),
         Kind::Bearer => shapes::bearer(bytes, hit.end).map(|range| (range, Rule::BearerToken)),
         Kind::Basic => shapes::basic(bytes, hit.end).map(|range| (range, Rule::BasicAuth)),
@@ -332,12 +335,11 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
             None => shapes::url_password(text, hit.end).map(|range| (range, Rule::UrlPassword)),
         },
         Kind::AwsKeyId => aws_key(bytes, hit.start, spans),
-        Kind::AwsSession => shapes::aws_session(bytes, hit.start).map(|r| (r, Rule::SessionToken)),
-        Kind::Google => shapes::google(bytes, hit.start).map(|r| (r, Rule::ApiKey)),
+        Kind::Dsn => shapes::dsn_password(text, hit.start).map(|r| (r, Rule::UrlPassword)),
+        Kind::Shape => shapes::shape(bytes, hit.start),
         Kind::Github => shapes::github(bytes, hit.start).map(|r| (r, Rule::GithubToken)),
         Kind::Slack => shapes::slack(bytes, hit.start).map(|r| (r, Rule::SlackToken)),
         Kind::Stripe => shapes::stripe(bytes, hit).map(|r| (r, Rule::StripeKey)),
-        Kind::Gitlab => shapes::gitlab(bytes, hit.start).map(|r| (r, Rule::GitlabToken)),
         Kind::Jwt => shapes::jwt(bytes, hit.start).map(|r| (r, Rule::Jwt)),
         Kind::Private => private(text, hit, state, spans),
         Kind::Cookie => shapes::cookie(bytes, hit).map(|r| (r, Rule::Cookie)),
@@ -346,7 +348,6 @@ fn look(kind: Kind, hit: Range<usize>, text: &str, state: &mut RedactState, span
         Kind::Mongo => command::mongo_password(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::RedisCli => command::redis_password(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::Login => command::login_password(text, hit).map(|r| (r, Rule::Password)),
-        Kind::Sshpass => command::password_option(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::Identified => command::sql_password(text, hit.end).map(|r| (r, Rule::Password)),
         Kind::SecureString => command::parameter(text, hit).map(|r| (r, Rule::Secret)),
     };

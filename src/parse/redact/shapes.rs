@@ -1,6 +1,6 @@
 //! Secrets that are known by their own shape, whatever stands before them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::{Rule, value};
 
@@ -12,6 +12,60 @@ const ROW_BYTES_MAX: usize = 128;
 
 /// How far the end of a password with a `/` in it is looked for.
 const URL_BYTES_MAX: usize = 256;
+
+/// A token that its beginning and its length give away.
+struct Shape {
+    begins: &'static [u8],
+    /// What it is made of besides letters and digits.
+    signs: &'static [u8],
+    bytes: RangeInclusive<usize>,
+    rule: Rule,
+}
+
+/// Of AWS (a session), Google, GitLab, Docker Hub, npm, PyPI, Vault, `SendGrid`, Anthropic, `OpenAI` and
+/// Slack (an app).
+const SHAPES: [Shape; 11] = {
+    const fn shape(
+        begins: &'static [u8],
+        signs: &'static [u8],
+        bytes: RangeInclusive<usize>,
+        rule: Rule,
+    ) -> Shape {
+        Shape {
+            begins,
+            signs,
+            bytes,
+            rule,
+        }
+    }
+    [
+        shape(b"IQoJ", b"/+=%", 100..=usize::MAX, Rule::SessionToken),
+        shape(b"AIza", b"_-", 39..=39, Rule::ApiKey),
+        shape(b"glpat-", b"_-", 26..=usize::MAX, Rule::GitlabToken),
+        shape(b"dckr_pat_", b"_-", 32..=usize::MAX, Rule::Token),
+        shape(b"npm_", b"", 40..=40, Rule::Token),
+        shape(b"pypi-AgE", b"_-", 50..=usize::MAX, Rule::Token),
+        shape(b"hvs.", b"_-", 28..=usize::MAX, Rule::Token),
+        shape(b"SG.", b"_-.", 60..=usize::MAX, Rule::ApiKey),
+        shape(b"sk-ant-", b"_-", 40..=usize::MAX, Rule::ApiKey),
+        shape(b"sk-proj-", b"_-", 40..=usize::MAX, Rule::ApiKey),
+        shape(b"xapp-1-", b"-", 40..=usize::MAX, Rule::SlackToken),
+    ]
+};
+
+/// The token that begins here, if it looks like any.
+pub(super) fn shape(bytes: &[u8], start: usize) -> Option<(Range<usize>, Rule)> {
+    let begins = |shape: &&Shape| bytes[start..].starts_with(shape.begins);
+    let shape = SHAPES.iter().find(begins)?;
+    let reach = start.saturating_add(shape.bytes.end().saturating_add(1));
+    let len = run_of(
+        &bytes[..bytes.len().min(reach)],
+        start,
+        shape.begins,
+        |byte| byte.is_ascii_alphanumeric() || shape.signs.contains(&byte),
+    )?;
+    (shape.bytes.contains(&len)).then_some((start..start + len, shape.rule))
+}
 
 /// `AKIA` or `ASIA` and sixteen more capitals and digits, standing alone.
 pub(super) fn aws_key_id(bytes: &[u8], start: usize) -> Option<Range<usize>> {
@@ -52,23 +106,6 @@ pub(super) fn aws_secret_behind(bytes: &[u8], mut at: usize) -> Option<Range<usi
     None
 }
 
-/// `IQoJ…`: a session token of AWS, some hundred characters.
-pub(super) fn aws_session(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run_of(bytes, start, b"IQoJ", |byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'=' | b'%')
-    })?;
-    (len >= 100).then_some(start..start + len)
-}
-
-/// `AIza…`: a key of Google's, 39 characters.
-pub(super) fn google(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let bytes = &bytes[..bytes.len().min(start + 40)];
-    let len = run_of(bytes, start, b"AIza", |byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-    })?;
-    (len == 39).then_some(start..start + len)
-}
-
 /// `ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…` (36 and more), `github_pat_…` (82).
 pub(super) fn github(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     let len = run_of(bytes, start, b"g", |byte| {
@@ -94,20 +131,15 @@ pub(super) fn slack(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     (len >= 15 && stands_alone(bytes, start)).then_some(start..start + len)
 }
 
-/// `sk_live_…` and `rk_live_…`, of which the needle is the middle.
+/// `sk_live_…`, `rk_test_…` and their siblings, of which the needle lacks the first letter.
 pub(super) fn stripe(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
-    let start = hit.start.checked_sub(2)?;
-    let is_key = matches!(&bytes[start..hit.end], b"sk_live_" | b"rk_live_");
+    let start = hit.start.checked_sub(1)?;
+    let is_key = matches!(
+        &bytes[start..hit.end],
+        b"sk_live_" | b"rk_live_" | b"sk_test_" | b"rk_test_"
+    );
     let len = run(bytes, hit.end, |byte| byte.is_ascii_alphanumeric());
     (is_key && len >= 16 && stands_alone(bytes, start)).then_some(start..hit.end + len)
-}
-
-/// `glpat-…`: twenty characters and more.
-pub(super) fn gitlab(bytes: &[u8], start: usize) -> Option<Range<usize>> {
-    let len = run_of(bytes, start, b"glpat-", |byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-    })?;
-    (len >= 26).then_some(start..start + len)
 }
 
 /// What lets anybody write into a chat, in the URL whose `://` ends here: the path of a webhook.
@@ -290,15 +322,32 @@ pub(super) fn url_password(text: &str, after: usize) -> Option<Range<usize>> {
     (!value.is_empty() && !value::is_placeholder(value)).then_some(range)
 }
 
+/// The password before `@tcp(`, as Go's drivers of databases want it: `user:…@tcp(host:3306)/name`.
+pub(super) fn dsn_password(text: &str, at: usize) -> Option<Range<usize>> {
+    let from = at.saturating_sub(URL_BYTES_MAX);
+    let head = &text.as_bytes()[from..at];
+    let is_outside = |byte: &u8| {
+        byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | 0x1b)
+    };
+    let begin = head
+        .iter()
+        .rposition(is_outside)
+        .map_or(0, |before| before + 1);
+    let colon = memchr::memchr(b':', &head[begin..])?;
+    let secret = from + begin + colon + 1..at;
+    let value = &text[secret.clone()];
+    (!value.is_empty() && !value::is_placeholder(value)).then_some(secret)
+}
+
 /// Length of the run of such bytes from here.
 fn run(bytes: &[u8], start: usize, is: impl Fn(u8) -> bool) -> usize {
     bytes[start..].iter().take_while(|&&byte| is(byte)).count()
 }
 
-/// The same where a word begins that begins so: what is not looked at for nothing costs nothing.
+/// The same with this beginning, where a word begins so: nothing is run over that is not believed anyway.
 fn run_of(bytes: &[u8], start: usize, begins: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
     let is_one = bytes[start..].starts_with(begins) && stands_alone(bytes, start);
-    is_one.then(|| run(bytes, start, is))
+    is_one.then(|| begins.len() + run(bytes, start + begins.len(), is))
 }
 
 /// Whether no word goes on into this one: base64 and names hold every short word. A `\n` of

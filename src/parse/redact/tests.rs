@@ -487,7 +487,7 @@ fn more_tools_and_tokens_go() {
         "GET https://api.telegram.org/bots",
         "task_live_0123456789abcdefgh",
         "sk_live_short",
-        "sk_test_51H8abcdEFGHijklMNOP",
+        "sk_test_short",
         "glpat-short",
         "see https://hooks.slack.com/docs",
         "SessionId=17",
@@ -744,6 +744,9 @@ fn known_shapes_are_never_cut() {
         "glpat-abcdefghij0123456789",
         "AIzaSyA0123456789abcdefghijklmnopqrst-_",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_",
+        "npm_0123456789abcdefghijABCDEFGHIJ012345",
+        "hvs.CAESIJ0123456789abcdefghijABCDEFGHIJ",
+        "root:s3cr3tP4ssw0rd@tcp(db:3306)/shop",
     ] {
         for lead in 1..120 {
             let line = format!("{} {secret} {}", "~".repeat(lead), "~".repeat(150));
@@ -842,6 +845,117 @@ fn tokens_known_by_shape_go() {
         "eyJ",
         "eyJhbGciOiJIUzI1NiJ9 alone",
         "eyJhbGciOiJIUzI1NiJ9.x",
+    ]);
+}
+
+#[test]
+fn tokens_of_registries_and_services_go() {
+    // What tools print of Vault, SendGrid, Stripe, Slack, AI services and registries goes by its own shape,
+    // and what only begins alike stays: each as its maker documents it, with other letters.
+    let body = "Zq7ZpX9vK2mB4nT6wAbCdEfGhIjKlMnOpQrStUvWxYz0123456789q7ZpX9vK2mB4nT6wAbCdEfGhIjKl";
+    let table = |rule: &str, tokens: &[String]| {
+        for token in tokens {
+            let lines = [
+                "«»",
+                "got «», next",
+                r#"{"x":"«»"}"#,
+                r"\\n[stdout]«»\\n",
+                "x=«»",
+            ];
+            let lines = lines.map(|line| line.replace("«»", &format!("«{token}»")));
+            goes(rule, &lines.each_ref().map(String::as_str));
+        }
+    };
+    table(
+        "token",
+        &[
+            format!("npm_{}", &body[..36]),
+            format!("hvs.CAESI{body}"),
+            format!("dckr_pat_{}", &body[..27]),
+            format!("pypi-AgEIcHlwaS5vcmcC{body}"),
+        ],
+    );
+    table(
+        "api-key",
+        &[
+            format!("SG.{}.{}", &body[..22], &body[..43]),
+            format!("sk-ant-api03-{body}-AA"),
+            format!("sk-proj-{body}"),
+        ],
+    );
+    table(
+        "stripe-key",
+        &[
+            format!("sk_test_{}", &body[..24]),
+            format!("rk_test_{body}"),
+        ],
+    );
+    table(
+        "slack-token",
+        &[format!(
+            "xapp-1-A0123456789-1234567890123-{}",
+            body.to_lowercase()
+        )],
+    );
+    stays(&[
+        "npm_config_cache=/root/.npm npm_lifecycle_event=install",
+        "xapp-server-prod-eu-west-1-with-a-very-long-name-indeed",
+        "task-ant-1 disk-proj-0123456789012345678901234567890123456789",
+        "pypi-age-of-packages msg.length SG.1 sg.abc hvs.go dckr_pat_",
+        "pk_test_0123456789abcdefghijklmn check_test_0123456789abcdefghijklmn",
+    ]);
+}
+
+#[test]
+fn names_of_secrets_without_a_joint_go() {
+    // Names whose words nothing joins, as Azure, LDAP and Go's drivers of databases have them; names that go
+    // on, and words that only end alike, stay.
+    goes(
+        "secret",
+        &[
+            "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=«abc123+/de=»",
+            "HostName=h.azure-devices.net;DeviceId=d;SharedAccessKey=«abc123+/de=»",
+            "accessKey: «wJalrXUtnFEMI»",
+            "AES_KEY=«wJalrXUtnFEMI»",
+            "workspace_shared_key: «abc123+/de=»",
+        ],
+    );
+    goes(
+        "signature",
+        &[
+            "https://a.blob.core.windows.net/c/b?sv=2022-11-02&se=2026-01-01&sig=«abc%2Bdefghijklmnopqr%3D»&sp=r",
+            "SharedAccessSignature sr=h&sig=«abcdefghijklmnopqrstu%3D»&se=1795299234",
+        ],
+    );
+    goes(
+        "password",
+        &[
+            "bindpw=«s3cret»",
+            "bindpw «s3cret»",
+            "bindpw: «s3cret»",
+            "rootpw=«s3cret»",
+            "SSHPASS=«s3cret» sshpass -e ssh h",
+            "ansible_sshpassword=«s3cret»",
+            "export SSHPASS='«s3cret»'",
+        ],
+    );
+    goes(
+        "url-password",
+        &[
+            "connect root:«s3cr@t/x»@tcp(10.0.0.1:3306)/shop?parseTime=true",
+            r#"DB_DSN="app:«p:w»@tcp(db:3306)/shop""#,
+            r#"{\"dsn\":\"app:«s3cret»@tcp(db)/\"}"#,
+        ],
+    );
+    stays(&[
+        "SharedAccessKeyName=RootManageSharedAccessKey",
+        "accessKeyId: AKIA",
+        "design=abcdefghijklmnopqrstu",
+        "gpg --verify x.sig=",
+        "app@tcp(db:3306)/shop",
+        "root:@tcp(db:3306)/shop",
+        "root:${DB_PASSWORD}@tcp(db:3306)/shop",
+        "bindpw is set",
     ]);
 }
 
