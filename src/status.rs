@@ -136,6 +136,9 @@ pub struct DeploymentStatus {
     pub id: String,
     /// Name of the deployment group, or its id where only that is known.
     pub group: Option<String>,
+    /// The deployment group's id, once its hooks' log told it.
+    #[serde(default)]
+    pub group_id: Option<String>,
     /// Name of the application (2.x tells).
     pub application: Option<String>,
     /// `running`, `waiting` (for the next command), `hanging`, `succeeded`, `failed`, `aborted`,

@@ -42,6 +42,7 @@ fn one(deployment: &Deployment) -> DeploymentStatus {
             .group
             .clone()
             .or_else(|| deployment.group_id.clone()),
+        group_id: deployment.group_id.clone(),
         application: deployment.application.clone(),
         state: state.to_owned(),
         inferred,

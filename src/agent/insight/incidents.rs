@@ -84,7 +84,7 @@ fn kind_of(what: &What) -> Option<(EventKind, Option<&str>)> {
 
 /// What is known of the deployment as a whole.
 fn describe(incident: &mut Incident, deployment: &DeploymentStatus) {
-    incident.deployment_group_id.clone_from(&deployment.group);
+    (incident.deployment_group_id).clone_from(&deployment.group_id);
     incident.started_ms = Some(deployment.began_ms);
     incident.duration_ms = since(deployment.began_ms, incident.at_ms);
     if incident.kind != EventKind::DeploymentSucceeded && !deployment.output.is_empty() {
