@@ -185,7 +185,7 @@ impl Agent {
         self.alarms.reload(&config.alarms, now);
         self.config = config;
         self.shipper.set_flush_interval_ms(flush_ms(&self.config));
-        self.discovery = Discovery::default();
+        self.find_codedeploy(edges);
         self.discovery_due_ms = 0;
         self.parsers.clear();
         self.insight.reload(&self.config);

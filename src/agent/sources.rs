@@ -32,13 +32,8 @@ impl Agent {
         let backlog_bytes = backlog_bytes.sum();
         self.keeper.note_backlog(backlog_bytes, now);
         self.find_stuck();
-        match self.discovery.look(edges.files, &self.config.codedeploy) {
-            Change::Same => {}
-            Change::Found(_) => {
-                tracing::info!(found = %self.discovery.words(), "looked for the CodeDeploy agent");
-                self.set_sources(edges);
-            }
-            Change::Lost(why) => tracing::warn!(%why, "the CodeDeploy agent's configuration"),
+        if self.find_codedeploy(edges) {
+            self.set_sources(edges);
         }
         // Where its files are is known by now, at a start too.
         let is_agent_heard = self.is_agent_heard();
@@ -48,6 +43,21 @@ impl Agent {
             is_agent_heard,
         };
         self.insight.look(edges, &logs, now);
+    }
+
+    /// Looks for the CodeDeploy agent; whether its files are elsewhere than before.
+    pub(super) fn find_codedeploy(&mut self, edges: &mut Edges<'_>) -> bool {
+        match self.discovery.look(edges.files, &self.config.codedeploy) {
+            Change::Same => false,
+            Change::Found(_) => {
+                tracing::info!(found = %self.discovery.words(), "looked for the CodeDeploy agent");
+                true
+            }
+            Change::Lost(why) => {
+                tracing::warn!(%why, "the CodeDeploy agent's configuration");
+                false
+            }
+        }
     }
 
     pub(super) fn set_sources(&mut self, edges: &mut Edges<'_>) {
@@ -80,5 +90,47 @@ impl Agent {
                 wall_ms: self.started_ms,
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::agent::testing::{at, count_sent, directory_of, finish, run};
+    use crate::config::Config;
+
+    /// An agent's configuration that says its files are in `dir`, and ours that names it.
+    fn config_of(dir: &Path) -> Config {
+        let file = dir.join("codedeployagent.yml");
+        let (logs, root) = (dir.join("logs"), dir.join("root"));
+        let text = format!(
+            ":log_dir: {}\n:root_dir: {}\n",
+            logs.display(),
+            root.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let text = format!("[codedeploy]\nconfig_file = \"{}\"\n", file.display());
+        Config::parse(&[("a.toml".into(), text)]).unwrap().0
+    }
+
+    /// Where the CodeDeploy agent's files were last seen they are looked for after a reload, too, though
+    /// its configuration cannot be used by then: shown by a log that begins behind it.
+    #[test]
+    fn a_reload_goes_on_where_the_agent_was() {
+        let dir = directory_of(&[]);
+        let logs = dir.path().join("root/deployment-logs");
+        std::fs::create_dir_all(&logs).unwrap();
+        run(dir.path(), |mut agent, edges| {
+            let config = config_of(dir.path());
+            agent.reload(config.clone(), edges, at(1));
+            agent.step(edges, at(2));
+            std::fs::write(dir.path().join("codedeployagent.yml"), "{").unwrap();
+            agent.reload(config, edges, at(3));
+            let log = logs.join("codedeploy-agent-deployments.log");
+            std::fs::write(log, "one\n").unwrap();
+            finish(agent, edges);
+        });
+        assert_eq!(count_sent(dir.path(), "one"), 1);
     }
 }

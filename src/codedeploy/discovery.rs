@@ -26,6 +26,8 @@ pub enum Change {
 /// Looks for the CodeDeploy agent, again and again.
 #[derive(Debug, Default)]
 pub struct Discovery {
+    /// The configuration that was looked for.
+    config_file: PathBuf,
     layout: Layout,
     looked: Looked,
     /// Why the layout cannot be confirmed.
@@ -52,7 +54,14 @@ enum Config {
 
 impl Discovery {
     /// Looks at the configuration as it is now. Cheap: one small file.
+    /// Where another one is to be looked for than before, what that one said is forgotten.
     pub fn look(&mut self, files: &mut dyn Files, config: &CodeDeployConfig) -> Change {
+        if config.config_file != self.config_file {
+            *self = Self {
+                config_file: config.config_file.clone(),
+                ..Self::default()
+            };
+        }
         let before = self.layout.clone();
         self.problem = None;
         let place = match find(files, &config.config_file) {
