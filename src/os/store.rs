@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::beneath::file_type;
 use crate::ports::{DAMAGED_MAX, Pieces, Store};
+pub use folder::hand_over;
 use folder::{
     close_to_others, exchange, listing, open_file, open_folder, rename, sweep, temporary, without,
     write_new, write_over,
@@ -494,6 +495,26 @@ mod tests {
         store.save("file", b"fresh").unwrap();
         assert_eq!(store.load("file").unwrap().unwrap(), b"fresh");
         assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+    }
+
+    /// What is handed to the owner of a directory is never given to him by way of a link of his: shown by
+    /// one to a file that is not his, in the place of the text and of what is written beside it.
+    #[test]
+    fn what_is_handed_over_follows_no_link() {
+        let (dir, mut store) = opened();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o644)).unwrap();
+        for name in ["order", "order.new", ".order.tmp"] {
+            symlink(&victim, store.path().join(name)).unwrap();
+        }
+        hand_over(store.path(), "order", "suspend\n").unwrap();
+        assert_eq!(store.load("order").unwrap().unwrap(), b"suspend\n");
+        assert_eq!(mode(&store.path().join("order")), 0o600);
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+        assert_eq!(mode(&victim), 0o644);
+        let error = hand_over(&dir.path().join("none"), "order", "").unwrap_err();
+        assert!(error.to_string().contains("none/order"), "{error}");
     }
 
     #[test]

@@ -232,6 +232,47 @@ fn suspend_resume_and_status() {
     cloud.assert_no_violations();
 }
 
+/// An order reaches the agent also where nobody can say who this instance is, which is when CloudWatch
+/// cannot be asked at all; nothing is written where a link of the agent's user leads: shown by the state
+/// directory after a command that fails, with such a link in it.
+#[test]
+fn an_order_is_left_though_nobody_answers() {
+    let cloud = Cloud::start();
+    let (world, imds, _prefix) = instance(&cloud);
+    drop(imds);
+    let victim = world.path("victim");
+    std::fs::write(&victim, "mine").unwrap();
+    std::fs::create_dir_all(world.path("state")).unwrap();
+    std::os::unix::fs::symlink(&victim, world.path("state/alarms-order.new")).unwrap();
+    let text = run(&world, &["alarms", "suspend"], 1);
+    assert!(text.contains("the agent has the order"), "{text}");
+    let order = std::fs::read_to_string(world.path("state/alarms-order")).unwrap();
+    assert_eq!(order, "suspend\n");
+    assert_eq!(std::fs::read_to_string(victim).unwrap(), "mine");
+}
+
+/// Tools are answered in JSON by every command about alarms: shown by the three that act at once.
+#[test]
+fn tools_are_answered_in_json() {
+    let cloud = Cloud::start();
+    let (world, _imds, prefix) = instance(&cloud);
+    run(&world, &["alarms", "apply", "--json"], 0);
+    std::fs::create_dir_all(world.path("state")).unwrap();
+    let json = |arguments: &[&str]| -> Value {
+        let finished = world.run(arguments);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        serde_json::from_str(&finished.stdout).unwrap()
+    };
+    for (word, suspended) in [("suspend", true), ("resume", false)] {
+        let answer = json(&["alarms", word, "--json"]);
+        assert_eq!(answer["suspended"], suspended);
+        assert_eq!(answer["alarms"].as_array().unwrap().len(), 2);
+    }
+    let answer = json(&["alarms", "test", REBOOT, "--json", "--yes-run-the-action"]);
+    let expected = json!({ "name": format!("{prefix}{REBOOT}"), "state": "ALARM" });
+    assert_eq!(answer, expected);
+}
+
 /// test says in plain words what will happen and does nothing without a yes; with it the alarm is
 /// set for real, once: shown without a terminal, with the flag, and again.
 #[test]

@@ -10,10 +10,7 @@ mod session;
 mod show;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -27,6 +24,7 @@ use crate::alarms::plan::{ByHand, Owner, differences};
 use crate::alarms::spec::{Wanted, acts_on_instance};
 use crate::alarms::state::{ORDER_FILE, Order};
 use crate::config::Config;
+use crate::os::store::hand_over;
 use crate::ports::alarm::{ActionTaken, AlarmCall, AlarmReply, AlarmState, ServiceAlarm};
 pub use session::Session;
 
@@ -58,21 +56,15 @@ pub fn run(args: &AlarmsArgs, terminal: &mut Terminal<'_>) -> anyhow::Result<Exi
             return Ok(error.exit_code());
         }
     };
-    let mut session = Session::open(&config, target.instance_id.as_deref())?;
+    let open = || Session::open(&config, target.instance_id.as_deref());
     match &args.command {
-        AlarmsCommand::Plan(args) => apply(&mut session, args, Until::Planned, terminal),
-        AlarmsCommand::Apply(args) => apply(&mut session, args, Until::Applied, terminal),
-        AlarmsCommand::Delete(target) => delete(&mut session, target, terminal),
-        AlarmsCommand::Status(target) => status(&mut session, target, terminal),
-        AlarmsCommand::Suspend(target) => {
-            let is_own = target.instance_id.is_none();
-            order(&mut session, &config, Order::Suspend, is_own, terminal)
-        }
-        AlarmsCommand::Resume(target) => {
-            let is_own = target.instance_id.is_none();
-            order(&mut session, &config, Order::Resume, is_own, terminal)
-        }
-        AlarmsCommand::Test(args) => test(&mut session, args, terminal),
+        AlarmsCommand::Plan(args) => apply(&mut open()?, args, Until::Planned, terminal),
+        AlarmsCommand::Apply(args) => apply(&mut open()?, args, Until::Applied, terminal),
+        AlarmsCommand::Delete(target) => delete(&mut open()?, target, terminal),
+        AlarmsCommand::Status(target) => status(&mut open()?, target, terminal),
+        AlarmsCommand::Suspend(target) => give(Order::Suspend, &config, target, terminal),
+        AlarmsCommand::Resume(target) => give(Order::Resume, &config, target, terminal),
+        AlarmsCommand::Test(args) => test(&mut open()?, args, terminal),
     }
 }
 
@@ -237,20 +229,43 @@ fn last_action(session: &mut Session, name: &str) -> Option<ActionTaken> {
     }
 }
 
-fn order(
-    session: &mut Session,
-    config: &Config,
+/// Leaves an order for the agent, and has CloudWatch carry it out at once. In this sequence: it must
+/// reach the agent also where nobody else answers.
+fn give(
     order: Order,
-    is_own: bool,
+    config: &Config,
+    target: &AlarmsTargetArgs,
     terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<ExitCode> {
+    let is_own = target.instance_id.is_none();
     let left = match is_own {
-        true => leave(&config.agent.state_dir, order),
+        true => hand_over(&config.agent.state_dir, ORDER_FILE, order.word()),
         false => Ok(()),
     };
     if let Err(error) = &left {
         writeln!(terminal.err, "the agent could not be told: {error}")?;
     }
+    let session = Session::open(config, target.instance_id.as_deref());
+    let mut session = match is_own && left.is_ok() {
+        true => session.context("the agent has the order, CloudWatch could not be asked")?,
+        false => session?,
+    };
+    let names = carry_out(&mut session, order)?;
+    if target.json {
+        let is_suspended = order == Order::Suspend;
+        let json = json!({ "alarms": names, "suspended": is_suspended });
+        writeln!(terminal.out, "{json:#}")?;
+    } else {
+        show::order(order, &names, terminal.out)?;
+    }
+    Ok(match left {
+        Ok(()) => ExitCode::Ok,
+        Err(_) => ExitCode::Failure,
+    })
+}
+
+/// Switches the actions of the alarms that act on the instance off or on; which those are.
+fn carry_out(session: &mut Session, order: Order) -> anyhow::Result<Vec<String>> {
     let acts = |alarm: &&ServiceAlarm| acts_on_instance(&alarm.spec);
     let there = present(session)?;
     let mut names = Vec::new();
@@ -270,20 +285,7 @@ fn order(
             .call(&call)
             .context("CloudWatch did not take it; the agent tries on")?;
     }
-    let does = match order {
-        Order::Suspend => "suspended: no action is called",
-        Order::Resume => "resumed: actions are called again",
-    };
-    for name in &names {
-        writeln!(terminal.out, "{name} {does}")?;
-    }
-    if names.is_empty() {
-        writeln!(terminal.out, "no alarm of ours acts on this instance")?;
-    }
-    Ok(match left {
-        Ok(()) => ExitCode::Ok,
-        Err(_) => ExitCode::Failure,
-    })
+    Ok(names)
 }
 
 fn owner(session: &mut Session, alarm: &ServiceAlarm) -> anyhow::Result<Owner> {
@@ -295,16 +297,6 @@ fn owner(session: &mut Session, alarm: &ServiceAlarm) -> anyhow::Result<Owner> {
             Err(error).with_context(|| format!("failed to see whose {} is", alarm.spec.name))
         }
     }
-}
-
-/// Leaves an order for the agent: whole or not at all, readable by it whoever writes it.
-fn leave(state_dir: &Path, order: Order) -> io::Result<()> {
-    let beside = state_dir.join(format!("{ORDER_FILE}.new"));
-    fs::write(&beside, order.word())?;
-    fs::set_permissions(&beside, PermissionsExt::from_mode(0o600))?;
-    let dir = fs::metadata(state_dir)?;
-    std::os::unix::fs::chown(&beside, Some(dir.uid()), Some(dir.gid()))?;
-    fs::rename(&beside, state_dir.join(ORDER_FILE))
 }
 
 fn test(
@@ -356,7 +348,12 @@ fn test(
     session
         .call(&call)
         .with_context(|| format!("failed to set {name}"))?;
-    writeln!(terminal.out, "{name} is in ALARM")?;
+    if args.target.json {
+        let json = json!({ "name": name, "state": AlarmState::Alarm.word() });
+        writeln!(terminal.out, "{json:#}")?;
+    } else {
+        writeln!(terminal.out, "{name} is in ALARM")?;
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -6,8 +6,24 @@ use serde_json::{Value, json};
 
 use crate::alarms::plan::{Change, Difference, Plan, settings};
 use crate::alarms::spec::Wanted;
+use crate::alarms::state::Order;
 use crate::config::alarm::{Ec2Action, arn};
 use crate::ports::alarm::{ActionTaken, ServiceAlarm};
+
+/// What became of the alarms that act on the instance.
+pub(super) fn order(order: Order, names: &[String], out: &mut dyn Write) -> io::Result<()> {
+    let does = match order {
+        Order::Suspend => "suspended: no action is called",
+        Order::Resume => "resumed: actions are called again",
+    };
+    for name in names {
+        writeln!(out, "{name} {does}")?;
+    }
+    match names {
+        [] => writeln!(out, "no alarm of ours acts on this instance"),
+        _ => Ok(()),
+    }
+}
 
 /// A plan for people: every alarm that would change, and how.
 pub(super) fn plan(plan: &Plan, wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {

@@ -3,10 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
 
 use crate::ports::Pieces;
 
@@ -56,6 +58,42 @@ pub(super) fn exchange(folder: &OwnedFd, one: &str, other: &str) -> io::Result<(
 /// Gives a file of a folder another name there.
 pub(super) fn rename(folder: &OwnedFd, from: &str, to: &str) -> io::Result<()> {
     Ok(rustix::fs::renameat(folder, from, folder, to)?)
+}
+
+/// Leaves a text in a state directory for the agent whose it is, whoever writes it: whole or not at all.
+///
+/// Who owns the directory can have nothing else written or given to him by this: what stands in the
+/// way there is removed, never opened.
+///
+/// # Errors
+/// As the system says, naming the path.
+pub fn hand_over(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(rustix::fs::CWD, dir, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|folder| give_to_owner(&folder, name, text))
+        .map_err(|error| {
+            let text = format!("{}: {error}", dir.join(name).display());
+            io::Error::new(error.kind(), text)
+        })
+}
+
+fn give_to_owner(folder: &OwnedFd, name: &str, text: &str) -> io::Result<()> {
+    let beside = temporary(name);
+    match rustix::fs::unlinkat(folder, &beside, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let owner = rustix::fs::fstat(folder)?;
+    let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut file = open_file(folder, &beside, flags)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| Ok(rustix::fs::fchown(&file, Some(user), Some(group))?))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| rename(folder, &beside, name))
+        .map_err(|error| without(folder, &beside, error))?;
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 /// Opens a regular file in a folder; a link or anything else in its place is an error.
