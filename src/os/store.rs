@@ -6,12 +6,13 @@
 //! across a power cut: written beside, synced, renamed over, the folder synced. Every error names
 //! the path it is about.
 
+mod claim;
 mod folder;
 mod lock;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
@@ -20,12 +21,14 @@ use rustix::io::Errno;
 
 use super::beneath::file_type;
 use crate::ports::{DAMAGED_MAX, Pieces, Store};
+pub use claim::StoreError;
+use claim::claim;
 pub use folder::hand_over;
 use folder::{
     close_to_others, exchange, listing, open_file, open_folder, rename, sweep, temporary, without,
     write_new, write_over,
 };
-use lock::{LOCK_NAME, lock, owner_text};
+use lock::LOCK_NAME;
 
 /// Most that is ever loaded into memory at once; our own files are far below.
 const LOAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -39,50 +42,6 @@ pub struct OsStore {
     _lock: File,
 }
 
-/// Why a state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another agent has it.
-    #[error(
-        "state directory {} is in use by another deploywatch{}: stop that one, or give this one \
-         an agent.state_dir of its own", path.display(), owner_text(*owner)
-    )]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-        /// The process that has it, if it said.
-        owner: Option<u32>,
-    },
-    /// Everybody may write into it.
-    #[error(
-        "state directory {} is writable by everyone: give agent.state_dir a directory of its own",
-        path.display()
-    )]
-    Shared {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Another user may write into it.
-    #[error(
-        "state directory {} belongs to user {owner}, who could mislead this agent: give it to the \
-         user deploywatch runs as, or give agent.state_dir another directory", path.display()
-    )]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// The user's number.
-        owner: u32,
-    },
-    /// It can neither be opened nor made.
-    #[error("state directory {} cannot be used", path.display())]
-    Unusable {
-        /// The directory, or what is wrong in it.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
 impl OsStore {
     /// Opens the directory, makes it where it is missing, locks it, and removes what an
     /// interrupted save left behind.
@@ -90,39 +49,16 @@ impl OsStore {
     /// # Errors
     /// Where another agent has it, or it cannot be used safely.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let unusable = |source| StoreError::Unusable {
-            path: path.to_owned(),
-            source,
-        };
-        make_private(path).map_err(unusable)?;
-        let link = std::fs::symlink_metadata(path).map_err(unusable)?;
-        let dir = File::open(path).map_err(unusable)?;
-        let meta = dir.metadata().map_err(unusable)?;
-        if !meta.is_dir() {
-            return Err(unusable(Errno::NOTDIR.into()));
-        }
-        if meta.mode() & 0o002 != 0 {
-            return Err(StoreError::Shared {
-                path: path.to_owned(),
-            });
-        }
-        // Also of a link in its place: who made it chose the directory.
-        let mut owners = [link.uid(), meta.uid()].into_iter();
-        if let Some(owner) = owners.find(|owner| !super::is_trusted(*owner)) {
-            return Err(StoreError::Foreign {
-                path: path.to_owned(),
-                owner,
-            });
-        }
-        let dir = OwnedFd::from(dir);
-        close_to_others(&dir, &meta, Mode::RWXU).map_err(unusable)?;
-        let lock = lock(&dir, path)?;
+        let (dir, lock) = claim(path)?;
         let store = Self {
             path: path.to_owned(),
             dir,
             _lock: lock,
         };
-        store.sweep().map_err(unusable)?;
+        store.sweep().map_err(|source| StoreError::Unusable {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(store)
     }
 
@@ -366,16 +302,6 @@ enum Missing {
     Leave,
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        answer => answer,
-    }
-}
-
 /// One component that is not hidden (ours are the temporary ones), not the lock, not a way out.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name != LOCK_NAME && !name.contains(['/', '\0'])
@@ -388,7 +314,7 @@ fn is_missing(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn opened() -> (tempfile::TempDir, OsStore) {
@@ -685,6 +611,46 @@ mod tests {
         }
         let refused = OsStore::open(&link).unwrap_err();
         assert!(matches!(refused, StoreError::Foreign { owner: 4_321, .. }));
+    }
+
+    #[test]
+    fn a_directory_of_others_is_refused_and_left_as_it_is() {
+        // As /var/lib would be, or /etc: who names it by mistake shuts nobody out and loses nothing.
+        // Shown by what is in one, its modes included, and by the remedy; what an agent or an operator
+        // left of ours is no stranger.
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("lib");
+        let [folder, file, draft] =
+            ["apt", "apt/list", "apt/.edit.tmp"].map(|name| path.join(name));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        for file in [&file, &draft] {
+            std::fs::write(file, "theirs").unwrap();
+            open(file, 0o644);
+        }
+        let modes = || [mode(&path), mode(&folder), mode(&file), mode(&draft)];
+        let before = [
+            (&path, 0o755),
+            (&folder, 0o755),
+            (&file, 0o644),
+            (&draft, 0o644),
+        ];
+        before.iter().for_each(|(path, mode)| open(path, *mode));
+        let error = OsStore::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Taken { name, .. } if name == "apt"));
+        assert!(error.to_string().contains("agent.state_dir"), "{error}");
+        assert_eq!(modes(), before.map(|(_, mode)| mode));
+        std::fs::remove_dir_all(&folder).unwrap();
+        for name in ["alarms-order", "checkpoints.damaged-1", "boots"] {
+            std::fs::write(path.join(name), "ours").unwrap();
+        }
+        std::fs::create_dir(path.join("lost+found")).unwrap();
+        drop(OsStore::open(&path).unwrap());
+        // Held once, it is ours whatever else comes in.
+        std::fs::write(path.join("notes.txt"), "theirs").unwrap();
+        OsStore::open(&path).unwrap();
     }
 
     #[test]
