@@ -611,6 +611,9 @@ mod tests {
         }
         let refused = OsStore::open(&link).unwrap_err();
         assert!(matches!(refused, StoreError::Foreign { owner: 4_321, .. }));
+        let remedy =
+            "systemd-run --pipe --wait --uid=4321 -p AmbientCapabilities=CAP_DAC_READ_SEARCH";
+        assert!(refused.to_string().contains(remedy), "{refused}");
     }
 
     #[test]

@@ -51,10 +51,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another user may write into it.
-    #[error(
-        "state directory {} belongs to user {owner}, who could mislead this agent: give it to the \
-         user deploywatch runs as, or give agent.state_dir another directory", path.display()
-    )]
+    #[error("state directory {} {}", path.display(), foreign_text(*owner))]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -139,4 +136,21 @@ fn make_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         answer => answer,
     }
+}
+
+/// Why the state of another user is refused, and what to do. To root, who does not run the agent, it is
+/// the package's.
+fn foreign_text(owner: u32) -> String {
+    if rustix::process::geteuid().is_root() {
+        return format!(
+            "belongs to user {owner}, who could mislead root: run the agent as that user, as its \
+             unit does, or once by `systemd-run --pipe --wait --uid={owner} \
+             -p AmbientCapabilities=CAP_DAC_READ_SEARCH deploywatch run --once`, or give \
+             agent.state_dir another directory"
+        );
+    }
+    format!(
+        "belongs to user {owner}, who could mislead this agent: run it as that user, or give \
+         agent.state_dir another directory"
+    )
 }
