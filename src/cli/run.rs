@@ -105,6 +105,8 @@ pub fn run(config_path: Option<&Path>, until: Until) -> anyhow::Result<ExitCode>
 struct Process {
     config_path: Option<PathBuf>,
     files: OsFiles,
+    /// Goes first of all: behind the lock that the store holds, its path is the next agent's.
+    status: Option<StatusSocket>,
     store: OsStore,
     watch: NotifyWatch,
     out: Out,
@@ -112,7 +114,6 @@ struct Process {
     processes: SystemProcesses,
     identity: IdentityFeed,
     wakeup: Wakeup,
-    status: Option<StatusSocket>,
     systemd: Systemd,
     log: LogHandle,
     config: Config,
@@ -377,6 +378,31 @@ mod tests {
         assert!(!asks_for_more(&tagged, &tagged));
         assert!(!asks_for_more(&tagged, &plain));
         assert!(!asks_for_more(&plain, &config("/a/{file_name}")));
+    }
+
+    /// Who may have the state directory next finds no socket that goes with the agent before: shown by
+    /// an agent that ends while another waits for its state.
+    #[test]
+    fn the_socket_goes_before_the_state_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let text = format!(
+            "[agent]\nstate_dir = \"{}\"\n[logs]\nsink = \"directory\"\n",
+            state.display()
+        );
+        let (config, _) = Config::parse(&[(PathBuf::from("a.toml"), text)]).unwrap();
+        let socket = status_socket_path(&config.agent);
+        let log = crate::os::log::start(tracing::Level::ERROR).unwrap();
+        for _ in 0..20 {
+            let process = Process::build(config.clone(), None, log.clone()).unwrap();
+            assert!(socket.exists());
+            let lock = std::fs::File::open(state.join("lock")).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(process));
+                lock.lock_shared().unwrap();
+                assert!(!socket.exists(), "the next agent's socket would go");
+            });
+        }
     }
 
     /// Only a drain that was cut short, or met a file it cannot read, asks for another try: shown
