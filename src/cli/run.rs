@@ -252,7 +252,7 @@ impl Process {
                 grace_s = grace.as_secs(),
                 "stopping: sending what can be read"
             );
-            self.systemd.stopping();
+            self.systemd.stopping(grace);
             agent.stop(Some(millis(grace)), clock::now());
         }
         if reasons.reload {

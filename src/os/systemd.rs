@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use super::clock;
 
+/// How long what follows a drain may take: copying what would be gone after a restart.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
 /// The service manager, or nobody.
 #[derive(Debug, Default)]
 pub struct Systemd {
@@ -76,9 +79,10 @@ impl Systemd {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
-    /// Draining, then ending.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// Draining for at most so long, then ending: the time that its `TimeoutStopSec=` allows may be less.
+    pub fn stopping(&self, grace: Duration) {
+        let wanted = grace.saturating_add(LAST_WORDS).as_micros();
+        self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={wanted}"));
     }
 
     /// Still working: call it where the loop makes progress, nowhere else.
@@ -161,8 +165,11 @@ mod tests {
         assert!(usec.parse::<u64>().unwrap() > 0);
         systemd.watchdog();
         assert_eq!(received(&manager), "WATCHDOG=1");
-        systemd.stopping();
-        assert_eq!(received(&manager), "STOPPING=1");
+        systemd.stopping(Duration::from_secs(300));
+        assert_eq!(
+            received(&manager),
+            "STOPPING=1\nEXTEND_TIMEOUT_USEC=330000000"
+        );
         assert_eq!(systemd.watchdog_interval(), Some(Duration::from_secs(10)));
     }
 
@@ -192,7 +199,7 @@ mod tests {
         systemd.ready();
         Systemd::new(&environment(OsStr::new("/nonexistent/notify"))).ready();
         Systemd::new(&environment(OsStr::new("vsock:2:1"))).ready();
-        Systemd::default().stopping();
+        Systemd::default().stopping(Duration::MAX);
     }
 
     #[test]
