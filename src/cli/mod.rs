@@ -202,14 +202,30 @@ pub struct IamPolicyArgs {
     #[arg(long)]
     pub with_apply: bool,
     /// The Region [default: that of the configuration, else any]
-    #[arg(long)]
+    #[arg(long, value_parser = region)]
     pub region: Option<String>,
     /// The account's 12 digits [default: any]
-    #[arg(long)]
+    #[arg(long, value_parser = account)]
     pub account: Option<String>,
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArg,
+}
+
+/// A Region: what is something else would be a policy that permits nothing.
+fn region(written: &str) -> Result<String, &'static str> {
+    match crate::config::is_region(written) {
+        true => Ok(written.to_owned()),
+        false => Err("write it as AWS does, such as eu-west-1"),
+    }
+}
+
+/// An account, likewise.
+fn account(written: &str) -> Result<String, &'static str> {
+    match written.len() == 12 && written.bytes().all(|b| b.is_ascii_digit()) {
+        true => Ok(written.to_owned()),
+        false => Err("write its 12 digits, such as 111122223333"),
+    }
 }
 
 /// `deploywatch demo`.
@@ -389,6 +405,15 @@ mod tests {
             ("deploywatch", ExitCode::Usage),
             ("deploywatch chek", ExitCode::Usage),
             ("deploywatch run --twice", ExitCode::Usage),
+            (
+                "deploywatch iam-policy --account 1111-2222",
+                ExitCode::Usage,
+            ),
+            ("deploywatch iam-policy --region Ireland", ExitCode::Usage),
+            (
+                "deploywatch iam-policy --region eu-west-1a",
+                ExitCode::Usage,
+            ),
         ] {
             assert_eq!(
                 ExitCode::of_usage(&parse(line).unwrap_err()),

@@ -37,6 +37,7 @@ use metric::MetricsConfig;
 pub use mistake::{Mistake, Note};
 pub use pattern::{Component, Fit, PathPattern, PatternError};
 use template::{Template, Variable};
+pub use value::is_region;
 
 /// Longest message an event may have, in bytes: a request's 1,048,576 less 26 for the event
 /// (CloudWatch Logs API reference, PutLogEvents).

@@ -150,9 +150,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(unit_ms)?))
 }
 
-/// An AWS Region by its shape; new ones appear every year, so there is no list.
-pub(super) fn region(node: &Node) -> Result<String, Problem> {
-    let written = text(node, "eu-west-1")?;
+/// Whether this is an AWS Region, by its shape; new ones appear every year, so there is no list.
+#[must_use]
+pub fn is_region(written: &str) -> bool {
     let words: Vec<&str> = written.split('-').collect();
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_word = |text: &&str| text.len() >= 2 && text.bytes().all(|b| b.is_ascii_lowercase());
@@ -160,7 +160,13 @@ pub(super) fn region(node: &Node) -> Result<String, Problem> {
         Some((number, words)) => is_number(number) && words.len() >= 2 && words.iter().all(is_word),
         None => false,
     };
-    if good && written.len() <= 32 {
+    good && written.len() <= 32
+}
+
+/// An AWS Region.
+pub(super) fn region(node: &Node) -> Result<String, Problem> {
+    let written = text(node, "eu-west-1")?;
+    if is_region(written) {
         return Ok(written.to_owned());
     }
     let zone = written.strip_suffix(|c: char| c.is_ascii_lowercase());
@@ -182,9 +188,9 @@ pub(super) fn endpoint_url(node: &Node) -> Result<String, Problem> {
     let written = text(node, example)?;
     let (scheme, rest) = written.split_once("://").unwrap_or(("", written));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').unwrap_or((v6, "?")),
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     if !matches!(scheme, "http" | "https") || host.is_empty() {
         let what = format!("\"{written}\" is not the address of an endpoint");
@@ -194,6 +200,10 @@ pub(super) fn endpoint_url(node: &Node) -> Result<String, Problem> {
         let what = format!("\"{host}\" stands with a user name or blanks in the address");
         return Err(Problem::new(what, "leave only scheme, host and port"));
     }
+    if !is_port(port) || !rest.bytes().all(is_of_address) {
+        let what = format!("\"{written}\" has more in it than an address, or a port that is none");
+        return Err(Problem::new(what, format!("write it like \"{example}\"")));
+    }
     if scheme == "http" && !is_local(host) {
         return Err(Problem::new(
             format!("http to {host} would send logs over the network in the clear"),
@@ -202,6 +212,19 @@ pub(super) fn endpoint_url(node: &Node) -> Result<String, Problem> {
         ));
     }
     Ok(written.trim_end_matches('/').to_owned())
+}
+
+/// Nothing, or `:` and a number that a port can have.
+fn is_port(text: &str) -> bool {
+    let Some(number) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    number.bytes().all(|b| b.is_ascii_digit()) && number.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Whether a byte may stand in host, port and path.
+fn is_of_address(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/[]".contains(&byte)
 }
 
 fn is_local(host: &str) -> bool {
@@ -261,7 +284,7 @@ pub(super) fn kms_key(node: &Node) -> Result<String, Problem> {
 /// One tag for groups we create.
 pub(super) fn tag(key: &str, node: &Node) -> Result<String, Problem> {
     let value = text(node, "shop").map_err(|problem| problem.at(node.place))?;
-    let allowed = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c);
+    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     let within = |text: &str, max| text.chars().count() <= max && text.chars().all(allowed);
     if key.is_empty() || !within(key, TAG_KEY_CHARS_MAX) || !within(value, TAG_VALUE_CHARS_MAX) {
         return Err(Problem::new(
@@ -272,7 +295,7 @@ pub(super) fn tag(key: &str, node: &Node) -> Result<String, Problem> {
             ),
         ));
     }
-    if key.starts_with("aws:") {
+    if key.to_ascii_lowercase().starts_with("aws:") {
         let what = format!("{key} begins with aws:, which AWS keeps for itself");
         return Err(Problem::new(what, "choose another key"));
     }
