@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::ExitCode;
+use super::terminal::escape;
 use crate::config::{Config, Mistake, Note};
 
 /// Where the configuration is unless told otherwise.
@@ -21,7 +22,10 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or folder cannot be read.
-    #[error("failed to read {path}: {source}", path = path.display())]
+    #[error(
+        "failed to read {}: {}; {}",
+        escape(&path.display().to_string()), escape(&source.to_string()), remedy(source.kind())
+    )]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -141,9 +145,21 @@ fn read_file(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].split(|byte| *byte == b'\n').count();
-        let text = format!("line {line} is not UTF-8; save the file as UTF-8");
+        let text = format!("line {line} is not UTF-8");
         io::Error::new(io::ErrorKind::InvalidData, text)
     })
+}
+
+/// What to do about a file that cannot be read.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "put it there, or name another one with --config",
+        io::ErrorKind::PermissionDenied => "ask with sudo, or let this user read it",
+        io::ErrorKind::InvalidInput => "put a file there",
+        io::ErrorKind::FileTooLarge => "spread it over several files in conf.d/",
+        io::ErrorKind::InvalidData => "save the file as UTF-8",
+        _ => "see to the disk and try again",
+    }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> ConfigError {
@@ -153,7 +169,7 @@ fn unreadable(path: &Path, source: io::Error) -> ConfigError {
     }
 }
 
-/// Mistakes, one a line.
+/// Mistakes, one a line; whatever stands in the file, none is more than that.
 struct Lines<'a>(&'a [Mistake]);
 
 impl fmt::Display for Lines<'_> {
@@ -162,7 +178,7 @@ impl fmt::Display for Lines<'_> {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{mistake}")?;
+            f.write_str(&escape(&mistake.to_string()))?;
         }
         Ok(())
     }
@@ -324,6 +340,35 @@ mod tests {
         assert!(seen >= 5, "only {seen} files");
     }
 
+    /// Whatever cannot be read is named with what to do about it, and nothing in a file's name or text
+    /// reaches a terminal as a command: shown by one of each kind, and by a name and a key that are red.
+    #[test]
+    fn what_is_wrong_is_told_with_a_remedy_and_in_plain_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |name: &str| {
+            let error = load_config(Some(&dir.path().join(name))).unwrap_err();
+            error.to_string()
+        };
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        fs::write(dir.path().join("large"), vec![b'#'; 1024 * 1024 + 1]).unwrap();
+        fs::write(dir.path().join("latin"), b"\xe9").unwrap();
+        fs::write(dir.path().join("red"), "\"\\u001b[31m\" = 1\n").unwrap();
+        for (name, remedy) in [
+            (
+                "\u{1b}[31mnone",
+                "put it there, or name another one with --config",
+            ),
+            ("folder", "put a file there"),
+            ("large", "spread it over several files in conf.d/"),
+            ("latin", "save the file as UTF-8"),
+            ("red", "known here"),
+        ] {
+            let text = said(name);
+            assert!(text.contains(remedy), "{text}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+
     /// Every configuration in the README is good, but for the two keys that a reader is told to write,
     /// and there is one for each preset: shown by parsing each block.
     #[test]
@@ -384,7 +429,7 @@ mod tests {
         };
         assert!(reason().contains("No such file"));
         fs::write(&main, b"a = 1\nb = \"\xff\"").unwrap();
-        assert_eq!(reason(), "line 2 is not UTF-8; save the file as UTF-8");
+        assert_eq!(reason(), "line 2 is not UTF-8");
         fs::write(&main, vec![b'#'; 1024 * 1024 + 1]).unwrap();
         assert_eq!(reason(), "longer than 1048576 bytes");
         fs::remove_file(&main).unwrap();

@@ -101,10 +101,13 @@ impl Checked {
         let names: Vec<String> = self.names.iter().map(|n| n.display().to_string()).collect();
         match names.as_slice() {
             [] => writeln!(out, "The configuration is good: nothing but defaults.")?,
-            names => writeln!(out, "The configuration is good: {}", names.join(", "))?,
+            names => {
+                let names = names.join(", ");
+                writeln!(out, "The configuration is good: {}", escape(&names))?;
+            }
         }
         for note in &self.notes {
-            writeln!(out, "note: {note}")?;
+            writeln!(out, "note: {}", escape(&note.to_string()))?;
         }
         for watched in &self.watched {
             writeln!(out)?;
@@ -376,9 +379,7 @@ fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
 fn write_error(out: &mut dyn Write, error: &ConfigError) -> io::Result<()> {
     match error {
         ConfigError::Mistakes(mistakes) => {
-            for mistake in mistakes {
-                writeln!(out, "{mistake}")?;
-            }
+            writeln!(out, "{error}")?;
             let number = mistakes.len();
             let what = if number == 1 { "mistake" } else { "mistakes" };
             writeln!(out, "{number} {what}; nothing was changed.")
