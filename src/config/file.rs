@@ -12,6 +12,7 @@ use super::alarm::{Around, alarms};
 use super::events::events;
 use super::metric::{BuiltinMetric, Surroundings, metrics};
 use super::mistake::{Mistake, Note, Problem, Report};
+use super::own::Own;
 use super::section::Section;
 use super::source::{Shipping, builtin_source, user_source};
 use super::tree::Table;
@@ -31,7 +32,8 @@ pub(super) fn parse(files: &[(PathBuf, String)]) -> Result<(Config, Vec<Note>), 
     let aws = aws(top.section("aws"));
     let (logs, shipping) = logs(top.section("logs"));
     let codedeploy = codedeploy(top.section("codedeploy"), &shipping);
-    let (sources, source_names) = sources(top.sections("source"), &shipping);
+    let own = Own::new(&agent, &logs);
+    let (sources, source_names) = sources(top.sections("source"), &shipping, &own);
     let around = Surroundings {
         codedeploy: codedeploy.enabled,
         sources: source_names,
@@ -200,11 +202,12 @@ fn codedeploy(mut section: Section<'_>, shipping: &Shipping) -> CodeDeployConfig
 fn sources(
     sections: Vec<Section<'_>>,
     shipping: &Shipping,
+    own: &Own,
 ) -> (Vec<Arc<Source>>, BTreeSet<String>) {
     let mut taken = BTreeSet::new();
     let sources = sections
         .into_iter()
-        .filter_map(|section| user_source(section, shipping, &mut taken))
+        .filter_map(|section| user_source(section, shipping, own, &mut taken))
         .map(Arc::new)
         .collect();
     taken.extend(Builtin::ALL.map(|builtin| builtin.name().to_owned()));

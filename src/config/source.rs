@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::mistake::Problem;
 use super::name::NameKind;
+use super::own::Own;
 use super::pattern::{PathPattern, PatternError, glob};
 use super::record;
 use super::section::Section;
@@ -102,12 +103,15 @@ impl Shipping {
 pub(super) fn user_source(
     mut section: Section<'_>,
     defaults: &Shipping,
+    own: &Own,
     taken: &mut BTreeSet<String>,
 ) -> Option<Source> {
     let name = name(&mut section, taken);
     let enabled = section.read("enabled", value::boolean).unwrap_or(true);
     let paths = paths(&mut section);
     let exclude = section.read_list("exclude", "\"*.debug.log\"", exclude_glob);
+    let exclude = exclude.unwrap_or_default();
+    own.check(&mut section, paths.as_deref().unwrap_or_default(), &exclude);
     let group = template(
         &mut section,
         "group",
@@ -138,7 +142,7 @@ pub(super) fn user_source(
     let source = common.source(name, group, stream);
     enabled.then(|| Source {
         paths,
-        exclude: exclude.unwrap_or_default(),
+        exclude,
         timestamp: timestamp.unwrap_or(Timestamp::Auto),
         multiline: multiline.unwrap_or(Multiline::None),
         hard_links: hard_links.unwrap_or(HardLinks::Refuse),

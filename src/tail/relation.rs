@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Fit, PathPattern, Source};
+use crate::config::{Fit, PathPattern, Source, is_excluded};
 use crate::ports::Interest;
 
 use super::rotation;
@@ -63,13 +63,5 @@ pub(crate) fn interest(sources: &[Arc<Source>]) -> Interest {
 
 /// Whether the user told us to leave this file alone.
 pub(crate) fn excluded(source: &Source, path: &Path) -> bool {
-    source.exclude.iter().any(|exclude| {
-        let whole = exclude.glob().glob().contains('/');
-        let subject = if whole {
-            path.as_os_str()
-        } else {
-            path.file_name().unwrap_or_default()
-        };
-        exclude.is_match(Path::new(subject))
-    })
+    is_excluded(&source.exclude, path)
 }

@@ -75,6 +75,42 @@ fn sighup_takes_a_good_configuration_and_refuses_a_bad_one() {
     cloud.assert_no_violations();
 }
 
+/// No source ships what the agent writes itself, which would never end: shown by a source for each file
+/// that a run and a run into a directory have left.
+#[test]
+fn nothing_of_its_own_is_shipped() {
+    let cloud = Cloud::start();
+    let mut world = World::new(&cloud);
+    world.app_source("*.log");
+    let mut writer = Writer::open(&world.log("app.log"), "app");
+    world.write_config();
+    writer.write(10);
+    assert_eq!(world.run(&["run", "--once"]).code, Some(0));
+    let out = world.path("out");
+    let sink = format!("sink = \"directory\"\ndirectory = \"{}\"", out.display());
+    world.set("logs", &sink);
+    world.write_config();
+    writer.write(10);
+    assert_eq!(world.run(&["run", "--once"]).code, Some(0));
+    let files = |dir: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let own = [files(&world.path("state")), files(&out)].concat();
+    assert!(own.len() >= 4, "{own:?}");
+    for (nth, path) in own.into_iter().enumerate() {
+        world.source(&format!(
+            "name = \"own{nth}\"\npaths = [\"{}\"]",
+            path.display()
+        ));
+        world.write_config();
+        let finished = world.run(&["check"]);
+        assert_eq!(finished.code, Some(BAD_CONFIG), "{finished:?}");
+        let refused = format!("source[own{nth}].paths: {} is one", path.display());
+        assert!(finished.stdout.contains(&refused), "{finished:?}");
+    }
+}
+
 /// A reader that has seen enough (`deploywatch check | head`) is no failure: shown by a pipe whose
 /// other end is closed before anything is written.
 #[test]
