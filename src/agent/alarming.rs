@@ -80,12 +80,24 @@ impl Agent {
         }
     }
 
-    /// Looks whether a person gave an order, on the beat of the discovery.
+    /// Looks whether a person gave an order, on the beat of the discovery. It stays where it is until
+    /// what came of it is on disk: a kill in between, or a full disk, must not unsay it.
     pub(super) fn take_order(&mut self, edges: &mut Edges<'_>, now: Now) {
-        match state::take_order(edges.store) {
-            Ok(Some(order)) => self.alarms.obey(order, now),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "an order about alarms cannot be read"),
+        let taken = match state::find_order(edges.store) {
+            Ok(None) => return self.alarms.forget_order(),
+            Ok(Some(order)) => {
+                self.alarms.obey(order, now);
+                self.save_alarms(edges);
+                if self.alarms.is_dirty() {
+                    return;
+                }
+                state::forget_order(edges.store, order)
+            }
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => self.alarms.forget_order(),
+            Err(error) => tracing::error!(%error, "an order about alarms cannot be taken"),
         }
     }
 
@@ -108,6 +120,10 @@ impl Agent {
             };
             self.insight.report_actions(kind, news.to_string(), now);
         }
+        self.save_alarms(edges);
+    }
+
+    fn save_alarms(&mut self, edges: &mut Edges<'_>) {
         if self.alarms.is_dirty() {
             match state::save(edges.store, &self.alarms.saved()) {
                 Ok(()) => self.alarms.note_saved(),
@@ -154,8 +170,40 @@ fn is_acting(datum: &Datum) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::testing::{at, directory_of, run};
     use crate::config::Config;
     use crate::ports::{Numbers, Summary};
+
+    /// An order outlives a disk on which nothing can be written, and is obeyed once meanwhile: shown by a
+    /// directory in the place of what is written beside the boots, and by a power cut's next agent.
+    #[test]
+    fn an_order_stays_until_it_is_on_disk() {
+        let dir = directory_of(&[]);
+        let state = dir.path().join("state");
+        let (order, block) = (state.join(state::ORDER_FILE), state.join(".boots.tmp"));
+        let suspended_ms = |agent: &Agent| {
+            let alarms = agent.alarms.status();
+            let by_hand = alarms.suspended_by.as_deref() == Some("hand");
+            by_hand.then_some(alarms.suspended_since_ms)
+        };
+        run(dir.path(), |mut agent, edges| {
+            std::fs::create_dir(&block).unwrap();
+            std::fs::write(&order, state::Order::Suspend.word()).unwrap();
+            agent.step(edges, at(6_000));
+            let since = suspended_ms(&agent);
+            assert!(since.is_some() && order.exists());
+            agent.step(edges, at(12_000));
+            assert_eq!(suspended_ms(&agent), since);
+        });
+        std::fs::remove_dir(&block).unwrap();
+        run(dir.path(), |mut agent, edges| {
+            agent.step(edges, at(18_000));
+            assert!(suspended_ms(&agent).is_some() && !order.exists());
+        });
+        run(dir.path(), |agent, _edges| {
+            assert!(suspended_ms(&agent).is_some());
+        });
+    }
 
     /// Lives of six minutes, each with a datum a minute that makes the alarm reboot the instance in
     /// the end: whether the breaker has tripped in the fifth.

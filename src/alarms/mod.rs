@@ -81,6 +81,8 @@ pub struct Alarms {
     changed: bool,
     /// What changed could not be written: a restart now would not be counted.
     unsaved: bool,
+    /// An order that is obeyed, and stays in its file until that is on disk.
+    obeyed: Option<Order>,
 }
 
 /// What the call under way is for.
@@ -126,6 +128,7 @@ impl Alarms {
             problem: None,
             changed: true,
             unsaved: false,
+            obeyed: None,
         };
         alarms.arm();
         // Before anything is published: a value that goes out now could be one too many.
@@ -153,8 +156,11 @@ impl Alarms {
         }
     }
 
-    /// Obeys a person.
+    /// Obeys a person, once.
     pub fn obey(&mut self, order: Order, now: Now) {
+        if self.obeyed.replace(order) == Some(order) {
+            return;
+        }
         match order {
             Order::Suspend => self.suspend(By::Hand, self.guard.restarts(), now),
             Order::Resume => {
@@ -162,6 +168,11 @@ impl Alarms {
                 self.resume(By::Hand, now);
             }
         }
+    }
+
+    /// The order is in its file no more: the next one is another.
+    pub fn forget_order(&mut self) {
+        self.obeyed = None;
     }
 
     /// A datum of one of our own metrics that is published now, under the instance's dimension.

@@ -124,21 +124,32 @@ impl Order {
     }
 }
 
-/// Takes the order that was left, if any, and removes it.
+/// The order that was left, if any. What is none is removed.
 ///
 /// # Errors
-/// As the system says; the order is then still there.
-pub fn take_order(store: &mut dyn Store) -> io::Result<Option<Order>> {
+/// As the system says.
+pub fn find_order(store: &mut dyn Store) -> io::Result<Option<Order>> {
     let Some(bytes) = store.load(ORDER_FILE)? else {
         return Ok(None);
     };
-    store.remove(ORDER_FILE)?;
     let orders = [Order::Suspend, Order::Resume];
     let order = orders
         .into_iter()
         .find(|order| order.word().as_bytes() == bytes);
     if order.is_none() {
+        store.remove(ORDER_FILE)?;
         tracing::warn!(file = ORDER_FILE, "not an order, removed");
     }
     Ok(order)
+}
+
+/// Removes an order of which is on disk what came of it; another one that was left meanwhile stays.
+///
+/// # Errors
+/// As the system says; the order is then still there.
+pub fn forget_order(store: &mut dyn Store, order: Order) -> io::Result<()> {
+    match store.load(ORDER_FILE)? {
+        Some(bytes) if bytes == order.word().as_bytes() => store.remove(ORDER_FILE),
+        _ => Ok(()),
+    }
 }

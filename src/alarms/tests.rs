@@ -786,8 +786,16 @@ fn state_survives_or_is_refused() {
         ("reboot\n", None),
     ] {
         disk.save(state::ORDER_FILE, content.as_bytes()).unwrap();
-        assert_eq!(state::take_order(&mut disk).unwrap(), expected);
-        assert_eq!(state::take_order(&mut disk).unwrap(), None);
+        assert_eq!(state::find_order(&mut disk).unwrap(), expected);
+        if let Some(order) = expected {
+            let other = [Order::Suspend, Order::Resume].map(|other| (other, other == order));
+            for (other, is_taken) in other.into_iter().rev() {
+                state::forget_order(&mut disk, other).unwrap();
+                let left = state::find_order(&mut disk).unwrap();
+                assert!(left.is_none() || !is_taken);
+            }
+        }
+        assert_eq!(state::find_order(&mut disk).unwrap(), None);
     }
 }
 
