@@ -7,7 +7,7 @@ use std::process;
 use anyhow::Context;
 use clap::Parser;
 use deploywatch::cli::status::{Format, Standing};
-use deploywatch::cli::terminal::{self, Colour};
+use deploywatch::cli::terminal::{self, Colour, Plain};
 use deploywatch::cli::{
     self, CheckArgs, Cli, Command, DemoArgs, ExitCode, StatusArgs, demo, first_minutes,
 };
@@ -24,7 +24,7 @@ fn main() -> process::ExitCode {
                 // `deploywatch check | head`: the reader has seen enough.
                 return ExitCode::Ok;
             }
-            eprintln!("deploywatch: {error:#}");
+            eprintln!("deploywatch: {}", terminal::escape(&format!("{error:#}")));
             ExitCode::Failure
         }),
         Err(error) => {
@@ -54,6 +54,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             cli::run::run(args.config.path.as_deref(), until)
         }
         Command::Check(args) => {
+            let mut out = Plain(out);
             let code = cli::check::check(&args, &mut list_files, &mut out);
             let code = code.context("failed to write")?;
             if code == ExitCode::Ok && args.online {
@@ -67,8 +68,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status(&args, &mut out),
         Command::Alarms(args) => {
             let mut terminal = cli::alarms::Terminal {
-                out: &mut out,
-                err: &mut io::stderr(),
+                out: &mut Plain(out),
+                err: &mut Plain(io::stderr()),
                 input: &mut io::stdin().lock(),
                 is_interactive: io::stdin().is_terminal(),
             };

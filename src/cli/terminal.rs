@@ -2,7 +2,7 @@
 //! terminal. Pure but for the two questions to the system, [`Colour::detect`] and [`width`].
 
 use std::borrow::Cow;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 /// Columns where the terminal does not tell.
 const DEFAULT_WIDTH: usize = 100;
@@ -101,6 +101,28 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Where texts go that services, logs and others' files had a hand in: what they smuggle in is made
+/// visible as by [`escape`], but for the ends of lines.
+#[derive(Debug)]
+pub struct Plain<W>(pub W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        for (nth, line) in text.split('\n').enumerate() {
+            if nth > 0 {
+                self.0.write_all(b"\n")?;
+            }
+            self.0.write_all(escape(line).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Control characters, and those that turn the direction of what follows.
@@ -239,6 +261,17 @@ impl<const N: usize> Table<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever a service says, only the ends of lines are obeyed: shown by a reason that would clear the
+    /// screen, written as the commands write.
+    #[test]
+    fn what_others_say_is_only_shown() {
+        let mut out = Plain(Vec::new());
+        let (reason, turned) = ("\u{1b}[2Jgone\r\u{9b}", "\u{202e}");
+        writeln!(out, "because {reason}{turned} – so\nnext").unwrap();
+        let expected = "because \\u{1b}[2Jgone\\r\\u{9b}\\u{202e} – so\nnext\n";
+        assert_eq!(String::from_utf8(out.0).unwrap(), expected);
+    }
 
     #[test]
     fn units_are_human() {
