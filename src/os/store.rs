@@ -668,5 +668,11 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let error = OsStore::open(&file).unwrap_err();
         assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("agent.state_dir must be a directory"),
+            "{error}"
+        );
     }
 }

@@ -70,7 +70,10 @@ pub enum StoreError {
         name: String,
     },
     /// It can neither be opened nor made.
-    #[error("state directory {} cannot be used", path.display())]
+    #[error(
+        "state directory {} cannot be used; agent.state_dir must be a directory in which user {} can \
+         write", path.display(), rustix::process::geteuid().as_raw()
+    )]
     Unusable {
         /// The directory, or what is wrong in it.
         path: PathBuf,
