@@ -81,6 +81,8 @@ impl Out {
 /// # Errors
 /// When it cannot start (state directory, threads) or its network thread died.
 pub fn run(config_path: Option<&Path>, until: Until) -> anyhow::Result<ExitCode> {
+    // First of all: a reload that is asked for before there is anything to reload must not end us.
+    let ears = Ears::open()?;
     let (config, notes) = match load_config(config_path) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -97,8 +99,27 @@ pub fn run(config_path: Option<&Path>, until: Until) -> anyhow::Result<ExitCode>
     for note in &notes {
         tracing::warn!("{note}");
     }
-    let mut process = Process::build(config, config_path.map(Path::to_path_buf), log)?;
+    let mut process = Process::build(config, config_path.map(Path::to_path_buf), log, ears)?;
     process.drive(until)
+}
+
+/// Where signals and everything else that wakes the loop are heard.
+struct Ears {
+    wakeup: Wakeup,
+    waker: Waker,
+    signals: signal::SignalListener,
+}
+
+impl Ears {
+    fn open() -> anyhow::Result<Self> {
+        let (wakeup, waker) = Wakeup::new();
+        let signals = signal::listen(waker.clone()).context("failed to listen for signals")?;
+        Ok(Self {
+            wakeup,
+            waker,
+            signals,
+        })
+    }
 }
 
 /// The edges, the agent, and what the operating system wants of a daemon.
@@ -122,10 +143,18 @@ struct Process {
 }
 
 impl Process {
-    fn build(config: Config, config_path: Option<PathBuf>, log: LogHandle) -> anyhow::Result<Self> {
+    fn build(
+        config: Config,
+        config_path: Option<PathBuf>,
+        log: LogHandle,
+        ears: Ears,
+    ) -> anyhow::Result<Self> {
         let store = OsStore::open(&config.agent.state_dir).context("failed to start")?;
-        let (wakeup, waker) = Wakeup::new();
-        let signals = signal::listen(waker.clone()).context("failed to listen for signals")?;
+        let Ears {
+            wakeup,
+            waker,
+            signals,
+        } = ears;
         let options = AwsOptions {
             aws: config.aws.clone(),
             compression: config.logs.compression,
@@ -394,7 +423,10 @@ mod tests {
         let socket = status_socket_path(&config.agent);
         let log = crate::os::log::start(tracing::Level::ERROR).unwrap();
         for _ in 0..20 {
-            let process = Process::build(config.clone(), None, log.clone()).unwrap();
+            let process = {
+                let ears = Ears::open().unwrap();
+                Process::build(config.clone(), None, log.clone(), ears).unwrap()
+            };
             assert!(socket.exists());
             let lock = std::fs::File::open(state.join("lock")).unwrap();
             std::thread::scope(|scope| {

@@ -111,6 +111,39 @@ fn nothing_of_its_own_is_shipped() {
     }
 }
 
+/// A reload that is asked for while the agent starts does not end it: shown by a signal that comes while
+/// it reads a long configuration, which has a mistake, so that it says how it ended.
+#[test]
+fn sighup_during_a_start_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("a.toml");
+    let sources =
+        (0..5_000).map(|nth| format!("[[source]]\nname = \"a{nth}\"\npaths = [\"/x/{nth}\"]\n"));
+    std::fs::write(&config, sources.collect::<String>() + "wrong = 1\n").unwrap();
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_deploywatch"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .env_clear()
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = rustix::process::Pid::from_child(&agent);
+    let status = format!("/proc/{}/status", agent.id());
+    let hears = || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|caught| u64::from_str_radix(caught.trim(), 16).ok());
+        caught.is_some_and(|caught| caught & 1 == 1)
+    };
+    let until = std::time::Instant::now() + LIMIT;
+    while !hears() && agent.try_wait().unwrap().is_none() {
+        assert!(std::time::Instant::now() < until);
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    assert_eq!(agent.wait().unwrap().code(), Some(BAD_CONFIG));
+}
+
 /// A reader that has seen enough (`deploywatch check | head`) is no failure: shown by a pipe whose
 /// other end is closed before anything is written.
 #[test]
