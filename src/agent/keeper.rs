@@ -51,6 +51,8 @@ pub(super) struct Keeper {
     /// Losses whose marker is not on its way.
     pub(super) unsent: VecDeque<u64>,
     pub(super) rescue: Rescue,
+    /// When deleted files that are too many are copied out again.
+    pub(super) crowd_due_ms: u64,
     dead_letter: DeadLetter,
     /// The rescue segment read last: number, where it begins, content.
     segment: Option<(u64, Offset, Vec<u8>)>,
@@ -82,6 +84,7 @@ impl Keeper {
             losses: known.losses.into(),
             next_loss: known.next_loss,
             rescue: Rescue::open(store, RESCUE_BYTES_MAX)?,
+            crowd_due_ms: 0,
             dead_letter: DeadLetter::open(store)?,
             segment: None,
             backlog_bytes: 0,

@@ -1,8 +1,10 @@
 //! Bytes that are about to vanish: copies them out of deleted files when we must stop or hold too
 //! many of those, and brings the copies back after a start.
 
+use std::io;
+
 use crate::event::{Event, FileId, FileKey, FileRecord, Fingerprint, Loss, Now, Offset, Origin};
-use crate::ship::rescue::{Evicted, SEGMENT_BYTES_MAX, Segment, SegmentId};
+use crate::ship::rescue::{SEGMENT_BYTES_MAX, Segment, SegmentId};
 use crate::ship::{Push, TargetId};
 use crate::tail::{File, Lost};
 
@@ -10,6 +12,33 @@ use super::{Agent, Edges, marker, names};
 
 /// Deleted files with unread bytes that are held open at once; the rest is copied out.
 const DELETED_HELD_MAX: usize = 64;
+
+/// Pause between two rounds of copying out, while too many are held: a full disk is not asked at
+/// each step.
+const CROWD_PAUSE_MS: u64 = 5_000;
+
+/// What shall be copied out.
+struct Wanted {
+    id: FileId,
+    from: Offset,
+    price: Price,
+}
+
+/// What may be given up for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Price {
+    /// Nothing: it can be held open.
+    Nothing,
+    /// The oldest segments: what is not saved now is lost.
+    Oldest,
+}
+
+/// What came of it, with the pieces that were saved.
+enum Copied {
+    Whole(Vec<(SegmentId, Segment)>),
+    Unreadable(Vec<(SegmentId, Segment)>, io::Error),
+    NoRoom(Vec<(SegmentId, Segment)>, io::Error),
+}
 
 impl Agent {
     /// Brings back what an earlier run copied out; it is shipped before anything else.
@@ -49,88 +78,122 @@ impl Agent {
 
     /// Copies out what would be gone after a restart.
     pub(super) fn rescue_deleted(&mut self, edges: &mut Edges<'_>, now: Now) {
-        let deleted = |agent: &Self| -> Vec<FileId> {
-            agent.tail.deleted_unread().map(|file| file.id).collect()
-        };
-        for id in deleted(self) {
+        let held: Vec<FileId> = self.tail.deleted_unread().map(|file| file.id).collect();
+        for id in held {
             let settled = self.ledger.settled(id).unwrap_or_default();
-            self.copy_out(id, settled, edges, now);
+            let from = self.begin_of_rest(id, settled, edges, now);
+            let want = Wanted {
+                id,
+                from,
+                price: Price::Oldest,
+            };
+            match self.copy_out(&want, edges, now) {
+                Copied::Whole(_) => self.let_go_of(id, edges, now),
+                Copied::Unreadable(_, error) | Copied::NoRoom(_, error) => {
+                    let path = self.tail.file(id).map(|file| file.path.display());
+                    tracing::error!(path = path.map(tracing::field::display), %error, "unread bytes of a deleted file cannot be saved; they are lost");
+                }
+            }
         }
     }
 
-    /// Copies out the oldest deleted files when more are held than we want to.
+    /// Copies out the oldest deleted files when more are held than we want to. What cannot be copied
+    /// now, or would cost what is saved already, goes on being held and is read from where it is.
     pub(super) fn rescue_crowd(&mut self, edges: &mut Edges<'_>, now: Now) {
         let held: Vec<FileId> = self.tail.deleted_unread().map(|file| file.id).collect();
         let surplus = held.len().saturating_sub(DELETED_HELD_MAX);
-        // Only files of which nothing is in flight: then settled and read are the same.
-        let quiet = held.into_iter().filter(|id| {
-            self.tail
-                .file(*id)
-                .is_some_and(|file| Some(file.read) == self.ledger.settled(*id))
-        });
+        if surplus == 0 || now.mono_ms < self.keeper.crowd_due_ms {
+            return;
+        }
+        let quiet = held.into_iter().filter(|id| self.is_copyable(*id, edges));
         for id in quiet.take(surplus).collect::<Vec<_>>() {
-            let settled = self.ledger.settled(id).unwrap_or_default();
-            let segments = self.copy_out(id, settled, edges, now);
-            let is_whole = self.tail.file(id).is_none();
-            for (segment_id, segment) in segments {
-                match is_whole {
-                    true => self.bring_back(segment_id, &segment),
-                    // The file is still held, and read from where it is.
-                    false => self.keeper.spent(edges.store, segment_id.0),
+            let want = Wanted {
+                id,
+                from: self.ledger.settled(id).unwrap_or_default(),
+                price: Price::Nothing,
+            };
+            match self.copy_out(&want, edges, now) {
+                Copied::Whole(pieces) => {
+                    self.let_go_of(id, edges, now);
+                    self.make_room(edges, now);
+                    for (segment_id, segment) in pieces {
+                        self.bring_back(segment_id, &segment);
+                    }
+                }
+                Copied::Unreadable(pieces, error) => self.hold_on(&pieces, &error, edges),
+                Copied::NoRoom(pieces, error) => {
+                    self.hold_on(&pieces, &error, edges);
+                    break;
                 }
             }
+        }
+        self.keeper.crowd_due_ms = now.mono_ms + CROWD_PAUSE_MS;
+    }
+
+    /// Whether a deleted file may be copied out while we go on: nothing of it is in flight, so that
+    /// settled and read are the same, it holds what it held, and there can be room for all of it.
+    fn is_copyable(&self, id: FileId, edges: &mut Edges<'_>) -> bool {
+        let is_quiet = |file: &File| {
+            Some(file.read) == self.ledger.settled(id)
+                && self.ledger.severed(id) == 0
+                && self
+                    .keeper
+                    .rescue
+                    .fits(file.size.saturating_sub(file.read.0))
+        };
+        // One that was cut takes its turn, where that is found out and what is lost is counted.
+        self.tail.file(id).is_some_and(is_quiet)
+            && self.tail.is_intact(id, edges.files).unwrap_or(false)
+    }
+
+    /// A file that could not be copied whole is still held: what was saved of it would be sent twice.
+    fn hold_on(
+        &mut self,
+        pieces: &[(SegmentId, Segment)],
+        error: &io::Error,
+        edges: &mut Edges<'_>,
+    ) {
+        tracing::warn!(%error, "too many deleted files are held open, and one cannot be saved now; it is lost if the process is killed");
+        for (id, _) in pieces {
+            self.keeper.spent(edges.store, id.0);
         }
     }
 
-    /// Copies a deleted file's bytes from a position to its end into segments. If all are safe
-    /// the file is let go; the segments stand for it from then on.
-    fn copy_out(
-        &mut self,
-        id: FileId,
-        from: Offset,
-        edges: &mut Edges<'_>,
-        now: Now,
-    ) -> Vec<(SegmentId, Segment)> {
-        let mut segments = Vec::new();
+    /// Copies a deleted file's bytes to its end into segments.
+    fn copy_out(&mut self, want: &Wanted, edges: &mut Edges<'_>, now: Now) -> Copied {
+        let mut pieces = Vec::new();
         let mut buffer = vec![0; SEGMENT_BYTES_MAX];
-        let mut at = self.begin_of_rest(id, from, edges, now);
+        let mut at = want.from;
         loop {
-            let Some(file) = self.tail.file(id) else {
-                return segments;
+            let got = match self.tail.read_at(want.id, edges.files, at, &mut buffer) {
+                Ok(0) => return Copied::Whole(pieces),
+                Ok(got) => whole_lines(&buffer[..got]),
+                Err(error) => return Copied::Unreadable(pieces, error),
             };
-            let path = file.path.clone();
-            let got = match self.tail.read_at(id, edges.files, at, &mut buffer) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "a deleted file cannot be read any more");
-                    return segments;
-                }
+            let Some(file) = self.tail.file(want.id) else {
+                return Copied::Unreadable(pieces, io::ErrorKind::NotFound.into());
             };
-            let got = whole_lines(&buffer[..got]);
             let segment = segment_of(file, at, got, now);
-            match self
-                .keeper
-                .rescue
-                .save(edges.store, &segment, &buffer[..got])
-            {
-                Ok(evicted) => self.lose_evicted(evicted, now),
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "unread bytes of a deleted file cannot be saved; they are lost if we stop now");
-                    return segments;
-                }
+            let rescue = &mut self.keeper.rescue;
+            match rescue.save(edges.store, &segment, &buffer[..got]) {
+                Ok(id) => pieces.push((id, segment)),
+                Err(error) => return Copied::NoRoom(pieces, error),
             }
-            let saved = self.keeper.rescue.list().last();
-            segments.extend(saved.map(|saved| (saved, segment)));
+            if want.price == Price::Oldest {
+                self.make_room(edges, now);
+            }
             at = at.plus(got);
         }
+    }
+
+    /// Lets go of a deleted file of which all is safe: the segments stand for it from now on.
+    fn let_go_of(&mut self, id: FileId, edges: &mut Edges<'_>, now: Now) {
         // Of what is on its way and not on disk nobody will know any more.
         let severed = self.ledger.severed(id);
         self.lose_severed(id, severed, now);
         self.tail.forget(id, edges.files);
         self.ledger.forget(id);
         self.remove_lane(id);
-        segments
     }
 
     /// Where the rest of a deleted file begins: at its beginning if it was cut and written anew before
@@ -158,7 +221,9 @@ impl Agent {
         Offset(0)
     }
 
-    fn lose_evicted(&mut self, evicted: Vec<Evicted>, now: Now) {
+    /// Gives up the oldest segments if they are too many.
+    fn make_room(&mut self, edges: &mut Edges<'_>, now: Now) {
+        let evicted = self.keeper.rescue.make_room(edges.store);
         for segment in evicted.into_iter().filter_map(|evicted| evicted.segment) {
             self.keeper
                 .lose(&lost(&segment, "no room left for rescued bytes"), now);
@@ -229,6 +294,7 @@ pub(super) fn lost(segment: &Segment, reason: &'static str) -> Lost {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::io;
 
     use tempfile::TempDir;
@@ -236,6 +302,7 @@ mod tests {
     use super::super::testing::{at, directory_of, drain, finish, run, sent};
     use super::*;
     use crate::ports::Store;
+    use crate::ship::rescue::Rescue;
 
     /// So many different lines of eleven bytes, of which no piece holds a whole number.
     fn lines(count: usize) -> Vec<String> {
@@ -283,14 +350,15 @@ mod tests {
         assert!(!arrived.is_empty() && lines.ends_with(&arrived));
     }
 
-    /// A disk that has room for so many more pieces beside what is on it.
-    struct Full<'s>(&'s mut dyn Store, usize);
+    /// A disk that has room for so many more pieces beside what is on it, and how many were tried.
+    struct Full<'s>(&'s mut dyn Store, usize, &'s Cell<usize>);
 
     impl Store for Full<'_> {
         fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
             self.0.load(name)
         }
         fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+            self.2.set(self.2.get() + 1);
             self.1 = self.1.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
             self.0.save(name, content)
         }
@@ -308,12 +376,10 @@ mod tests {
         }
     }
 
-    /// A file of which the disk has room for a part only goes on being read from where it is, and
-    /// nothing of it is sent twice: shown with one deleted file too many.
-    #[test]
-    fn a_copy_that_is_not_whole_is_none() {
-        let lines = lines(150_000);
-        let text = text_of(&lines);
+    /// An agent that holds one deleted file too many, the first of which is long, and what it works on;
+    /// gives the messages that arrive.
+    fn with_a_crowd(first: &[String], so: impl FnOnce(&mut Agent, &mut Edges<'_>)) -> Vec<String> {
+        let text = text_of(first);
         let names: Vec<String> = (0..=DELETED_HELD_MAX)
             .map(|nth| format!("{nth:02}"))
             .collect();
@@ -327,18 +393,98 @@ mod tests {
             }
             agent.tail.notice_deleted(edges.files, at(2));
             assert_eq!(agent.tail.deleted_unread().count(), names.len());
-            for room in [1, 0] {
-                let edges = edges.again();
-                let mut edges = Edges {
-                    store: &mut Full(edges.store, room),
-                    ..edges
-                };
-                agent.rescue_crowd(&mut edges, at(3));
-            }
+            so(&mut agent, edges);
             agent.news(edges, at(3));
             finish(agent, edges);
         });
-        let arrived = sent(dir.path());
+        sent(dir.path())
+    }
+
+    /// Copies the crowd out with room for so many pieces; how many were tried to be saved.
+    fn rescue_with_room(
+        agent: &mut Agent,
+        edges: &mut Edges<'_>,
+        room: usize,
+        mono_ms: u64,
+    ) -> usize {
+        let tried = Cell::new(0);
+        let edges = edges.again();
+        let mut edges = Edges {
+            store: &mut Full(edges.store, room, &tried),
+            ..edges
+        };
+        agent.rescue_crowd(&mut edges, at(mono_ms));
+        tried.get()
+    }
+
+    /// A file of which the disk has room for a part only goes on being read from where it is, and
+    /// nothing of it is sent twice: shown with one deleted file too many.
+    #[test]
+    fn a_copy_that_is_not_whole_is_none() {
+        let lines = lines(150_000);
+        let arrived = with_a_crowd(&lines, |agent, edges| {
+            rescue_with_room(agent, edges, 1, 3);
+            rescue_with_room(agent, edges, 0, 100_000);
+        });
         assert_eq!(arrived.len(), lines.len() + DELETED_HELD_MAX);
+    }
+
+    /// A full disk is not asked in every step whether it has room now: shown by the pieces that are
+    /// tried in a second of steps, and after it.
+    #[test]
+    fn a_full_disk_is_not_asked_at_each_step() {
+        with_a_crowd(&lines(10), |agent, edges| {
+            let tried = |agent: &mut Agent, edges: &mut Edges<'_>, ms: u64| {
+                rescue_with_room(agent, edges, 0, ms)
+            };
+            let steps = (3..1_003).step_by(10);
+            assert_eq!(steps.map(|ms| tried(agent, edges, ms)).sum::<usize>(), 1);
+            assert_eq!(tried(agent, edges, 100_000), 1);
+        });
+    }
+
+    /// What was saved earlier is not given up for a file that is still held in the end: shown with
+    /// segments up to the limit, and room for the first piece of a file on the disk.
+    #[test]
+    fn a_copy_that_fails_costs_no_segment() {
+        let mut noise = fastrand::Rng::with_seed(1);
+        with_a_crowd(&lines(150_000), |agent, edges| {
+            agent.keeper.rescue = Rescue::open(edges.store, 4 << 20).unwrap();
+            let file = agent.tail.files().next().unwrap();
+            let segment = segment_of(file, Offset(0), SEGMENT_BYTES_MAX - 4_000, at(3));
+            for _ in 0..4 {
+                let data: Vec<u8> = (0..segment.length).map(|_| noise.u8(..)).collect();
+                let rescue = &mut agent.keeper.rescue;
+                rescue.save(edges.store, &segment, &data).unwrap();
+            }
+            assert_eq!(rescue_with_room(agent, edges, 1, 3), 2);
+            assert_eq!(agent.keeper.rescue.list().count(), 4);
+            assert!(agent.keeper.new_losses.is_empty());
+            for id in agent.keeper.rescue.list().collect::<Vec<_>>() {
+                agent.keeper.spent(edges.store, id.0);
+            }
+        });
+    }
+
+    /// A file that was cut and written anew is left to its turn, where what is lost is counted once:
+    /// shown with one that is read and answered for, before and after.
+    #[test]
+    fn what_was_cut_is_not_copied() {
+        let dir = directory_of(&[("a", "one\ntwo\n")]);
+        run(dir.path(), |mut agent, edges| {
+            let mut mono_ms = 1;
+            let id = loop {
+                agent.step(edges, at(mono_ms));
+                let id = *agent.lanes.keys().next().unwrap();
+                if agent.ledger.settled(id) == Some(Offset(8)) {
+                    break id;
+                }
+                assert!(mono_ms < 10_000, "it is answered for");
+                mono_ms += 100;
+            };
+            assert!(agent.is_copyable(id, edges));
+            std::fs::write(dir.path().join("logs/a.log"), "others\nand more\n").unwrap();
+            assert!(!agent.is_copyable(id, edges));
+        });
     }
 }

@@ -258,17 +258,22 @@ impl Rescue {
         (self.segments.len() as u64, bytes)
     }
 
-    /// Stores a segment, then makes room: the oldest go first. Their bytes are lost and must be
-    /// counted.
+    /// Whether so many bytes of a log surely leave room for as many others.
+    #[must_use]
+    pub fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.bytes_max / 2
+    }
+
+    /// Stores a segment. That may be more than there should be: [`Rescue::make_room`] is next.
     ///
     /// # Errors
-    /// As the state directory says (a full disk above all); then nothing was stored or evicted.
+    /// As the state directory says (a full disk above all); then nothing was stored.
     pub fn save(
         &mut self,
         store: &mut dyn Store,
         segment: &Segment,
         data: &[u8],
-    ) -> io::Result<Vec<Evicted>> {
+    ) -> io::Result<SegmentId> {
         let content = encode(segment, data);
         let id = SegmentId(self.next);
         if id.0 >= NUMBER_MAX {
@@ -279,6 +284,12 @@ impl Rescue {
         store.save(&id.name(), &content)?;
         self.next += 1;
         self.segments.insert(id, content.len() as u64);
+        Ok(id)
+    }
+
+    /// Gives up segments that are too many, the oldest first. Their bytes are lost and must be
+    /// counted.
+    pub fn make_room(&mut self, store: &mut dyn Store) -> Vec<Evicted> {
         let mut evicted = Vec::new();
         while self.size().1 > self.bytes_max
             && let Some((&oldest, &stored_bytes)) = self.segments.first_key_value()
@@ -293,7 +304,7 @@ impl Rescue {
                 stored_bytes,
             });
         }
-        Ok(evicted)
+        evicted
     }
 
     /// What a segment holds, as far as its first line can be read.
@@ -470,7 +481,8 @@ mod tests {
                 start: Offset(nth),
                 ..segment(&data)
             };
-            for evicted in rescue.save(&mut store, &segment, &data).unwrap() {
+            rescue.save(&mut store, &segment, &data).unwrap();
+            for evicted in rescue.make_room(&mut store) {
                 assert_eq!(evicted.segment.unwrap().start, Offset(lost));
                 lost += 1;
             }
