@@ -65,7 +65,8 @@ impl Agent {
     /// that is complete. On the beat of the discovery.
     ///
     /// A last record that may go on is not heard yet, though it may be the one that ends a
-    /// deployment; one of the last call is over by now, however fast others follow.
+    /// deployment; one of the last call is over by now, however fast others follow. What cannot be read,
+    /// or is left alone, is not waited for.
     pub(in crate::agent) fn is_agent_heard(&mut self) -> bool {
         let source = self.insight.source_of(Builtin::Agent);
         let is_agents = |file: &&File| Some(&file.source.name) == source.as_ref();
@@ -75,7 +76,7 @@ impl Agent {
             Offset(*had.min(&file.size))
         };
         let is_heard = |file: &File| self.is_heard(file) && self.listened(file) >= had(file);
-        let mut readable = logs().filter(|file| file.unreadable.is_none());
+        let mut readable = logs().filter(|file| file.is_readable());
         let is_agent_heard = self.tail.has_looked() && readable.all(is_heard);
         self.agent_log = logs().map(|file| (file.id, file.size)).collect();
         is_agent_heard

@@ -156,3 +156,43 @@ fn fill(agent: &mut Agent, bytes: usize) {
         }
     }
 }
+
+/// While the CodeDeploy agent's own log is left alone, conclusions are drawn from the rest, as where it
+/// cannot be opened, and from the log that follows it: shown by whether it counts as heard, before and
+/// after it was rotated away.
+#[test]
+fn a_quarantined_log_of_the_codedeploy_agent_holds_up_no_conclusion() {
+    const POISON: &str = "2026-11-23T02:12:41 INFO  [codedeploy-agent(7)]: two";
+    let record = |nth: u32, word: &str| {
+        format!("2026-11-23T02:12:4{nth} INFO  [codedeploy-agent(7)]: {word}\n")
+    };
+    let text = record(0, "one") + POISON + "\n" + &record(2, "three");
+    let dir = directory_of(&[("codedeploy-agent", &text)]);
+    let logs = dir.path().join("logs");
+    let yml = dir.path().join("codedeployagent.yml");
+    std::fs::write(&yml, format!("---\n:log_dir: '{}'\n", logs.display())).unwrap();
+    let text = format!("[codedeploy]\nconfig_file = \"{}\"\n", yml.display());
+    let (config, _) = crate::config::Config::parse(&[("a.toml".into(), text)]).unwrap();
+    fail_at(Some(POISON));
+    run(dir.path(), |mut agent, edges| {
+        agent.reload(config, edges, at(1));
+        let mut mono_ms = 1;
+        let mut step_until = |agent: &mut Agent, is_so: &dyn Fn(&mut Agent) -> bool| {
+            while !is_so(agent) {
+                assert!(mono_ms < 600_000, "{:?}", agent.status(at(mono_ms)));
+                mono_ms += 1_000;
+                agent.step(edges, at(mono_ms));
+            }
+        };
+        let is_left_alone =
+            |agent: &mut Agent| agent.lanes.values().any(|lane| lane.quarantine.is_some());
+        step_until(&mut agent, &is_left_alone);
+        step_until(&mut agent, &Agent::is_agent_heard);
+        let log = logs.join("codedeploy-agent.log");
+        std::fs::rename(&log, logs.join("codedeploy-agent.20261123.log")).unwrap();
+        std::fs::write(&log, record(3, "four")).unwrap();
+        step_until(&mut agent, &|agent| agent.tail.files().count() == 2);
+        step_until(&mut agent, &Agent::is_agent_heard);
+    });
+    fail_at(None);
+}
