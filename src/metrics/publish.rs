@@ -297,6 +297,14 @@ impl Publisher {
             }
         }
         let gone = before - self.len();
+        if self
+            .requests
+            .front()
+            .is_some_and(|request| request.data.is_empty())
+        {
+            // The answer to it is not one to the next.
+            self.in_flight = None;
+        }
         self.requests.retain(|request| !request.data.is_empty());
         gone
     }
@@ -314,4 +322,54 @@ pub(crate) fn bytes_of(datum: &Datum) -> usize {
         other => 2 * NUMBER * numbers::weight(other),
     };
     FIELDS + datum.name.len() + dimensions.sum::<usize>() + numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::MetricAnswer;
+
+    /// Notes the calls, and answers well when it is told.
+    #[derive(Default)]
+    struct Slow(Vec<CallId>, Vec<MetricAnswer>);
+
+    impl MetricService for Slow {
+        fn submit(&mut self, id: CallId, _call: MetricCall) {
+            self.0.push(id);
+        }
+        fn answer(&mut self) -> Option<MetricAnswer> {
+            self.1.pop()
+        }
+    }
+
+    /// A late answer to a request of which nothing is wanted any more says nothing of the next one: shown by
+    /// one that was under way when its data were given up for their date.
+    #[test]
+    fn a_late_answer_settles_no_other_request() {
+        let now = Now {
+            mono_ms: 1_000,
+            wall_ms: 1_800_000_000_000,
+        };
+        let datum = |time_ms: EpochMs| Datum {
+            name: "Heartbeat".to_owned(),
+            dimensions: Vec::new(),
+            time_ms,
+            unit: "Count".to_owned(),
+            resolution_s: 60,
+            numbers: Numbers::One(1.0),
+        };
+        let (mut publisher, mut service) = (Publisher::new(1), Slow::default());
+        let mut tally = Tally::default();
+        publisher.add("n", vec![datum(now.wall_ms + 600_000)], 0, now);
+        publisher.add("n", vec![datum(now.wall_ms)], 0, now);
+        publisher.submit(&mut service, 0, now, &mut tally);
+        assert_eq!(publisher.drop_newer(now.wall_ms), 1);
+        let id = service.0[0];
+        let result = Ok(());
+        service.1.push(MetricAnswer { id, result });
+        publisher.settle(&mut service, now, &mut tally);
+        assert_eq!((publisher.len(), publisher.delivered), (1, 0));
+        publisher.submit(&mut service, 0, now, &mut tally);
+        assert_eq!(service.0.len(), 2);
+    }
 }
