@@ -14,10 +14,11 @@
 //! to blame and the second answer counts.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::LogGroupClass;
@@ -35,6 +36,10 @@ use crate::ports::{Accepted, ErrorClass, GroupOptions, ServiceError};
 /// Tries to give a new group its retention before the group is reported without it.
 const RETENTION_TRIES: u32 = 4;
 
+/// How long a group that is there is taken for our own, after a call to create it had no answer: longer
+/// than the tries that follow are apart.
+const DOUBT: Duration = Duration::from_secs(120);
+
 /// Pause before the second of these tries; doubles.
 const RETENTION_PAUSE: Duration = Duration::from_millis(250);
 
@@ -43,6 +48,8 @@ pub(crate) struct Logs {
     gateway: Rc<Gateway>,
     packer: Packer,
     gzip: Cell<Gzip>,
+    /// Groups that were asked for, may be there since, and when that was.
+    doubtful: RefCell<BTreeMap<String, Instant>>,
 }
 
 /// What is known about packed bodies.
@@ -112,6 +119,7 @@ impl Logs {
         Self {
             gateway,
             packer: Packer::new(),
+            doubtful: RefCell::default(),
             gzip: Cell::new(match compression {
                 Compression::Gzip => Gzip::Untried,
                 Compression::None => Gzip::Off,
@@ -251,14 +259,16 @@ impl Logs {
             .map_err(|failure| failure.into_service_error(Operation::CreateLogStream))
     }
 
-    /// CreateLogGroup; then its retention, which only a group just created here is given.
+    /// CreateLogGroup; then its retention, which only a group just created here is given: one also that
+    /// is there behind a call of ours that had no answer.
     pub(crate) async fn create_group(
         &self,
         name: &str,
         options: &GroupOptions,
     ) -> Result<Accepted, ServiceError> {
         let tags = (!options.tags.is_empty()).then(|| options.tags.clone().into_iter().collect());
-        self.gateway
+        let created = self
+            .gateway
             .call(|connection| {
                 connection
                     .client
@@ -270,12 +280,37 @@ impl Logs {
                     .send()
             })
             .await
-            .map_err(|failure| failure.into_service_error(Operation::CreateLogGroup))?;
+            .map(drop)
+            .map_err(|failure| failure.into_service_error(Operation::CreateLogGroup));
+        if !self.is_ours(name, &created) {
+            return created.map(|()| Accepted::default());
+        }
         tracing::info!(group = name, "log group created");
         if let Some(days) = options.retention_days {
             self.put_retention(name, days).await;
         }
-        Ok(Accepted::default())
+        created.map(|()| Accepted::default())
+    }
+
+    /// Whether an answer says that a group is there by our doing. Only the first call without an answer
+    /// counts: who has asked in vain for longer may find a group that others have made meanwhile.
+    fn is_ours(&self, name: &str, created: &Result<(), ServiceError>) -> bool {
+        let mut doubtful = self.doubtful.borrow_mut();
+        match created.as_ref().map_err(|error| error.class) {
+            Err(ErrorClass::RetrySoon) => {
+                doubtful.entry(name.to_owned()).or_insert_with(Instant::now);
+                false
+            }
+            Err(ErrorClass::Throttled) => false,
+            Err(ErrorClass::AlreadyExists) => {
+                let asked = doubtful.remove(name);
+                asked.is_some_and(|asked| asked.elapsed() < DOUBT)
+            }
+            answer => {
+                doubtful.remove(name);
+                answer.is_ok()
+            }
+        }
     }
 
     /// The group is there and takes events, so a retention that cannot be set is only reported.

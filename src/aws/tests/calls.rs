@@ -578,6 +578,37 @@ fn creates_a_group_with_what_belongs_to_it() {
     );
 }
 
+/// A group whose creation had no answer, and which is there when it is tried again, is taken for our own
+/// and given its retention, once: shown by an answer that breaks off. Where the service had refused, it
+/// is somebody else's.
+#[test]
+fn a_group_made_without_an_answer_has_its_retention() {
+    for (first, is_ours) in [
+        (Reply::error(503, "ServiceUnavailableException", "x"), true),
+        (Reply::error(400, "ThrottlingException", "x"), false),
+    ] {
+        let service = StandIn::new(move |n, request| match (n, request.operation()) {
+            (0, _) => first.clone(),
+            (_, "CreateLogGroup") => Reply::error(400, "ResourceAlreadyExistsException", "exists"),
+            _ => Reply::ok(),
+        });
+        let mut edge = Edge::to(&service.url, Compression::Gzip);
+        let options = GroupOptions {
+            retention_days: Some(30),
+            ..GroupOptions::default()
+        };
+        for _ in 0..3 {
+            let create = LogCall::CreateGroup("/a".to_owned(), options.clone());
+            edge.call(create).result.unwrap_err();
+        }
+        let seen = service.seen();
+        let retentions = seen
+            .iter()
+            .filter(|request| request.operation() == "PutRetentionPolicy");
+        assert_eq!(retentions.count(), usize::from(is_ours));
+    }
+}
+
 /// A new group whose retention may not be set is still reported as created.
 #[test]
 fn reports_a_group_even_without_its_retention() {
