@@ -24,8 +24,7 @@ impl Alarms {
 
     fn take_switch(&mut self, result: Result<AlarmReply, ServiceError>, now: Now) {
         match result {
-            Ok(_) if self.switch.is_complete(now) => self.confirmed(),
-            Ok(_) => {}
+            Ok(_) => self.switch.went_well(now),
             Err(error) if error.class == ErrorClass::MissingTarget => self.switch.step_over(now),
             Err(error) => {
                 self.switch

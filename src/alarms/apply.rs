@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::plan::{ByHand, Change, Owner, Plan, Present, plan};
 use super::spec::{Wanted, acts_on_instance};
 use crate::ports::ServiceError;
-use crate::ports::alarm::{AlarmCall, AlarmReply, AlarmSpec, ServiceAlarm};
+use crate::ports::alarm::{AlarmCall, AlarmReply, AlarmSpec, NAMES_MAX, ServiceAlarm};
 
 /// The tag that says that an alarm is ours.
 pub const OWNER_TAG: (&str, &str) = ("ManagedBy", "deploywatch");
@@ -56,8 +56,8 @@ enum Phase {
     Describe,
     /// Asking whose this alarm is.
     Tags(usize),
-    /// Deleting all that is to be deleted, in one call.
-    Delete,
+    /// Deleting what is to be deleted, from this name on as many as one call takes.
+    Delete(usize),
     /// Making this change; the second step of an adoption is its put.
     Change(usize, Step),
     Done,
@@ -92,8 +92,8 @@ impl Applying {
             Phase::Tags(index) => Some(AlarmCall::Tags {
                 arn: self.present[index].alarm.arn.clone(),
             }),
-            Phase::Delete => Some(AlarmCall::Delete {
-                names: self.to_delete(),
+            Phase::Delete(from) => Some(AlarmCall::Delete {
+                names: self.deleted_from(from),
             }),
             Phase::Change(index, step) => self.change_call(index, step),
             Phase::Done => None,
@@ -116,7 +116,7 @@ impl Applying {
                 }
                 self.ask_from(index + 1);
             }
-            (Phase::Delete, _) => self.change_from(0),
+            (Phase::Delete(from), _) => self.delete_from(from + NAMES_MAX),
             (Phase::Change(index, Step::Tag), _) => match &self.plan.changes[index] {
                 Change::Adopt { differences, .. } if differences.is_empty() => {
                     self.change_from(index + 1);
@@ -139,10 +139,10 @@ impl Applying {
             }
             // Whoever may not read the tags cannot know whose it is: then it is not ours.
             Phase::Tags(index) => self.ask_from(index + 1),
-            Phase::Delete => {
-                let names = self.to_delete().into_iter();
+            Phase::Delete(from) => {
+                let names = self.deleted_from(from).into_iter();
                 self.failed.extend(names.map(|name| (name, error.clone())));
-                self.change_from(0);
+                self.delete_from(from + NAMES_MAX);
             }
             Phase::Change(index, _) => {
                 let name = self.plan.changes[index].name().to_owned();
@@ -166,7 +166,7 @@ impl Applying {
     pub fn plan(&self) -> Option<&Plan> {
         match self.phase {
             Phase::Describe | Phase::Tags(_) => None,
-            Phase::Delete | Phase::Change(..) | Phase::Done => Some(&self.plan),
+            Phase::Delete(_) | Phase::Change(..) | Phase::Done => Some(&self.plan),
         }
     }
 
@@ -208,14 +208,24 @@ impl Applying {
                 self.plan.changes.splice(0..0, outdated);
                 match self.task.until {
                     Until::Planned => Phase::Done,
-                    Until::Applied if self.to_delete().is_empty() => {
-                        self.change_from(0);
-                        return;
-                    }
-                    Until::Applied => Phase::Delete,
+                    Until::Applied => return self.delete_from(0),
                 }
             }
         };
+    }
+
+    /// Deletes what is to be deleted from this name on; then changes the rest.
+    fn delete_from(&mut self, from: usize) {
+        match self.deleted_from(from).is_empty() {
+            true => self.change_from(0),
+            false => self.phase = Phase::Delete(from),
+        }
+    }
+
+    /// The names that the call from this one on deletes.
+    fn deleted_from(&self, from: usize) -> Vec<String> {
+        let names = self.to_delete().into_iter();
+        names.skip(from).take(NAMES_MAX).collect()
     }
 
     fn change_from(&mut self, index: usize) {

@@ -53,7 +53,13 @@ impl Cloud {
         {
             return Err(error(ErrorClass::RetrySlowly, "AccessDenied"));
         }
-        if self.invalid.contains(&call.permission()) {
+        let names = match call {
+            AlarmCall::Delete { names }
+            | AlarmCall::DisableActions { names }
+            | AlarmCall::EnableActions { names } => names.len(),
+            _ => 0,
+        };
+        if self.invalid.contains(&call.permission()) || names > 100 {
             return Err(error(ErrorClass::Invalid, "InvalidParameterValue"));
         }
         if self.second.0 != now_ms / 1000 {
@@ -1014,4 +1020,46 @@ fn a_denied_alarm_does_not_keep_the_others_from_being_made() {
     cloud.denied_alarms.clear();
     instance.live(&mut cloud, &mut time, 3_600_000, None);
     assert_eq!(cloud.alarms.len(), 2);
+}
+
+/// As many alarms as there may be are deleted, and suspended, under an old prefix and a new one, though
+/// one call takes a hundred names: shown by a prefix that comes back.
+#[test]
+fn more_alarms_than_a_call_takes_go() {
+    let alarm = |nth: u32, key: &str| {
+        format!(
+            "[[alarm]]\npreset = \"reboot-when-codedeploy-agent-dead\"\nname = \"{key}{nth}\"\n"
+        )
+    };
+    let alarms = |key: &str| (0..100).map(|nth| alarm(nth, key)).collect::<String>();
+    let under = |prefix: &str, key: &str| {
+        let prefix = format!("name_prefix = \"{prefix}/{{instance_id}}/\"");
+        format!("[alarms]\nmanage = true\n{prefix}\n{}", alarms(key))
+    };
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let mut instance = Instance::new("i-1", &under("new", "a"));
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 120_000, None);
+    let before = cloud.alarms.clone();
+    instance.reload(&under("old", "b"), &time);
+    instance.live(&mut cloud, &mut time, 120_000, None);
+    // Somebody has restored what the agent deleted.
+    cloud.alarms.extend(before);
+    assert_eq!(cloud.alarms.len(), 200);
+    cloud.denied.push("cloudwatch:DeleteAlarms");
+    instance.reload(&under("new", "b"), &time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    let now = time.now();
+    instance.agent().obey(Order::Suspend, now);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    assert!(!cloud.enabled("old/i-1/b7"));
+    assert!(instance.agent().status().suspension_confirmed);
+    let now = time.now();
+    instance.agent().obey(Order::Resume, now);
+    cloud.denied.clear();
+    time.pass(3_600_000);
+    instance.live(&mut cloud, &mut time, 240_000, None);
+    let is_new = |name: &String| name.starts_with("new/i-1/b");
+    assert_eq!(cloud.alarms.len(), 100);
+    assert!(cloud.alarms.keys().all(is_new));
 }

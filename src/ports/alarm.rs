@@ -167,6 +167,9 @@ pub struct ActionTaken {
     pub summary: String,
 }
 
+/// Most names in one DeleteAlarms, DisableAlarmActions or EnableAlarmActions (CloudWatch API reference).
+pub const NAMES_MAX: usize = 100;
+
 /// What the alarm service can be asked. Everything but the last two is safe to ask twice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AlarmCall {
@@ -196,17 +199,17 @@ pub enum AlarmCall {
         /// With what.
         tags: BTreeMap<String, String>,
     },
-    /// DeleteAlarms, at most 100.
+    /// DeleteAlarms, at most [`NAMES_MAX`].
     Delete {
         /// Whole names.
         names: Vec<String>,
     },
-    /// DisableAlarmActions, at most 100.
+    /// DisableAlarmActions, at most [`NAMES_MAX`].
     DisableActions {
         /// Whole names.
         names: Vec<String>,
     },
-    /// EnableAlarmActions, at most 100.
+    /// EnableAlarmActions, at most [`NAMES_MAX`].
     EnableActions {
         /// Whole names.
         names: Vec<String>,

@@ -25,7 +25,9 @@ use crate::alarms::spec::{Wanted, acts_on_instance};
 use crate::alarms::state::{ORDER_FILE, Order};
 use crate::config::Config;
 use crate::os::store::hand_over;
-use crate::ports::alarm::{ActionTaken, AlarmCall, AlarmReply, AlarmState, ServiceAlarm};
+use crate::ports::alarm::{
+    ActionTaken, AlarmCall, AlarmReply, AlarmState, NAMES_MAX, ServiceAlarm,
+};
 pub use session::Session;
 
 /// How far back `status` looks for the last action.
@@ -275,8 +277,8 @@ fn carry_out(session: &mut Session, order: Order) -> anyhow::Result<Vec<String>>
             names.push(alarm.spec.name.clone());
         }
     }
-    if !names.is_empty() {
-        let names = names.clone();
+    for names in names.chunks(NAMES_MAX) {
+        let names = names.to_vec();
         let call = match order {
             Order::Suspend => AlarmCall::DisableActions { names },
             Order::Resume => AlarmCall::EnableActions { names },

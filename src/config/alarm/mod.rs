@@ -18,13 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::template::{Template, Variable};
-use crate::ports::alarm::{Comparison, MissingData};
+use crate::ports::alarm::{Comparison, MissingData, NAMES_MAX};
 pub use preset::PRESETS;
 pub(super) use read::{Around, alarms};
 
-/// Most alarms of one configuration: one DeleteAlarms, DisableAlarmActions or EnableAlarmActions
-/// takes so many (CloudWatch API reference), so that suspending all is one call.
-pub const ALARMS_MAX: usize = 100;
+/// Most alarms of one configuration, so that suspending all is one call.
+pub const ALARMS_MAX: usize = NAMES_MAX;
 
 /// Most actions of one state (CloudWatch API reference, PutMetricAlarm).
 pub const ACTIONS_MAX: usize = 5;
