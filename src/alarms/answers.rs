@@ -56,10 +56,15 @@ impl Alarms {
     }
 
     pub(super) fn next_apply_call(&mut self, now: Now) -> Option<AlarmCall> {
-        let due_ms = self.apply_due_ms?.max(self.apply_pace.due_ms());
+        let begun_ms = self.apply_due_ms?;
         let wanted = self.wanted.as_ref()?;
-        if now.mono_ms < due_ms {
+        if now.mono_ms < begun_ms.max(self.apply_pace.due_ms()) {
             return None;
+        }
+        if now.mono_ms >= begun_ms.saturating_add(super::REFRESH_MS) {
+            // What cannot be done for so long must not keep the others from being looked at again.
+            self.applying = None;
+            self.apply_due_ms = Some(now.mono_ms);
         }
         if self.applying.is_none() {
             let applied = self.applied.iter().flat_map(|applied| &applied.specs);

@@ -1022,6 +1022,24 @@ fn a_denied_alarm_does_not_keep_the_others_from_being_made() {
     assert_eq!(cloud.alarms.len(), 2);
 }
 
+/// An alarm that the role may not make for good keeps none of the others from being made again where
+/// somebody has deleted it: shown a day after the first was denied, and the day after.
+#[test]
+fn a_denied_alarm_does_not_keep_the_others_from_being_repaired() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    cloud.denied_alarms = vec!["agent-dead"];
+    let mut instance = Instance::new("i-1", REBOOT);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 600_000, None);
+    for day in 0..2 {
+        assert_eq!(cloud.alarms.len(), 1, "{day}");
+        cloud.alarms.clear();
+        time.pass(DAY_MS);
+        instance.live(&mut cloud, &mut time, 3_600_000, None);
+    }
+    assert!(cloud.enabled("silent"));
+}
+
 /// As many alarms as there may be are deleted, and suspended, under an old prefix and a new one, though
 /// one call takes a hundred names: shown by a prefix that comes back.
 #[test]
