@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::pace::START_JITTER_MS;
 use super::state::Applied;
 use super::{Alarms, Disarmed, Now, REFRESH_MS, Unseen, spec};
+use crate::ports::alarm::AlarmSpec;
 
 impl Alarms {
     /// Forgets what was applied where that was another instance's: this disk is a copy of its.
@@ -73,7 +74,8 @@ impl Alarms {
             .alarms
             .iter()
             .filter(|alarm| alarm.ec2_action().is_some());
-        let unseen = match acting.any(|alarm| !alarm.is_own_metric) {
+        let is_unseen = acting.any(|alarm| !alarm.is_own_metric) || self.leaves_acting();
+        let unseen = match is_unseen {
             true => Unseen::Armed,
             false => Unseen::None,
         };
@@ -83,6 +85,20 @@ impl Alarms {
             false => Disarmed::No,
         };
         self.guard.set_disarmed(disarmed);
+    }
+
+    /// Whether an alarm that acts on the instance was applied and is none of the configuration's any
+    /// more: nobody looks whether its metric breaches.
+    fn leaves_acting(&self) -> bool {
+        let is_configured = |spec: &AlarmSpec| {
+            let mut acting = self.config.alarms.iter();
+            acting.any(|alarm| {
+                let prefix = spec.name.strip_suffix(&*alarm.name);
+                alarm.ec2_action().is_some() && prefix.is_some_and(|prefix| prefix.ends_with('/'))
+            })
+        };
+        let mut applied = self.applied.iter().flat_map(|applied| &applied.specs);
+        applied.any(|spec| spec::acts_on_instance(spec) && !is_configured(spec))
     }
 
     /// Whether the names of the alarms that act on the instance are known; not before it is known

@@ -208,6 +208,7 @@ impl Alarms {
             at_ms,
         });
         self.changed = true;
+        self.arm();
         // Also when something was refused: another day, or after another reload.
         let jitter_ms = self.random.u64(0..=super::pace::START_JITTER_MS);
         self.apply_due_ms = Some(now.mono_ms + super::REFRESH_MS + jitter_ms);

@@ -1040,6 +1040,36 @@ fn a_denied_alarm_does_not_keep_the_others_from_being_repaired() {
     assert!(cloud.enabled("silent"));
 }
 
+/// What acts and is not configured any more is still seen to restart the instance, as long as it is
+/// there: shown by a reload that takes the alarms and their management away, before lives that an
+/// action in the alarm's history ends, or that end so where nobody may read that.
+#[test]
+fn a_loop_of_what_is_left_is_stopped() {
+    for denied in [vec![], vec!["cloudwatch:DescribeAlarmHistory"]] {
+        let (mut cloud, mut time) = (Cloud::default(), Time::new());
+        let mut instance = Instance::new("i-1", REBOOT);
+        instance.boot(&time);
+        instance.live(&mut cloud, &mut time, 60_000, None);
+        cloud.denied = denied;
+        instance.reload("[alarms]\nmanage = false\n", &time);
+        for _ in 0..5 {
+            instance.live(&mut cloud, &mut time, 120_000, Some(0.0));
+            cloud.history.push(ActionTaken {
+                alarm: "deploywatch/i-1/reboot-when-codedeploy-agent-dead".to_owned(),
+                at_ms: time.wall_ms,
+                summary: "Successfully executed action arn:aws:automate:eu-west-1:ec2:reboot"
+                    .to_owned(),
+            });
+            instance.agent().say_goodbye();
+            instance.step(&mut cloud, &time);
+            instance.boot(&time);
+        }
+        instance.live(&mut cloud, &mut time, 60_000, None);
+        assert!(instance.agent().actions_suspended() > 0.0);
+        assert!(!cloud.enabled("agent-dead"));
+    }
+}
+
 /// As many alarms as there may be are deleted, and suspended, under an old prefix and a new one, though
 /// one call takes a hundred names: shown by a prefix that comes back.
 #[test]
