@@ -69,6 +69,8 @@ pub(super) struct Request {
 pub(super) struct Publisher {
     requests: VecDeque<Request>,
     in_flight: Option<CallId>,
+    /// Whether it has lost data since: the answer may be about those.
+    is_thinned: bool,
     next_call: u64,
     rng: Rng,
     failures: u32,
@@ -82,6 +84,7 @@ impl Publisher {
         Self {
             requests: VecDeque::new(),
             in_flight: None,
+            is_thinned: false,
             next_call: 0,
             rng: Rng::with_seed(seed),
             failures: 0,
@@ -155,6 +158,8 @@ impl Publisher {
             self.in_flight = None;
             changed |= match result {
                 Ok(()) => self.delivered(now),
+                // What is left may be without fault: it is sent again.
+                Err(error) if error.class == ErrorClass::Invalid && self.is_thinned => false,
                 Err(error) if error.class == ErrorClass::Invalid => self.halve(&error, now, tally),
                 Err(error) => self.failed(&error, now),
             };
@@ -202,6 +207,7 @@ impl Publisher {
         self.next_call += 1;
         let id = CallId(self.next_call);
         self.in_flight = Some(id);
+        self.is_thinned = false;
         self.retry_at_ms = None;
         let call = MetricCall {
             namespace: request.namespace.as_str().into(),
@@ -291,9 +297,10 @@ impl Publisher {
     /// Keeps some data; how many went.
     fn keep(&mut self, stays: impl Fn(&Datum) -> bool) -> u64 {
         let before = self.len();
-        for request in &mut self.requests {
+        for (nth, request) in self.requests.iter_mut().enumerate() {
             if !request.data.iter().all(&stays) {
                 request.data.retain(&stays);
+                self.is_thinned |= nth == 0;
             }
         }
         let gone = before - self.len();
@@ -342,22 +349,27 @@ mod tests {
         }
     }
 
-    /// A late answer to a request of which nothing is wanted any more says nothing of the next one: shown by
-    /// one that was under way when its data were given up for their date.
-    #[test]
-    fn a_late_answer_settles_no_other_request() {
-        let now = Now {
-            mono_ms: 1_000,
-            wall_ms: 1_800_000_000_000,
-        };
-        let datum = |time_ms: EpochMs| Datum {
+    fn datum(time_ms: EpochMs) -> Datum {
+        Datum {
             name: "Heartbeat".to_owned(),
             dimensions: Vec::new(),
             time_ms,
             unit: "Count".to_owned(),
             resolution_s: 60,
             numbers: Numbers::One(1.0),
-        };
+        }
+    }
+
+    const NOW: Now = Now {
+        mono_ms: 1_000,
+        wall_ms: 1_800_000_000_000,
+    };
+
+    /// A late answer to a request of which nothing is wanted any more says nothing of the next one: shown by
+    /// one that was under way when its data were given up for their date.
+    #[test]
+    fn a_late_answer_settles_no_other_request() {
+        let now = NOW;
         let (mut publisher, mut service) = (Publisher::new(1), Slow::default());
         let mut tally = Tally::default();
         publisher.add("n", vec![datum(now.wall_ms + 600_000)], 0, now);
@@ -371,5 +383,29 @@ mod tests {
         assert_eq!((publisher.len(), publisher.delivered), (1, 0));
         publisher.submit(&mut service, 0, now, &mut tally);
         assert_eq!(service.0.len(), 2);
+    }
+
+    /// A number is not refused for another that was given up meanwhile: shown by a request that is called
+    /// invalid after one of its two was dropped.
+    #[test]
+    fn nobody_is_guilty_for_what_was_given_up() {
+        let now = NOW;
+        let (mut publisher, mut service) = (Publisher::new(1), Slow::default());
+        let mut tally = Tally::default();
+        let data = vec![datum(now.wall_ms + 600_000), datum(now.wall_ms)];
+        publisher.add("n", data, 0, now);
+        for answered in 1..3 {
+            publisher.submit(&mut service, 0, now, &mut tally);
+            assert_eq!(publisher.drop_newer(now.wall_ms), 2 - answered);
+            let result = Err(ServiceError {
+                class: ErrorClass::Invalid,
+                code: "InvalidParameterValue".to_owned(),
+                message: String::new(),
+            });
+            let id = *service.0.last().unwrap();
+            service.1.push(MetricAnswer { id, result });
+            publisher.settle(&mut service, now, &mut tally);
+            assert_eq!(publisher.len(), 2 - answered, "{answered}");
+        }
     }
 }
