@@ -89,7 +89,7 @@ impl Alarms {
 
     /// Whether an alarm that acts on the instance was applied and is none of the configuration's any
     /// more: nobody looks whether its metric breaches.
-    fn leaves_acting(&self) -> bool {
+    pub(super) fn leaves_acting(&self) -> bool {
         let is_configured = |spec: &AlarmSpec| {
             let mut acting = self.config.alarms.iter();
             acting.any(|alarm| {

@@ -94,24 +94,38 @@ impl Alarms {
         };
         let call = applying.next_call();
         let asks_owner = matches!(call, Some(AlarmCall::Tags { .. }));
-        let deletes = matches!(call, Some(AlarmCall::Delete { .. }));
+        let deleted = match &call {
+            Some(AlarmCall::Delete { names }) => names.as_slice(),
+            _ => &[],
+        };
         match result {
             Ok(reply) => {
                 self.apply_failures = 0;
                 self.apply_pace.went_well(now.mono_ms);
                 applying.take(reply);
+                self.note_deleted(deleted);
             }
             // Somebody was faster; those that were there are gone all the same (CloudWatch API
             // reference, DeleteAlarms).
-            Err(error) if deletes && error.class == ErrorClass::MissingTarget => {
+            Err(error) if !deleted.is_empty() && error.class == ErrorClass::MissingTarget => {
                 applying.take(AlarmReply::Done);
+                self.note_deleted(deleted);
             }
             Err(error) if error.class == ErrorClass::Invalid => applying.skip(error),
             Err(error) if asks_owner && nobody_says(&error) => applying.skip(error),
             Err(error) => return self.try_again(call.as_ref(), &error, now),
         }
-        if applying.next_call().is_none() {
+        if (self.applying.as_ref()).is_some_and(|applying| applying.next_call().is_none()) {
             self.finish_apply(now);
+        }
+    }
+
+    /// Alarms are gone, also where the rest is not done for long.
+    fn note_deleted(&mut self, names: &[String]) {
+        if let Some(applied) = self.applied.as_mut().filter(|_| !names.is_empty()) {
+            applied.specs.retain(|spec| !names.contains(&spec.name));
+            self.changed = true;
+            self.arm();
         }
     }
 

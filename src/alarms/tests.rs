@@ -1111,3 +1111,26 @@ fn more_alarms_than_a_call_takes_go() {
     assert_eq!(cloud.alarms.len(), 100);
     assert!(cloud.alarms.keys().all(is_new));
 }
+
+/// What was deleted is known to be gone also while another alarm may not be made: shown by what is kept
+/// on disk after a reload that takes one away and brings one that is denied.
+#[test]
+fn what_was_deleted_is_forgotten_at_once() {
+    let (mut cloud, mut time) = (Cloud::default(), Time::new());
+    let mut instance = Instance::new("i-1", REBOOT);
+    instance.boot(&time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    cloud.denied_alarms = vec!["silent"];
+    let other = "[alarms]\nmanage = true\n[[alarm]]\npreset = \"notify-when-silent\"\n\
+        period = \"5m\"\nactions = [\"arn:aws:sns:eu-west-1:111122223333:oncall\"]\n";
+    instance.reload(other, &time);
+    instance.live(&mut cloud, &mut time, 60_000, None);
+    assert_eq!(cloud.alarms.len(), 1);
+    let applied = instance.saved.clone().unwrap().applied.unwrap();
+    let acting = applied
+        .specs
+        .iter()
+        .filter(|spec| spec::acts_on_instance(spec));
+    assert_eq!(acting.count(), 0);
+    assert!(!instance.agent().leaves_acting());
+}
