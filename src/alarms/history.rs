@@ -1,5 +1,7 @@
 //! Which alarm's action preceded this boot: asked once a boot, where the role may.
 
+use std::collections::BTreeSet;
+
 use super::pace::{Hurry, Pace};
 use crate::config::alarm::arn;
 use crate::event::{EpochMs, Now};
@@ -23,8 +25,10 @@ pub(crate) struct History {
     preceded_by: Option<ActionTaken>,
     /// When the action was that preceded an earlier boot: it is not this one's.
     earlier_ms: EpochMs,
-    /// Alarms that were asked about.
-    asked: usize,
+    /// Alarms that were asked about: which there are may change meanwhile.
+    asked: BTreeSet<String>,
+    /// The one that is being asked about.
+    asking: Option<String>,
     tries: u32,
     pub(crate) pace: Pace,
     /// When this process began: an action after that did not lead to it.
@@ -46,7 +50,8 @@ impl History {
             asked_for: asked_for.to_owned(),
             preceded_by: preceded_by.filter(|_| is_known),
             earlier_ms,
-            asked: 0,
+            asked: BTreeSet::new(),
+            asking: None,
             tries: 0,
             pace: Pace::new(Hurry::Calm),
             began_ms: None,
@@ -80,10 +85,12 @@ impl History {
         if self.due_ms().is_none_or(|due| now.mono_ms < due) {
             return None;
         }
-        let (Some(name), Some((began_ms, last_ms))) = (acting.get(self.asked), life_before) else {
+        let next = acting.iter().find(|name| !self.asked.contains(*name));
+        let (Some(name), Some((began_ms, last_ms))) = (next, life_before) else {
             self.give_up();
             return None;
         };
+        self.asking = Some(name.clone());
         Some(AlarmCall::History {
             name: name.clone(),
             // What came before that life began led to that one.
@@ -94,7 +101,7 @@ impl History {
     /// Takes an alarm's actions; the newest on the instance, in the time in question, is told.
     pub(crate) fn take(&mut self, actions: &[ActionTaken], now: Now) -> Option<ActionTaken> {
         self.pace.went_well(now.mono_ms);
-        self.asked += 1;
+        self.asked.extend(self.asking.take());
         let until_ms = self.began_ms.unwrap_or(now.wall_ms) + CLOCK_MS;
         let on_instance = |action: &&ActionTaken| {
             let mut words = action.summary.split_whitespace();
@@ -161,5 +168,28 @@ mod tests {
         assert_eq!(history.take(&[action(8_000_000)], now), None);
         let newer = action(9_900_000);
         assert_eq!(history.take(std::slice::from_ref(&newer), now), Some(newer));
+    }
+
+    /// No alarm goes unasked because another has left the list meanwhile: shown by the first of two, which
+    /// is deleted behind its answer.
+    #[test]
+    fn a_list_that_changes_hides_no_alarm() {
+        let mut now = Now {
+            mono_ms: 60_000,
+            wall_ms: 10_000_000,
+        };
+        let mut history = History::restore("second", "first", None);
+        let life = Some((8_300_000, 9_800_000));
+        let mut asked = Vec::new();
+        for names in [&["a", "b"][..], &["b"], &["b"]] {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            if let Some(AlarmCall::History { name, .. }) = history.next_call(&names, life, now) {
+                asked.push(name);
+                history.take(&[], now);
+            }
+            now.mono_ms += 60_000;
+        }
+        assert_eq!(asked, ["a", "b"]);
+        assert_eq!(history.due_ms(), None);
     }
 }
