@@ -14,7 +14,8 @@ use super::metric::{BuiltinMetric, Surroundings, metrics};
 use super::mistake::{Mistake, Note, Problem, Report};
 use super::own::Own;
 use super::section::Section;
-use super::source::{Shipping, builtin_source, user_source};
+use super::shipping::Shipping;
+use super::source::{builtin_source, user_source};
 use super::tree::Table;
 use super::value;
 use super::{

@@ -19,6 +19,7 @@ mod pattern;
 mod preset;
 mod record;
 mod section;
+mod shipping;
 mod source;
 pub mod template;
 mod tree;
