@@ -13,7 +13,7 @@ use super::{Agent, Edges, marker, names};
 /// Deleted files with unread bytes that are held open at once; the rest is copied out.
 const DELETED_HELD_MAX: usize = 64;
 
-/// Pause between two rounds of copying out, while too many are held: a full disk is not asked at
+/// Pause behind a round of copying out that came to nothing or met a full disk, which is not asked at
 /// each step.
 const CROWD_PAUSE_MS: u64 = 5_000;
 
@@ -105,6 +105,7 @@ impl Agent {
         if surplus == 0 || now.mono_ms < self.keeper.crowd_due_ms {
             return;
         }
+        let mut is_stuck = true;
         let quiet = held.into_iter().filter(|id| self.is_copyable(*id, edges));
         for id in quiet.take(surplus).collect::<Vec<_>>() {
             let want = Wanted {
@@ -114,6 +115,7 @@ impl Agent {
             };
             match self.copy_out(&want, edges, now) {
                 Copied::Whole(pieces) => {
+                    is_stuck = false;
                     self.let_go_of(id, edges, now);
                     self.make_room(edges, now);
                     for (segment_id, segment) in pieces {
@@ -123,11 +125,14 @@ impl Agent {
                 Copied::Unreadable(pieces, error) => self.hold_on(&pieces, &error, edges),
                 Copied::NoRoom(pieces, error) => {
                     self.hold_on(&pieces, &error, edges);
+                    is_stuck = true;
                     break;
                 }
             }
         }
-        self.keeper.crowd_due_ms = now.mono_ms + CROWD_PAUSE_MS;
+        if is_stuck {
+            self.keeper.crowd_due_ms = now.mono_ms + CROWD_PAUSE_MS;
+        }
     }
 
     /// Whether a deleted file may be copied out while we go on: nothing of it is in flight, so that
@@ -441,6 +446,35 @@ mod tests {
             assert_eq!(steps.map(|ms| tried(agent, edges, ms)).sum::<usize>(), 1);
             assert_eq!(tried(agent, edges, 100_000), 1);
         });
+    }
+
+    /// While there is room, files that come to be too many do not wait for a pause to be over: shown by one
+    /// that comes right behind another.
+    #[test]
+    fn a_crowd_that_grows_is_copied_at_once() {
+        let names: Vec<String> = (0..DELETED_HELD_MAX + 2)
+            .map(|nth| format!("{nth:02}"))
+            .collect();
+        let logs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();
+        let dir = directory_of(&logs);
+        let (last, others) = names.split_last().unwrap();
+        let remove = |name: &String| {
+            std::fs::remove_file(dir.path().join(format!("logs/{name}.log"))).unwrap();
+        };
+        run(dir.path(), |mut agent, edges| {
+            agent.look(edges, at(1));
+            others.iter().for_each(remove);
+            agent.tail.notice_deleted(edges.files, at(2));
+            agent.rescue_crowd(edges, at(2));
+            assert_eq!(agent.tail.deleted_unread().count(), DELETED_HELD_MAX);
+            remove(last);
+            agent.tail.notice_deleted(edges.files, at(3));
+            agent.rescue_crowd(edges, at(3));
+            assert_eq!(agent.tail.deleted_unread().count(), DELETED_HELD_MAX);
+            agent.news(edges, at(3));
+            finish(agent, edges);
+        });
+        assert_eq!(sent(dir.path()).len(), names.len());
     }
 
     /// What was saved earlier is not given up for a file that is still held in the end: shown with
