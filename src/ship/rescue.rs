@@ -258,10 +258,10 @@ impl Rescue {
         (self.segments.len() as u64, bytes)
     }
 
-    /// Whether so many bytes of a log surely leave room for as many others.
+    /// Whether so many bytes of a log surely have room beside what is here.
     #[must_use]
-    pub fn fits(&self, bytes: u64) -> bool {
-        bytes <= self.bytes_max / 2
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.size().1.saturating_add(bytes) <= self.bytes_max
     }
 
     /// Stores a segment. That may be more than there should be: [`Rescue::make_room`] is next.
