@@ -132,20 +132,17 @@ impl Observer {
         time_ms: EpochMs,
         now: Now,
     ) -> EpochMs {
+        let at_ms = match feed {
+            Builtin::Scripts | Builtin::Deployments => self.difference.right(time_ms),
+            Builtin::Agent | Builtin::Updater | Builtin::Local => time_ms,
+        };
         let moment = Moment {
-            at_ms: self.difference.right(time_ms),
-            not_before: None,
+            at_ms,
+            not_before: self.heard_until.filter(|_| feed == Builtin::Agent),
             now,
         };
         match feed {
-            Builtin::Agent => {
-                let moment = Moment {
-                    at_ms: time_ms,
-                    not_before: self.heard_until,
-                    now,
-                };
-                return self.hear_agent(text, moment);
-            }
+            Builtin::Agent => return self.hear_agent(text, moment),
             Builtin::Scripts => {
                 if let Some(line) = behind_time(text).and_then(HookLine::read) {
                     let path = path.as_os_str().as_bytes();
@@ -174,6 +171,8 @@ impl Observer {
             moment.at_ms = self.difference.right(moment.at_ms);
             (Generation::First, v1::read(message))
         } else if let Some(message) = v2::message(rest) {
+            // It writes UTC, and nothing tells the zone of its hooks' logs; it need not be the last agent's.
+            self.difference = Difference::default();
             (Generation::Second, v2::read(message))
         } else {
             return moment.at_ms;
@@ -313,4 +312,31 @@ fn bounded(text: &str, bytes_max: usize) -> String {
         .collect::<String>()
         .trim_end()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An upgrade to the second generation takes no zone along that the first one taught: shown by a
+    /// difference of five hours, and by what a hook prints before and after.
+    #[test]
+    fn an_upgrade_forgets_the_zone() {
+        let eras = Eras {
+            boot_ms: None,
+            since_ms: 0,
+        };
+        let mut observer = Observer::new(None, eras);
+        observer.difference = serde_json::from_str(r#"{"ms":18000000}"#).unwrap();
+        let now = Now {
+            mono_ms: 1_000,
+            wall_ms: 1_795_000_000_000,
+        };
+        let mut hear = |feed, text| observer.hear(feed, Path::new("/x"), text, 0, now);
+        let line = "[2026-11-21 02:00:00.000] [d-000000001][stdout]x";
+        assert_eq!(hear(Builtin::Deployments, line), 18_000_000);
+        assert_eq!(hear(Builtin::Updater, "x"), 0);
+        hear(Builtin::Agent, "2026-11-21 03:24:01  INFO x");
+        assert_eq!(hear(Builtin::Deployments, line), 0);
+    }
 }

@@ -232,12 +232,14 @@ fn output_makes_no_deployment_older_in_another_zone() {
 }
 
 /// What fails soon after a boot is news though the CodeDeploy agent's zone dates it before the boot, or ahead
-/// of now, and so is that it dies: shown in zones on both sides, and by an agent that was installed since.
+/// of now, counts as what users count themselves, too, and so does that it dies: shown in zones on both sides,
+/// and by an agent that was installed since.
 #[test]
 fn what_fails_soon_after_a_boot_is_news_in_another_zone() {
+    let own = "[[metric]]\nname = \"Own\"\nsource = \"agent\"\npattern = '_status:\"Failed\"'\n";
     for (hours, is_new) in [(5, false), (-1, false), (5, true), (-1, true), (0, false)] {
         let zone = TimeZone::fixed(jiff::tz::offset(hours));
-        let mut scene = Scene::in_zone("", zone);
+        let mut scene = Scene::in_zone(own, zone);
         scene.live(10, Polls::Answered);
         scene.boot();
         if is_new {
@@ -255,7 +257,9 @@ fn what_fails_soon_after_a_boot_is_news_in_another_zone() {
             ],
             "{hours} {is_new}"
         );
-        assert_eq!(scene.greatest("DeploymentsFailed"), 1.0, "{hours} {is_new}");
+        for name in ["DeploymentsFailed", "Own"] {
+            assert_eq!(scene.greatest(name), 1.0, "{name} {hours} {is_new}");
+        }
         scene.live(10, Polls::Silent);
         assert_eq!(
             scene.told(),
@@ -263,24 +267,6 @@ fn what_fails_soon_after_a_boot_is_news_in_another_zone() {
             "{hours} {is_new}"
         );
     }
-}
-
-/// An older log that is put beside the present one teaches no other zone, though its dates may lie whole
-/// hours back: shown by failures of exactly five hours ago that come all at once.
-#[test]
-fn an_old_log_teaches_no_other_zone() {
-    let mut scene = Scene::new("");
-    scene.live(60 * 6, Polls::Answered);
-    for nth in 0..50 {
-        let id = hooks::identifier(&format!("d-OLD{nth:06}"), "AfterInstall");
-        scene.call_ago(5 * 3_600_000, &hooks::failed(&id));
-    }
-    scene.live(10, Polls::Answered);
-    scene.forget_data();
-    run_and_fail(&mut scene);
-    scene.live(5, Polls::Answered);
-    let most = scene.greatest("LifecycleEventSeconds");
-    assert!(most < 120.0, "{most}");
 }
 
 /// What is split to be shipped is understood all the same: shown by the report on a failed hook, which has a

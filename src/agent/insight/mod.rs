@@ -194,16 +194,17 @@ impl Insight {
 
     /// Hears one event of a file.
     pub(super) fn hear(&mut self, heard: &Heard<'_>, event: &Event<'_>, now: Now) {
+        let mut at_ms = event.time_ms;
         if let Some(builtin) = heard.ear.builtin
             && heard.part == Part::First
         {
-            let (text, time_ms) = (&event.text, event.time_ms);
-            let at_ms = (self.observer).hear(builtin, heard.family, text, time_ms, now);
+            at_ms = self
+                .observer
+                .hear(builtin, heard.family, &event.text, at_ms, now);
             self.is_caught_up &= now.wall_ms.saturating_sub(at_ms) < LATE_MS;
         }
-        if heard.ear.is_counted && self.observer.eras().freshness(event.time_ms) == Freshness::Fresh
-        {
-            self.metrics.hear(heard.source, &event.text, event.time_ms);
+        if heard.ear.is_counted && self.observer.eras().freshness(at_ms) == Freshness::Fresh {
+            self.metrics.hear(heard.source, &event.text, at_ms);
         }
     }
 
