@@ -95,7 +95,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         if is_dangerous(c) {
-            escaped.extend(c.escape_default());
+            escape_one(c, &mut escaped);
         } else {
             escaped.push(c);
         }
@@ -122,6 +122,16 @@ impl<W: Write> Write for Plain<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// As JSON writes it, so that what is JSON stays so.
+fn escape_one(c: char, into: &mut String) {
+    match c {
+        '\t' => into.push_str("\\t"),
+        '\n' => into.push_str("\\n"),
+        '\r' => into.push_str("\\r"),
+        _ => into.push_str(&format!("\\u{:04x}", u32::from(c))),
     }
 }
 
@@ -269,7 +279,7 @@ mod tests {
         let mut out = Plain(Vec::new());
         let (reason, turned) = ("\u{1b}[2Jgone\r\u{9b}", "\u{202e}");
         writeln!(out, "because {reason}{turned} – so\nnext").unwrap();
-        let expected = "because \\u{1b}[2Jgone\\r\\u{9b}\\u{202e} – so\nnext\n";
+        let expected = "because \\u001b[2Jgone\\r\\u009b\\u202e – so\nnext\n";
         assert_eq!(String::from_utf8(out.0).unwrap(), expected);
     }
 
@@ -301,7 +311,7 @@ mod tests {
         // A path cannot move the cursor or turn the text; shown with an escape, a newline, a bidi
         // override.
         assert_eq!(escape("/a/ü b"), "/a/ü b");
-        assert_eq!(escape("/a\x1b[2J\n\u{202e}"), "/a\\u{1b}[2J\\n\\u{202e}");
+        assert_eq!(escape("/a\x1b[2J\n\u{202e}"), "/a\\u001b[2J\\n\\u202e");
     }
 
     #[test]

@@ -584,7 +584,7 @@ Cost: ";
             "[codedeploy]\nenabled = false\n[[source]]\nname = \"locked\"\npaths = [\"/l/*\"]";
         let (code, said) = run(text, false);
         assert_eq!(code, ExitCode::Ok);
-        assert!(said.contains("\n  unseen    /l\\u{1b}: denied\n"), "{said}");
+        assert!(said.contains("\n  unseen    /l\\u001b: denied\n"), "{said}");
         assert!(!said.contains("no such file yet"), "{said}");
         let json: Value = serde_json::from_str(&run(text, true).1).unwrap();
         assert_eq!(json["sources"][0]["unseen"][0], "/l\u{1b}: denied");

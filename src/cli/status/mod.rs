@@ -513,7 +513,7 @@ Files: 3, 59 KiB behind
     scripts  2049:10920349  453 KiB  453 KiB  393 KiB  59 KiB  1 min  waiting
   /var/log/aws/codedeploy-agent/codedeploy-agent.log
     agent    2049:10920349  453 KiB  453 KiB  453 KiB     0 B      -  idle
-  /var/log/app/a\\u{1b}[2Jb.log → /codedeploy/app i-0abcdef1234567890
+  /var/log/app/a\\u001b[2Jb.log → /codedeploy/app i-0abcdef1234567890
     app      2049:10920349  453 KiB  453 KiB  453 KiB     0 B      -  unreadable
     unreadable: permission denied
 

@@ -223,7 +223,7 @@ d-ABCDEF123  failed  shop / production  58 s ago, took 42 s
   DownloadBundle  succeeded  2.0 s  |==
   AfterInstall    failed      40 s  |  ======================================
     scripts/after_install.sh: exit code 3
-    | no space left on device\\u{1b}[2J";
+    | no space left on device\\u001b[2J";
         assert_eq!(lines.join("\n"), expected);
     }
 
