@@ -76,9 +76,10 @@ pub(super) fn password_option(text: &str, after: usize) -> Option<Range<usize>> 
     believed(text, option_value(text, line(text, after), " -p")?)
 }
 
-/// Whether `pass` ends the command `sshpass`, whose password stands behind its `-p`.
+/// Whether `pass` ends the command `sshpass`, whose password stands behind its `-p`, and no name.
 pub(super) fn is_sshpass(text: &str, hit: &Range<usize>) -> bool {
-    text[..hit.start].ends_with("ssh") && text[hit.end..].starts_with([' ', ':'])
+    let goes_on = |c: char| c == '=' || c == '_' || c.is_ascii_alphanumeric();
+    text[..hit.start].ends_with("ssh") && !text[hit.end..].starts_with(goes_on)
 }
 
 /// The password in `IDENTIFIED BY 'secret'`, `IDENTIFIED WITH plugin BY 'secret'`.

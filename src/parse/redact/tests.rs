@@ -464,6 +464,8 @@ fn more_tools_and_tokens_go() {
             "az login --service-principal -u x -p «hunter2» --tenant t",
             "sshpass -p «hunter2» ssh deploy@h",
             "sshpass -p'«hunter2»' ssh deploy@h",
+            "'sshpass' -p «hunter2» ssh deploy@h",
+            "\"/usr/bin/sshpass\" -p «hunter2» ssh deploy@h",
             "keytool -list -storepass «changeit» -keystore k",
         ],
     );
@@ -1149,6 +1151,15 @@ fn overlapping_rules_make_one_replacement() {
         redactor.take_counts(),
         BTreeMap::from([("password".to_owned(), 1)])
     );
+}
+
+#[test]
+fn what_only_looks_like_a_reports_end_is_none() {
+    // Behind the last argument of a report nothing stands: where something does, all of it goes.
+    for behind in [" hunter2", "x", r#"},host_command_identifier:"B") hunter2"#] {
+        let line = format!(r#"password='a"}},host_command_identifier:"A"){behind}"#);
+        assert_eq!(redacted(&line), "password='[redacted:password]", "{line}");
+    }
 }
 
 proptest! {

@@ -158,8 +158,12 @@ pub(super) fn within_report(bytes: &[u8], secret: Range<usize>) -> Range<usize> 
     let is_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let identifier = rest.iter().take_while(is_base64).count();
     // The report's own quote; those of the output are escaped in it.
+    let end = rest[identifier..].strip_prefix(b"\")");
     match memchr::memrchr(b'"', report) {
-        Some(quote) if rest[identifier..].starts_with(b"\")") => secret.start..secret.start + quote,
+        // Nothing more stands behind it.
+        Some(quote) if end.is_some_and(|end| end.trim_ascii().is_empty()) => {
+            secret.start..secret.start + quote
+        }
         _ => secret,
     }
 }
