@@ -296,7 +296,10 @@ impl Logs {
     /// counts: who has asked in vain for longer may find a group that others have made meanwhile.
     fn is_ours(&self, name: &str, created: &Result<(), ServiceError>) -> bool {
         let mut doubtful = self.doubtful.borrow_mut();
+        // Others make it at this moment.
+        let is_aborted = |error: &ServiceError| error.code == "OperationAbortedException";
         match created.as_ref().map_err(|error| error.class) {
+            Err(_) if created.as_ref().is_err_and(is_aborted) => false,
             Err(ErrorClass::RetrySoon) => {
                 doubtful.entry(name.to_owned()).or_insert_with(Instant::now);
                 false

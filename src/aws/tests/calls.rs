@@ -586,6 +586,7 @@ fn a_group_made_without_an_answer_has_its_retention() {
     for (first, is_ours) in [
         (Reply::error(503, "ServiceUnavailableException", "x"), true),
         (Reply::error(400, "ThrottlingException", "x"), false),
+        (Reply::error(400, "OperationAbortedException", "x"), false),
     ] {
         let service = StandIn::new(move |n, request| match (n, request.operation()) {
             (0, _) => first.clone(),
