@@ -431,7 +431,7 @@ mod tests {
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "mine").unwrap();
         std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o644)).unwrap();
-        for name in ["order", "order.new", ".order.tmp"] {
+        for name in ["order", ".order.tmp"] {
             symlink(&victim, store.path().join(name)).unwrap();
         }
         hand_over(store.path(), "order", "suspend\n").unwrap();
@@ -645,7 +645,15 @@ mod tests {
         assert!(matches!(&error, StoreError::Taken { name, .. } if name == "apt"));
         assert!(error.to_string().contains("agent.state_dir"), "{error}");
         assert_eq!(modes(), before.map(|(_, mode)| mode));
+        // Others have a lock, too, and names that begin like ours.
+        std::fs::write(path.join("lock"), "").unwrap();
+        std::fs::write(path.join("bootstrap"), "").unwrap();
+        let error = OsStore::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Taken { name, .. } if name == "apt"));
         std::fs::remove_dir_all(&folder).unwrap();
+        let error = OsStore::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Taken { name, .. } if name == "bootstrap"));
+        std::fs::remove_file(path.join("bootstrap")).unwrap();
         for name in ["alarms-order", "checkpoints.damaged-1", "boots"] {
             std::fs::write(path.join(name), "ours").unwrap();
         }

@@ -12,18 +12,19 @@ use rustix::io::Errno;
 
 use super::super::is_trusted;
 use super::folder::{close_to_others, listing};
-use super::lock::{LOCK_NAME, lock, owner_text};
+use super::lock::{LOCK_NAME, is_lock_of_ours, lock, owner_text};
 
-/// What the names of everything begin with that may be found in a directory of ours without a lock: what
-/// an operator brought back, an order that was left before the first start, and what a file system has.
+/// What may be found, also with more behind a dot, in a directory in which no agent ever ran: what an
+/// operator brought back, an order that was left before the first start, and what a file system has.
 const OURS: [&str; 8] = [
     "checkpoints",
     "boots",
     "rescue",
     "dead-letter",
     "alarms-order",
-    ".alarms-order.tmp",
     "status.sock",
+    // A full disk took no process's number.
+    LOCK_NAME,
     "lost+found",
 ];
 
@@ -122,12 +123,19 @@ pub(super) fn claim(path: &Path) -> Result<(OwnedFd, File), StoreError> {
 
 /// The first name in the directory that no agent made, where no agent ever held it.
 fn stranger(dir: &OwnedFd) -> io::Result<Option<String>> {
-    let mut names: Vec<String> = listing(dir)?.into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    if names.iter().any(|name| name == LOCK_NAME) {
+    if is_lock_of_ours(dir) {
         return Ok(None);
     }
-    let is_ours = |name: &String| OURS.iter().any(|ours| name.starts_with(ours));
+    let mut names: Vec<String> = listing(dir)?.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    let is_ours = |name: &String| {
+        // One that is being written is hidden.
+        let name = name.strip_prefix('.').unwrap_or(name);
+        OURS.iter().any(|ours| {
+            let rest = name.strip_prefix(ours);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    };
     Ok(names.into_iter().find(|name| !is_ours(name)))
 }
 

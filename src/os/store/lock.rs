@@ -24,12 +24,9 @@ pub(super) fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
     let mut file = open_file(dir, LOCK_NAME, flags).map_err(unusable)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => {
-            let mut owner = String::new();
-            // Only decorates the message, which does without.
-            let _read = (&mut file).take(16).read_to_string(&mut owner);
             return Err(StoreError::Locked {
                 path: path.to_owned(),
-                owner: owner.trim().parse().ok(),
+                owner: read_owner(&file),
             });
         }
         answer => answer.map_err(|errno| unusable(errno.into()))?,
@@ -39,6 +36,19 @@ pub(super) fn lock(dir: &OwnedFd, path: &Path) -> Result<File, StoreError> {
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Whether an agent has ever held the directory: others have files of that name, too, but no process's
+/// number in it.
+pub(super) fn is_lock_of_ours(dir: &OwnedFd) -> bool {
+    let file = open_file(dir, LOCK_NAME, OFlags::RDONLY | OFlags::NONBLOCK);
+    file.is_ok_and(|file| read_owner(&file).is_some())
+}
+
+fn read_owner(file: &File) -> Option<u32> {
+    let mut owner = String::new();
+    file.take(16).read_to_string(&mut owner).ok()?;
+    owner.trim().parse().ok()
 }
 
 /// What is said of who has it.
