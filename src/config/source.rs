@@ -37,7 +37,9 @@ pub(super) fn user_source(
     let paths = paths(&mut section);
     let exclude = section.read_list("exclude", "\"*.debug.log\"", exclude_glob);
     let exclude = exclude.unwrap_or_default();
-    own.check(&mut section, paths.as_deref().unwrap_or_default(), &exclude);
+    if enabled {
+        own.check(&mut section, paths.as_deref().unwrap_or_default(), &exclude);
+    }
     let group = template(
         &mut section,
         "group",
