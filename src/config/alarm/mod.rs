@@ -22,7 +22,7 @@ use crate::ports::alarm::{Comparison, MissingData, NAMES_MAX};
 pub use preset::PRESETS;
 pub(super) use read::{Around, alarms};
 
-/// Most alarms of one configuration, so that suspending all is one call.
+/// Most alarms of one configuration: one call suspends as many, and more are only what others left behind.
 pub const ALARMS_MAX: usize = NAMES_MAX;
 
 /// Most actions of one state (CloudWatch API reference, PutMetricAlarm).
