@@ -95,24 +95,7 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::agent::testing::{at, count_sent, directory_of, finish, run};
-    use crate::config::Config;
-
-    /// An agent's configuration that says its files are in `dir`, and ours that names it.
-    fn config_of(dir: &Path) -> Config {
-        let file = dir.join("codedeployagent.yml");
-        let (logs, root) = (dir.join("logs"), dir.join("root"));
-        let text = format!(
-            ":log_dir: {}\n:root_dir: {}\n",
-            logs.display(),
-            root.display()
-        );
-        std::fs::write(&file, text).unwrap();
-        let text = format!("[codedeploy]\nconfig_file = \"{}\"\n", file.display());
-        Config::parse(&[("a.toml".into(), text)]).unwrap().0
-    }
+    use crate::agent::testing::{at, codedeploy_config, count_sent, directory_of, finish, run};
 
     /// Where the CodeDeploy agent's files were last seen they are looked for after a reload, too, though
     /// its configuration cannot be used by then: shown by a log that begins behind it.
@@ -122,7 +105,7 @@ mod tests {
         let logs = dir.path().join("root/deployment-logs");
         std::fs::create_dir_all(&logs).unwrap();
         run(dir.path(), |mut agent, edges| {
-            let config = config_of(dir.path());
+            let config = codedeploy_config(dir.path());
             agent.reload(config.clone(), edges, at(1));
             agent.step(edges, at(2));
             std::fs::write(dir.path().join("codedeployagent.yml"), "{").unwrap();

@@ -89,6 +89,21 @@ pub(super) fn config_with(dir: &Path, source: &str, keys: &str) -> Config {
     config
 }
 
+/// A configuration that names the CodeDeploy agent's own, which says that its logs and its root are
+/// below a directory.
+pub(super) fn codedeploy_config(dir: &Path) -> Config {
+    let file = dir.join("codedeployagent.yml");
+    let (logs, root) = (dir.join("logs"), dir.join("root"));
+    let text = format!(
+        "---\n:log_dir: '{}'\n:root_dir: '{}'\n",
+        logs.display(),
+        root.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let text = format!("[codedeploy]\nconfig_file = \"{}\"\n", file.display());
+    Config::parse(&[("a.toml".into(), text)]).unwrap().0
+}
+
 /// Starts an agent that ships the logs of a directory into `out`, and runs it so.
 pub(super) fn run<T>(dir: &Path, so: impl FnOnce(Agent, &mut Edges<'_>) -> T) -> T {
     let config = config_of(dir, "app");

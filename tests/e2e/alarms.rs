@@ -243,7 +243,7 @@ fn an_order_is_left_though_nobody_answers() {
     let victim = world.path("victim");
     std::fs::write(&victim, "mine").unwrap();
     std::fs::create_dir_all(world.path("state")).unwrap();
-    std::os::unix::fs::symlink(&victim, world.path("state/alarms-order.new")).unwrap();
+    std::os::unix::fs::symlink(&victim, world.path("state/.alarms-order.tmp")).unwrap();
     let text = run(&world, &["alarms", "suspend"], 1);
     assert!(text.contains("the agent has the order"), "{text}");
     let order = std::fs::read_to_string(world.path("state/alarms-order")).unwrap();

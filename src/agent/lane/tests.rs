@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::*;
-use crate::agent::testing::{at, directory_of, drain, finish, run, sent, with_one_file};
+use crate::agent::testing::{
+    at, codedeploy_config, directory_of, drain, finish, run, sent, with_one_file,
+};
 use crate::event::{Event, Origin, Target};
 use crate::parse::testing::fail_at;
 use crate::ports::GroupOptions;
@@ -168,11 +170,7 @@ fn a_quarantined_log_of_the_codedeploy_agent_holds_up_no_conclusion() {
     };
     let text = record(0, "one") + POISON + "\n" + &record(2, "three");
     let dir = directory_of(&[("codedeploy-agent", &text)]);
-    let logs = dir.path().join("logs");
-    let yml = dir.path().join("codedeployagent.yml");
-    std::fs::write(&yml, format!("---\n:log_dir: '{}'\n", logs.display())).unwrap();
-    let text = format!("[codedeploy]\nconfig_file = \"{}\"\n", yml.display());
-    let (config, _) = crate::config::Config::parse(&[("a.toml".into(), text)]).unwrap();
+    let config = codedeploy_config(dir.path());
     fail_at(Some(POISON));
     run(dir.path(), |mut agent, edges| {
         agent.reload(config, edges, at(1));
@@ -188,6 +186,7 @@ fn a_quarantined_log_of_the_codedeploy_agent_holds_up_no_conclusion() {
             |agent: &mut Agent| agent.lanes.values().any(|lane| lane.quarantine.is_some());
         step_until(&mut agent, &is_left_alone);
         step_until(&mut agent, &Agent::is_agent_heard);
+        let logs = dir.path().join("logs");
         let log = logs.join("codedeploy-agent.log");
         std::fs::rename(&log, logs.join("codedeploy-agent.20261123.log")).unwrap();
         std::fs::write(&log, record(3, "four")).unwrap();
