@@ -88,12 +88,12 @@ impl Tail {
     fn place(
         &mut self,
         index: usize,
-        unknown: Unknown,
+        mut unknown: Unknown,
         family: Arc<Path>,
         look: &mut Look<'_>,
     ) -> io::Result<Option<Newborn>> {
         let source = Arc::clone(&self.sources[index].source);
-        let found = &unknown.found;
+        let found = &mut unknown.found;
         if found.meta.size == 0 && self.may_become_copy(&source, found, &family) {
             self.glimpse(index, &found.meta);
             return Ok(None);
@@ -149,11 +149,12 @@ impl Tail {
         *found.path != *family && !self.candidates(source, &found.path, family).is_empty()
     }
 
-    /// What an unknown inode is, by comparing it with all contents it may have to do with.
+    /// What an unknown inode is, by comparing it with all contents it may have to do with. What it holds
+    /// is taken anew: a copy may have been completed since the scan met it.
     fn verdict(
         &mut self,
         source: &Source,
-        found: &Found,
+        found: &mut Found,
         family: &Path,
         look: &mut Look<'_>,
     ) -> io::Result<Verdict> {
@@ -178,7 +179,7 @@ impl Tail {
         let mut next = candidates;
         while !next.is_empty() {
             for id in next {
-                match self.tie(id, &found.path, (handle, meta.size), look) {
+                match self.tie(id, &found.path, handle, look) {
                     Ok(tie) => ties.push((id, tie)),
                     Err(error) => unclear = Some(error),
                 }
@@ -187,6 +188,10 @@ impl Tail {
             // One that was found cut has a successor now, which this may be a copy of.
             next = self.candidates(source, &found.path, family);
             next.retain(|id| !compared.contains(id));
+        }
+        match look.files.meta(handle) {
+            Ok(meta) => found.meta = meta,
+            Err(error) => unclear = Some(error),
         }
         look.files.close(handle);
         match (likeness::decide(&ties), unclear) {
@@ -201,10 +206,34 @@ impl Tail {
         &mut self,
         id: FileId,
         path: &Path,
-        (handle, size): (Handle, u64),
+        handle: Handle,
         look: &mut Look<'_>,
     ) -> io::Result<Tie> {
-        let standing = self.standing(id, look)?;
+        let mut standing = self.standing(id, look)?;
+        loop {
+            let tie = self.tie_where_it_stands(id, standing, path, handle, look)?;
+            if standing != Standing::InPlace || tie == Tie::Copy {
+                return Ok(tie);
+            }
+            // It may have been cut, and its copy completed, while the two were compared.
+            match self.standing(id, look)? {
+                Standing::InPlace => return Ok(tie),
+                moved => standing = moved,
+            }
+        }
+    }
+
+    /// What an open unknown inode is to a known content that stands there, as far as we know.
+    fn tie_where_it_stands(
+        &mut self,
+        id: FileId,
+        standing: Standing,
+        path: &Path,
+        handle: Handle,
+        look: &mut Look<'_>,
+    ) -> io::Result<Tie> {
+        // Taken behind that: of a log that shows now that it was cut, the copy is whole now.
+        let size = look.files.meta(handle)?.size;
         let Some(file) = self.files.get(&id) else {
             return Ok(Tie::Kin(Offset(0)));
         };
@@ -347,8 +376,8 @@ pub(super) fn related_families(path: &Path) -> BTreeSet<PathBuf> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::tail::ReadBuffer;
     use crate::tail::testing::{Logs, Silent, records_of, tail_of};
+    use crate::tail::{ReadBuffer, Turn};
 
     fn settled(_: FileId) -> Offset {
         Offset(8)
@@ -371,7 +400,9 @@ mod tests {
             };
             look(tail, logs, mono_ms);
             while let Some(id) = tail.next_turn() {
-                tail.read(id, logs, &mut |_| None, &mut buffer, 1_000, now);
+                if tail.read(id, logs, &mut |_| None, &mut buffer, 1_000, now) == Turn::Nothing {
+                    continue;
+                }
                 all.extend_from_slice(buffer.bytes());
                 tail.consumed(id, &buffer, buffer.bytes().len());
             }
@@ -471,6 +502,28 @@ mod tests {
         assert_eq!(read(&mut tail, &mut logs, 11_000), "");
         logs.put("a.log.1", 2, &two, 22_000);
         assert_eq!(read(&mut tail, &mut logs, 22_000), two);
+    }
+
+    /// A copy that is completed while it is looked at, and its log cut at once, is read like any other:
+    /// shown by what is read and lost, whenever that happens.
+    #[test]
+    fn a_copy_that_is_completed_under_our_eyes_is_whole() {
+        let (one, two) = ("the first one\n".repeat(60), "the second one\n".repeat(5));
+        for (calls, read_before) in (0..40).flat_map(|calls| [(calls, true), (calls, false)]) {
+            let mut logs = Logs::default();
+            let before = one.len() / if read_before { 1 } else { 3 };
+            logs.put("a.log", 1, &one[..before], 0);
+            let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
+            let mut all = read(&mut tail, &mut logs, 0);
+            logs.put("a.log", 1, &one, 11_000);
+            logs.put("a.log.1", 2, &one[..one.len() / 2], 11_000);
+            let log = |inode, text: &str| (inode, text.to_owned(), 11_000);
+            let cut = [("a.log", log(1, &two)), ("a.log.1", log(2, &one))];
+            logs.to_come = Some((calls, cut.map(|(name, log)| (name.to_owned(), log)).into()));
+            all += &read(&mut tail, &mut logs, 11_000);
+            assert_eq!(tail.take_news().lost, [], "after {calls} calls");
+            assert_eq!(all, [&*one, &two].concat(), "after {calls} calls");
+        }
     }
 
     /// A log that is cut and written again between scans, each time beyond what it held before, is
