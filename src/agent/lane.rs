@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::event::{FileId, FileOrigin, Now, Offset, Span};
 use crate::parse::{Chunk, Ending, Memory};
 use crate::ship::TargetId;
-use crate::tail::{File, Turn};
+use crate::tail::{File, Place, Turn};
 
 use super::insight::Ear;
 use super::{Agent, Edges, Mode, names};
@@ -311,20 +311,20 @@ impl Agent {
         }
     }
 
-    /// Whether a stop has read all of this file that it wanted.
+    /// Whether a stop has read all of this file that it wanted: what was there when it began, and what
+    /// was copied out of that.
     fn is_beyond_stop(&self, id: FileId) -> bool {
-        match &self.mode {
-            Mode::Stopping {
-                limits: Some(limits),
-                ..
-            } => {
-                let limit = limits.get(&id).copied().unwrap_or(u64::MAX);
-                self.tail
-                    .file(id)
-                    .is_none_or(|file| file.read >= Offset(limit))
-            }
-            _ => false,
-        }
+        let Mode::Stopping {
+            limits: Some(limits),
+            ..
+        } = &self.mode
+        else {
+            return false;
+        };
+        self.tail.file(id).is_none_or(|file| match limits.get(&id) {
+            Some(limit) => file.read >= Offset(*limit),
+            None => !matches!(file.place, Place::Rescued(_)),
+        })
     }
 
     /// The file's target, if all it is named after is known; none for a file that is left alone.

@@ -90,6 +90,28 @@ fn a_quarantined_file_does_not_hold_up_the_next() {
     assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
 }
 
+/// What is begun after a stop began is the next start's: shown on a log that is rotated while the last
+/// one's lines are on their way, and whose successor holds half a line when it is met.
+#[test]
+fn what_is_begun_after_a_stop_is_left_to_the_next_start() {
+    let dir = directory_of(&[("a", "the last before\n")]);
+    let log = dir.path().join("logs/a.log");
+    run(dir.path(), |mut agent, edges| {
+        agent.stop(None, at(1));
+        agent.step(edges, at(1));
+        std::fs::rename(&log, dir.path().join("logs/a.log.1")).unwrap();
+        std::fs::write(&log, "half").unwrap();
+        agent.step(edges, at(60_000));
+        assert!(agent.tail.files().any(|file| file.size == 4), "not met");
+        assert!(agent.is_done(at(60_000)));
+        agent.finish(edges, at(60_000));
+    });
+    assert_eq!(sent(dir.path()), ["the last before"]);
+    std::fs::write(&log, "half and half\n").unwrap();
+    drain(dir.path());
+    assert_eq!(sent(dir.path()), ["the last before", "half and half"]);
+}
+
 /// NUL bytes that a crash left are counted once, whether a line stands behind them or nothing.
 #[test]
 fn what_a_crash_left_is_counted() {
