@@ -1,11 +1,15 @@
 //! What hints bring forward, and what must be looked into before the next one: a log may be cut and
 //! written beyond its old size between two hints, which shows only on its content.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Source;
 use crate::event::{FileId, Now};
-use crate::ports::{Files, Hints, Meta};
+use crate::ports::{Files, Hints, Kind, Meta};
 
 use super::Tail;
 use super::reconcile::Moving;
@@ -19,13 +23,21 @@ impl Tail {
         }
         for path in &hints.paths {
             // A watched directory that is named by a hint may be a new one of that name.
-            self.watched.remove(path);
+            let was_watched = self.watched.remove(path).is_some();
             if let Some(id) = self.by_path.get(&**path).copied() {
                 self.hinted_file(id, files, now);
                 continue;
             }
-            for state in &mut self.sources {
-                if relation::relation(&state.source, path) != Relation::None {
+            // Most of what by its name could be a directory on the way is a file that nobody ships.
+            let known = &self.by_path;
+            let leads_on = LazyCell::new(|| was_watched || may_lead_on(path, known, files));
+            for state in self.sources.iter_mut().filter(|s| s.scan_due_ms > 0) {
+                let is_news = match relation::relation(&state.source, path) {
+                    Relation::File => true,
+                    Relation::Directory => *leads_on,
+                    Relation::None => false,
+                };
+                if is_news {
                     state.scan_due_ms = 0;
                 }
             }
@@ -121,6 +133,17 @@ impl Tail {
             !is_of_source
         });
         families
+    }
+}
+
+/// Whether a path leads to a directory, as far as can be told, or to one that is gone with files in it.
+fn may_lead_on(path: &Path, known: &HashMap<Arc<Path>, FileId>, files: &mut dyn Files) -> bool {
+    match files.stat(Path::new("/"), path) {
+        Ok(meta) => meta.kind == Kind::Directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            known.keys().any(|file| file.starts_with(path))
+        }
+        Err(_) => true,
     }
 }
 

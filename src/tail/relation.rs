@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{Fit, PathPattern, Source, is_excluded};
 use crate::ports::Interest;
 
+use super::discover::is_compressed;
 use super::rotation;
 
 /// What a path is to a source.
@@ -25,7 +26,9 @@ pub(crate) fn relation(source: &Source, path: &Path) -> Relation {
     let mut best = Relation::None;
     for pattern in &source.paths {
         match relation_to(pattern, path) {
-            Relation::File if !excluded(source, path) => return Relation::File,
+            Relation::File if !excluded(source, path) && !is_compressed(path) => {
+                return Relation::File;
+            }
             Relation::File | Relation::Directory => best = Relation::Directory,
             Relation::None => {}
         }

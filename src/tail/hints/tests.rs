@@ -356,6 +356,45 @@ fn what_is_copied_and_cut_during_a_look_is_not_lost() {
     }
 }
 
+/// What is written beside the logs brings no scan forward, however busy it is: shown by hints of a file
+/// that has the name a directory on the way could have, of an excluded log and of a compressed one, and by
+/// one of a directory, which does.
+#[test]
+fn what_is_written_beside_the_logs_brings_no_scan_forward() {
+    let text =
+        "[[source]]\nname = \"a\"\npaths = [\"/l/**/*.log*\"]\nexclude = [\"*.debug.log\"]\n";
+    let (config, _) = crate::config::Config::parse(&[("a.toml".into(), text.into())]).unwrap();
+    let mut logs = Logs::default();
+    let mut tail = Tail::new(Vec::new(), None);
+    tail.set_sources(config.sources.clone(), &|_| true, &mut logs, &|_| Offset(0));
+    for (nth, name) in (1..).zip(["a.log", "data.db", "a.debug.log", "a.log.1.gz"]) {
+        logs.put(name, nth, "", 0);
+    }
+    let at = |mono_ms| Now {
+        mono_ms,
+        wall_ms: 0,
+    };
+    for mono_ms in [0, 100] {
+        let mut watch = Silent { is_watching: true };
+        tail.look(&mut logs, &mut watch, &|_| Offset(0), at(mono_ms));
+    }
+    let due = tail.next_due();
+    for (path, is_news) in [
+        ("/l/data.db", false),
+        ("/l/a.debug.log", false),
+        ("/l/a.log.1.gz", false),
+        ("/l/gone", false),
+        ("/l", true),
+    ] {
+        let hints = Hints {
+            paths: vec![path.into()],
+            rescan: false,
+        };
+        tail.hint(&hints, &mut logs, at(200));
+        assert_eq!(tail.next_due() != due, is_news, "{path}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
