@@ -280,7 +280,9 @@ fn pattern_problem(error: PatternError) -> Problem {
 
 fn exclude_glob(node: &Node) -> Result<globset::GlobMatcher, Problem> {
     let written = value::text(node, "*.debug.log")?;
-    if written.is_empty() || written.contains('/') && !written.starts_with(['/', '*']) {
+    let is_whole_path =
+        |it: &str| (it.starts_with('/') || it.starts_with("**/")) && !it.ends_with('/');
+    if written.is_empty() || written.contains('/') && !is_whole_path(written) {
         return Err(Problem::new(
             format!("\"{written}\" matches no file"),
             "write a file name such as \"*.debug.log\", or a whole path such as \"/var/log/x/*\"",
