@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{FileId, Now, Offset};
+use crate::event::{FileId, Mark, Now, Offset};
 use crate::ports::{Files, Handle};
 
 use super::copies::put_aside_copies;
@@ -27,7 +27,7 @@ use super::file::{File, Place};
 use super::likeness::{self, Kind, Standing, Tie, Verdict};
 use super::newborn::{Newborn, Rank};
 use super::relation::{self, Relation};
-use super::{Look, Lost, Tail, rotation};
+use super::{Look, Lost, Tail, fingerprint, rotation};
 
 /// So long a displaced content waits for a copy that holds all of it before one that holds less, and was
 /// there before, is taken: an old one may begin alike, and who copies and cuts may name the copy last.
@@ -104,7 +104,7 @@ impl Tail {
                 return Ok(None);
             }
             Verdict::CopyOf(id) => {
-                self.copies.insert(found.meta.key, (id, Offset(0)));
+                self.copies.insert(found.meta.key, (id, None));
                 return Ok(None);
             }
             Verdict::RemnantOf(id) => {
@@ -123,12 +123,18 @@ impl Tail {
         if unknown.rolled_after_ms.is_some_and(is_history) {
             return Ok(None);
         }
-        let state = &self.sources[index];
-        let from = match (self.copies.remove(&found.meta.key), state.is_first_scan) {
-            (Some((_, read)), _) if read.0 <= found.meta.size => read.max(from),
-            (None, true) => self.first_start(state.source.start, found).max(from),
-            _ => from,
+        let copied = self.copies.get(&key).copied();
+        let read = match copied {
+            Some((_, Some(mark))) => read_of_copy(found, mark, look)?,
+            _ => Offset(0),
         };
+        self.copies.remove(&key);
+        let state = &self.sources[index];
+        let start = match copied.is_none() && state.is_first_scan {
+            true => self.first_start(state.source.start, found),
+            false => read,
+        };
+        let from = from.max(start);
         Ok(Some(Newborn {
             unknown,
             family,
@@ -362,6 +368,18 @@ impl Tail {
             self.news.reset.push((id, file.read));
         }
     }
+}
+
+/// How far what is found was read elsewhere, if it is still the copy it was: its inode may have been
+/// given to another content.
+fn read_of_copy(found: &Found, mark: Mark, look: &mut Look<'_>) -> io::Result<Offset> {
+    let handle = match look.files.open(&found.root, &found.path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Offset(0)),
+        opened => opened?.0,
+    };
+    let is_it = fingerprint::has_anchor(look.files, handle, mark.at, mark.print);
+    look.files.close(handle);
+    Ok(if is_it? { mark.at } else { Offset(0) })
 }
 
 /// Live paths a name could come from: its family's, and those it begins with.
@@ -619,5 +637,33 @@ mod tests {
         logs.put("a.log.3", 2, &two, 2_000);
         logs.put("a.log.4", 1, &one, 1_000);
         assert_eq!(read(&mut tail, &mut logs, 70_000), "");
+    }
+
+    /// What has got the inode of a copy that is gone is no copy: shown by a log that is read from its
+    /// beginning, after the copied one was cut and given up; one that is still that copy is not read.
+    #[test]
+    fn who_has_the_inode_of_a_copy_now_is_read() {
+        let [one, two, three] =
+            ["first", "second", "third"].map(|word| format!("the {word}\n").repeat(9));
+        for is_copy in [false, true] {
+            let mut logs = Logs::default();
+            logs.put("a.log", 1, &one, 0);
+            let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
+            assert_eq!(read(&mut tail, &mut logs, 0), one);
+            logs.put("a.log.1", 2, &one, 0);
+            assert_eq!(read(&mut tail, &mut logs, 11_000), "");
+            logs.names.clear();
+            logs.put("a.log", 1, &two, 22_000);
+            assert_eq!(read(&mut tail, &mut logs, 22_000), two);
+            let last = if is_copy { &one } else { &three };
+            logs.put("a.log.1", 2, &[last, &three[..]].concat(), 33_000);
+            let expected = if is_copy {
+                three.clone()
+            } else {
+                three.repeat(2)
+            };
+            assert_eq!(read(&mut tail, &mut logs, 33_000), expected);
+            assert_eq!(tail.take_news().lost, []);
+        }
     }
 }

@@ -198,9 +198,9 @@ impl Tail {
         self.structure += 1;
         self.leave_family(&file);
         self.close_gap(&file);
-        for (original, read) in self.copies.values_mut() {
+        for (original, mark) in self.copies.values_mut() {
             if *original == id {
-                *read = file.read;
+                *mark = file.evidence();
             }
         }
         if let Some(due) = file.due_mono_ms {

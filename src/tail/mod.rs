@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
+use crate::event::{EpochMs, FileId, FileKey, FileRecord, Mark, Now, Offset};
 use crate::ports::{Files, Watch};
 
 pub use discover::list;
@@ -87,8 +87,8 @@ pub struct Tail {
     /// Files whose source is not there (yet), or excludes them.
     dormant: Vec<Dormant>,
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
-    /// With the position to begin at when the original is no more.
-    copies: HashMap<FileKey, (FileId, Offset)>,
+    /// When the original is no more: with the position to begin at, and what stands before it.
+    copies: HashMap<FileKey, (FileId, Option<Mark>)>,
     /// Inodes that a content was displaced from, until somebody is known to have them: what they
     /// hold is younger than that content, whatever its date says.
     vacated: HashSet<FileKey>,

@@ -58,7 +58,7 @@ impl Tail {
         }
         for (copy, original) in copies {
             if let Some(original) = self.by_key.get(&original).copied() {
-                self.copies.insert(copy, (original, Offset(0)));
+                self.copies.insert(copy, (original, None));
             }
         }
     }
