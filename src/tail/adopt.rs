@@ -666,4 +666,26 @@ mod tests {
             assert_eq!(tail.take_news().lost, []);
         }
     }
+
+    /// A log whose handle its server does not know any more is opened again, and counted if it is gone:
+    /// shown on one that goes on and on one that was replaced, each with unread bytes.
+    #[test]
+    fn a_stale_handle_is_let_go() {
+        let (one, two) = ("the first one\n".repeat(9), "the second one\n".repeat(5));
+        for is_replaced in [false, true] {
+            let mut logs = Logs::default();
+            logs.put("a.log", 1, &one, 0);
+            let mut tail = tail_of(Vec::new(), "/l/a.log*", &mut logs, &settled);
+            look(&mut tail, &mut logs, 0);
+            logs.go_stale();
+            if is_replaced {
+                logs.put("a.log", 2, &two, 0);
+            }
+            let expected = if is_replaced { &two } else { &one };
+            assert_eq!(read(&mut tail, &mut logs, 11_000), *expected);
+            let lost = tail.take_news().lost;
+            let lost: u64 = lost.iter().map(|lost| lost.bytes).sum();
+            assert_eq!(lost, if is_replaced { one.len() as u64 } else { 0 });
+        }
+    }
 }

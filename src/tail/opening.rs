@@ -206,6 +206,39 @@ impl Tail {
         }
     }
 
+    /// Notes that an open file could not be read.
+    pub(super) fn not_read(
+        &mut self,
+        id: FileId,
+        error: &io::Error,
+        files: &mut dyn Files,
+        now: Now,
+    ) {
+        self.close_stale(id, error, files, now);
+        self.unreadable(id, error, now);
+    }
+
+    /// Closes a file whose server does not know the open one any more; its name may lead there yet.
+    /// Whether it has none.
+    pub(super) fn close_stale(
+        &mut self,
+        id: FileId,
+        error: &io::Error,
+        files: &mut dyn Files,
+        now: Now,
+    ) -> bool {
+        let is_stale = error.kind() == io::ErrorKind::StaleNetworkFileHandle;
+        let file = self.file(id);
+        let is_gone = is_stale && file.is_some_and(|file| file.place == Place::Deleted);
+        if is_gone {
+            self.displace(id, files, now);
+        } else if is_stale {
+            self.close(id, files);
+            self.scan_soon(id);
+        }
+        is_gone
+    }
+
     pub(super) fn close(&mut self, id: FileId, files: &mut dyn Files) {
         if let Some(handle) = self.files.get_mut(&id).and_then(|file| file.handle.take()) {
             files.close(handle);

@@ -308,6 +308,7 @@ impl Tail {
                 self.deleted(id, meta.size, now);
                 true
             }
+            Some(Err(error)) => self.close_stale(id, &error, files, now),
             _ => false,
         }
     }

@@ -1,7 +1,7 @@
 //! What tests of the tail have in common: a watch that never says anything, and files that are
 //! pieces of memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -68,6 +68,8 @@ pub(super) struct Logs {
     pub(super) names: Names,
     /// Inodes that are open.
     open: BTreeMap<u32, u64>,
+    /// Those of them that their server does not know any more.
+    stale: BTreeSet<u32>,
     /// How often one was opened.
     pub(super) opened: u64,
     /// How many more calls it takes until these are there.
@@ -81,6 +83,18 @@ impl Logs {
     pub(super) fn put(&mut self, name: &str, inode: u64, content: &str, modified_ms: i64) {
         let log = (inode, content.to_owned(), modified_ms);
         self.names.insert(name.to_owned(), log);
+    }
+
+    /// Whatever is open is stale, as on a network file system.
+    pub(super) fn go_stale(&mut self) {
+        self.stale.extend(self.open.keys());
+    }
+
+    fn opened_inode(&self, handle: Handle) -> io::Result<u64> {
+        match self.stale.contains(&handle.0) {
+            true => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
+            false => Ok(self.open[&handle.0]),
+        }
     }
 
     /// Notes that a call is made.
@@ -146,16 +160,17 @@ impl Files for Logs {
 
     fn meta(&mut self, handle: Handle) -> io::Result<Meta> {
         self.called();
-        self.meta_of(self.open[&handle.0])
+        self.meta_of(self.opened_inode(handle)?)
     }
 
     fn read_at(&mut self, handle: Handle, from: Offset, into: &mut [u8]) -> io::Result<usize> {
         self.called();
-        let (content, _) = self.log(self.open[&handle.0])?;
+        let (content, _) = self.log(self.opened_inode(handle)?)?;
         Ok(read_at(content.as_bytes(), from, into))
     }
 
     fn close(&mut self, handle: Handle) {
         assert!(self.open.remove(&handle.0).is_some());
+        self.stale.remove(&handle.0);
     }
 }

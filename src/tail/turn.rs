@@ -85,7 +85,7 @@ impl Tail {
                 }
             }
             Err(error) => {
-                self.unreadable(id, &error, now);
+                self.not_read(id, &error, files, now);
                 Turn::Nothing
             }
         }
