@@ -179,17 +179,16 @@ impl Live {
 
     fn watch(&mut self, dir: &Path) -> notify::Result<Given> {
         self.let_go_of_the_gone();
-        let key = match key_of(dir) {
-            Some(key) if !is_remote(dir) => key,
-            _ => {
-                self.forget(dir);
-                return Ok(Given::Nothing);
-            }
-        };
-        if self.directories.keys.get(dir) == Some(&key) {
-            return Ok(Given::Hints);
+        let key = key_of(dir);
+        match self.directories.keys.get(dir).copied() {
+            known @ Some(_) if known == key => return Ok(Given::Hints),
+            // Another one has its name, and no event told of it.
+            Some(other) => self.lose(other),
+            None => {}
         }
-        self.forget(dir);
+        let Some(key) = key.filter(|_| !is_remote(dir)) else {
+            return Ok(Given::Nothing);
+        };
         if let Some(name) = self.directories.known_as(key) {
             // The kernel has one watch for both names; `notify` is to know it by the new one.
             self.release(&name);
@@ -559,6 +558,29 @@ mod tests {
             place.wait_for(&sub);
         }
         assert!(!place.watch.watch(&sub), "there is none now");
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_another_is_watched_when_asked_for() {
+        // What takes the place of a directory without a word to its watch (a link on the way that leads
+        // elsewhere now) must be watched when it is asked for again, with a hint to walk it once more, and
+        // the old one no longer: shown by a write in each.
+        let mut place = Place::new();
+        let (link, next, log) = (place.at("link"), place.at("next"), place.at("link/sub"));
+        for (name, link) in [("one", &link), ("two", &next)] {
+            std::fs::create_dir_all(place.at(name).join("sub")).unwrap();
+            std::os::unix::fs::symlink(name, link).unwrap();
+        }
+        place.watch.unwatch(place.dir.path());
+        assert!(place.watch.watch(&log));
+        std::fs::rename(&next, &link).unwrap();
+        assert!(place.watch.watch(&log));
+        place.wait_for(&log);
+        std::fs::write(place.at("one/sub/old.log"), "x").unwrap();
+        let file = log.join("a.log");
+        std::fs::write(&file, "x").unwrap();
+        let seen = place.wait_for(&file);
+        assert!(!seen.contains(&log.join("old.log")), "{seen:?}");
     }
 
     #[test]

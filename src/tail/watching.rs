@@ -71,7 +71,7 @@ impl Tail {
     }
 
     /// Watches the directories a walk went through. They come in order, and nearly always they are
-    /// the same as the last time.
+    /// the same as the last time; only the watch knows whether another one has such a name since.
     pub(super) fn rewatch(
         &mut self,
         index: usize,
@@ -81,11 +81,11 @@ impl Tail {
         let mut fresh = Vec::new();
         let mut gone = Vec::new();
         let mut polled = false;
-        let of_source = |entry: &(&PathBuf, &Watched)| entry.1.sources.contains(&index);
-        let mut before = self.watched.iter().filter(of_source).peekable();
+        let of_source = |entry: &(&PathBuf, &mut Watched)| entry.1.sources.contains(&index);
+        let mut before = self.watched.iter_mut().filter(of_source).peekable();
         for dir in directories {
             // As bytes first, which is much quicker than by components.
-            let is_same = |entry: &(&PathBuf, &Watched)| {
+            let is_same = |entry: &(&PathBuf, &mut Watched)| {
                 entry.0.as_os_str() == dir.as_os_str() || entry.0 == dir
             };
             let mut same = before.next_if(is_same);
@@ -96,7 +96,10 @@ impl Tail {
                 same = before.next_if(is_same);
             }
             match same {
-                Some((_, watched)) => polled |= !watched.gives_hints,
+                Some((_, watched)) => {
+                    watched.gives_hints = watched.gives_hints && watch.watch(dir);
+                    polled |= !watched.gives_hints;
+                }
                 None => fresh.push(dir),
             }
         }
@@ -193,16 +196,21 @@ mod tests {
 
     /// Notes what is watched, and refuses nothing.
     #[derive(Default)]
-    struct Noted(std::collections::BTreeSet<PathBuf>);
+    struct Noted {
+        watched: BTreeSet<PathBuf>,
+        /// What was asked for since the last walk.
+        asked: BTreeSet<PathBuf>,
+    }
 
     impl Watch for Noted {
         fn watch(&mut self, dir: &Path) -> bool {
-            assert!(self.0.insert(dir.to_owned()), "{dir:?} is watched already");
+            self.watched.insert(dir.to_owned());
+            assert!(self.asked.insert(dir.to_owned()), "{dir:?} was asked for");
             true
         }
 
         fn unwatch(&mut self, dir: &Path) {
-            assert!(self.0.remove(dir), "{dir:?} is not watched");
+            assert!(self.watched.remove(dir), "{dir:?} is not watched");
         }
 
         fn take(&mut self) -> Hints {
@@ -280,9 +288,10 @@ mod tests {
     }
 
     proptest! {
-        /// What is watched is what the last walk of any source went through, each directory once,
-        /// and only what was not watched before is fresh: two sources walk in turn through any
-        /// directories, and after each walk all watches are compared.
+        /// What is watched is what the last walk of any source went through, and only what was not
+        /// watched before is fresh; what the last walk of a source went through, too, is asked for again,
+        /// since another one may have its name: two sources walk in turn through any directories, and after
+        /// each walk all watches are compared.
         #[test]
         fn exactly_what_was_walked_through_is_watched(
             walks in proptest::collection::vec(
@@ -296,12 +305,15 @@ mod tests {
                     directories.into_iter().map(PathBuf::from).collect();
                 directories.sort();
                 directories.dedup();
-                let is_fresh = directories.iter().any(|dir| !watch.0.contains(dir));
+                let is_fresh = directories.iter().any(|dir| !watch.watched.contains(dir));
                 let watches = tail.rewatch(index, &directories, &mut watch);
                 prop_assert_eq!(watches.fresh, is_fresh);
                 prop_assert!(!watches.polled);
+                let asked = std::mem::take(&mut watch.asked);
+                let is_asked = |dir: &PathBuf| asked.contains(dir) || !last[index].contains(dir);
+                prop_assert!(directories.iter().all(is_asked), "{:?}", asked);
                 last[index] = directories;
-                prop_assert_eq!(&watch.0, &last.concat().into_iter().collect());
+                prop_assert_eq!(&watch.watched, &last.concat().into_iter().collect());
             }
         }
     }
