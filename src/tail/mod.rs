@@ -150,6 +150,8 @@ struct SourceState {
     scan_due_ms: u64,
     scanned_ms: Option<u64>,
     gap_ms: u64,
+    /// How many scans in a row found a directory to watch that was not watched before.
+    fresh_walks: u32,
     problems: Vec<String>,
     /// Families that moved and could not be looked at.
     moving: reconcile::Moving,
@@ -214,6 +216,7 @@ impl Tail {
                 scan_due_ms: 0,
                 scanned_ms: None,
                 gap_ms: SCAN_GAP_MS,
+                fresh_walks: 0,
                 problems: Vec::new(),
                 moving: reconcile::Moving::new(),
                 glimpsed: HashMap::new(),

@@ -60,13 +60,21 @@ impl Tail {
         state.has_been_seen = true;
         state.scanned_ms = Some(now.mono_ms);
         state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
+        let period = period_ms(walk, watches).max(state.gap_ms);
+        state.fresh_walks = if watches.fresh {
+            state.fresh_walks + 1
+        } else {
+            0
+        };
         if watches.fresh || is_awaited {
             // What appeared between the walk and the watch gave no hint, and beside what changed
-            // since the walk there may be copies: walk once more.
-            state.scan_due_ms = now.mono_ms + state.gap_ms;
+            // since the walk there may be copies: walk once more. Of very many directories that are
+            // written in turn each walk watches others: ever later.
+            let doublings = if is_awaited { 0 } else { state.fresh_walks - 1 };
+            let pause_ms = state.gap_ms.saturating_mul(2_u64.saturating_pow(doublings));
+            state.scan_due_ms = now.mono_ms + pause_ms.min(period);
             return;
         }
-        let period = period_ms(walk, watches).max(state.gap_ms);
         state.scan_due_ms = (now.mono_ms / period + 1) * period;
     }
 
@@ -191,8 +199,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use crate::event::FileKey;
+    use crate::event::{FileKey, Offset};
     use crate::ports::{Hints, Kind, Meta};
+    use crate::tail::testing::{Logs, tail_of};
 
     /// Notes what is watched, and refuses nothing.
     #[derive(Default)]
@@ -285,6 +294,33 @@ mod tests {
             let period_ms = period_ms(&walk, Rewatched { fresh, polled });
             assert_eq!(period_ms, expected_ms, "{entries} {polled}");
         }
+    }
+
+    /// Where each walk has other directories to watch, the next one comes ever later: shown on three
+    /// thousand logs that take turns at being written, in ten minutes.
+    #[test]
+    fn directories_that_take_turns_are_not_walked_without_a_pause() {
+        let mut logs = Logs::default();
+        let mut tail = tail_of(Vec::new(), "/r/*/*/logs/scripts.log", &mut logs, &|_| {
+            Offset(0)
+        });
+        let mut watch = Noted::default();
+        let (mut walks, mut mono_ms) = (0, 0);
+        while mono_ms < 600_000 {
+            let mut walk = walk_of(3_000);
+            walk.entries = 6_000;
+            for found in &mut walk.found {
+                found.meta.modified_ms = (found.meta.modified_ms + walks * 701) % 3_000;
+            }
+            let watches = tail.rewatch(0, &worth_watching(&walk), &mut watch);
+            watch.asked.clear();
+            let wall_ms = 0;
+            tail.scanned(0, &walk, watches, Now { mono_ms, wall_ms });
+            let next_ms = tail.next_due().unwrap();
+            assert!(walks > 0 || next_ms == SCAN_GAP_MS + 120, "{next_ms}");
+            (walks, mono_ms) = (walks + 1, next_ms);
+        }
+        assert!(walks < 20, "{walks}");
     }
 
     proptest! {
