@@ -256,8 +256,23 @@ impl Walker<'_> {
                 self.walk.entered += 1;
                 self.descend(&path, rest, depth + 1);
             }
+            (Kind::Directory | Kind::Other, true) if !excluded(self.source, &path) => {
+                self.no_file(&path, meta.kind);
+            }
             _ => {}
         }
+    }
+
+    /// What somebody has named in full and is never read.
+    fn no_file(&mut self, path: &Path, kind: Kind) {
+        let (here, root) = (path.display(), self.pattern.root.display());
+        let what = match kind {
+            Kind::Directory => {
+                format!("is a directory; name the files in it, such as {here}/*.log")
+            }
+            _ => format!("is no file in {root}, but a FIFO, a device, or a link out of it"),
+        };
+        self.problem(path, &what);
     }
 
     /// Ends the walk: there is more than it may look at.
@@ -423,7 +438,12 @@ mod tests {
             if (self.lacks)(path) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let is_file = path.extension().is_some() && root != path;
+            let extension = path.extension().and_then(OsStr::to_str);
+            let kind = match extension.filter(|_| root != path) {
+                None => Kind::Directory,
+                Some("fifo") => Kind::Other,
+                Some(_) => Kind::File,
+            };
             let mut hasher = std::hash::DefaultHasher::new();
             path.hash(&mut hasher);
             Ok(Meta {
@@ -431,7 +451,7 @@ mod tests {
                     device: 1,
                     inode: hasher.finish(),
                 },
-                kind: if is_file { Kind::File } else { Kind::Directory },
+                kind,
                 size: 0,
                 modified_ms: 0,
                 links: 1,
@@ -533,6 +553,33 @@ mod tests {
         assert_eq!(result.directories.len(), 1 + 60 + 30);
         assert_eq!(result.straight, 240 * 2);
         assert_eq!(tree.looked_at, 1 + 300 + 30 * 2 + 30);
+    }
+
+    /// What is named in full and is no file is said, unless it is excluded: shown by a directory, by what is
+    /// never opened, and by what is not there.
+    #[test]
+    fn a_name_that_leads_to_no_file_is_said() {
+        let nothing = |_: &Path, _: usize| None;
+        let mut tree = Tree {
+            lacks: |path| path.ends_with("later.log"),
+            ..Tree::new(nothing)
+        };
+        let paths = ["app", "in.fifo", "later.log", "there.log", "old.fifo"];
+        let paths = paths.map(|name| format!("\"/r/{name}\"")).join(", ");
+        let source = Source {
+            exclude: vec![globset::Glob::new("old.*").unwrap().compile_matcher()],
+            ..(*source(&paths)).clone()
+        };
+        let result = walk(&mut tree, &source);
+        assert_eq!(result.found.len(), 1);
+        let [directory, other] = &result.problems[..] else {
+            panic!("{:?}", result.problems);
+        };
+        assert_eq!(
+            directory,
+            "/r/app: is a directory; name the files in it, such as /r/app/*.log"
+        );
+        assert!(other.starts_with("/r/in.fifo: is no file in /r"), "{other}");
     }
 
     /// What cannot be read is said a few times and counted: shown by a thousand closed directories.
