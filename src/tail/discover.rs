@@ -9,15 +9,15 @@
 //! and words. Where it meets one it says so, and concludes nothing about what it did not see.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Component, PathPattern, Source};
-use crate::ports::{Files, Kind, Meta};
+use crate::ports::{FileKey, Files, Kind, Meta};
 
-use super::relation::excluded;
+use super::relation::{excluded, is_compressed};
 use super::watching::way;
 
 /// Directory entries one walk of a source looks at before it gives up and says so.
@@ -83,6 +83,7 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
             source,
             pattern,
             walk: &mut walk,
+            above: Vec::new(),
         }
         .start();
     }
@@ -130,6 +131,8 @@ struct Walker<'a> {
     source: &'a Source,
     pattern: &'a PathPattern,
     walk: &'a mut Walk,
+    /// The root, and what `**` stands for so far.
+    above: Vec<FileKey>,
 }
 
 impl Walker<'_> {
@@ -141,6 +144,7 @@ impl Walker<'_> {
         match self.files.stat(&root, &root) {
             Ok(meta) if meta.kind == Kind::Directory => {
                 self.walk.entered += 1;
+                self.above.push(meta.key);
                 self.descend(&root, &self.pattern.components, 0);
             }
             Ok(_) => self.problem(&root, "is not a directory"),
@@ -166,10 +170,7 @@ impl Walker<'_> {
         let Some((first, rest)) = components.split_first() else {
             return;
         };
-        if self.walk.is_cut {
-            return;
-        }
-        if self.is_kept_straight(dir, components) {
+        if self.walk.is_cut || self.is_kept_straight(dir, components) {
             return;
         }
         self.walk.directories.push(dir.to_path_buf());
@@ -207,13 +208,27 @@ impl Walker<'_> {
                 _ if self.walk.is_cut => return,
                 Component::Name(_) => self.descend(&path, rest, depth + 1),
                 Component::AnyDirectories if depth < DEPTH_MAX => {
-                    self.descend(&path, components, depth + 1);
+                    self.descend_anew(&path, components, depth + 1);
                 }
                 Component::AnyDirectories => {
                     self.blind(&path);
                     self.problem(&path, "lies too deep and is not looked into");
                 }
             }
+        }
+    }
+
+    /// Descends into a directory unless it lies in itself: a link led up, and round again.
+    fn descend_anew(&mut self, dir: &Path, components: &[Component], depth: usize) {
+        match self.files.stat(&self.pattern.root, dir) {
+            Ok(meta) if self.above.contains(&meta.key) => {}
+            Ok(meta) => {
+                self.above.push(meta.key);
+                self.descend(dir, components, depth);
+                self.above.pop();
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.unseen(dir, &error),
         }
     }
 
@@ -381,20 +396,13 @@ fn literal(component: &Component) -> Option<&str> {
     }
 }
 
-/// Compressed rotations hold what was already read; as text they are noise.
-pub(crate) fn is_compressed(path: &Path) -> bool {
-    path.extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|extension| matches!(extension, "gz" | "bz2" | "xz" | "zst" | "zip" | "Z"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::hash::{Hash, Hasher};
 
     use super::*;
     use crate::config::Config;
-    use crate::event::{FileKey, Offset};
+    use crate::event::Offset;
     use crate::ports::Handle;
 
     /// A tree that is made up as it is asked for, and counts what it was asked.
@@ -438,14 +446,16 @@ mod tests {
             if (self.lacks)(path) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let extension = path.extension().and_then(OsStr::to_str);
+            let extension = path.extension().and_then(|extension| extension.to_str());
             let kind = match extension.filter(|_| root != path) {
                 None => Kind::Directory,
                 Some("fifo") => Kind::Other,
                 Some(_) => Kind::File,
             };
             let mut hasher = std::hash::DefaultHasher::new();
-            path.hash(&mut hasher);
+            // What is named `self` is a link to the directory it stands in.
+            let real: PathBuf = path.iter().filter(|part| *part != "self").collect();
+            real.hash(&mut hasher);
             Ok(Meta {
                 key: FileKey {
                     device: 1,
@@ -553,6 +563,22 @@ mod tests {
         assert_eq!(result.directories.len(), 1 + 60 + 30);
         assert_eq!(result.straight, 240 * 2);
         assert_eq!(tree.looked_at, 1 + 300 + 30 * 2 + 30);
+    }
+
+    /// A link that leads up adds nothing to a tree: shown by one in each of its directories.
+    #[test]
+    fn a_link_upwards_is_not_followed_round() {
+        let looped = |dir: &Path, nth: usize| match nth {
+            0 => Some(("1.log".to_owned(), Kind::File)),
+            1 => Some(("self".to_owned(), Kind::Directory)),
+            _ if dir.components().count() > 4 => None,
+            _ => (nth < 4).then(|| (format!("d{nth}"), Kind::Directory)),
+        };
+        let mut tree = Tree::new(looped);
+        let result = walk(&mut tree, &source("\"/r/**/*.log\""));
+        assert_eq!(result.problems, [""; 0]);
+        assert_eq!(result.found.len(), 1 + 2 + 4 + 8);
+        assert_eq!(tree.listed, 2 * result.found.len());
     }
 
     /// What is named in full and is no file is said, unless it is excluded: shown by a directory, by what is

@@ -1,13 +1,13 @@
 //! What a path is to a source, by its name alone: asked of hints, of scans, and of what an earlier run
 //! knew.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Fit, PathPattern, Source, is_excluded};
 use crate::ports::Interest;
 
-use super::discover::is_compressed;
 use super::rotation;
 
 /// What a path is to a source.
@@ -67,4 +67,11 @@ pub(crate) fn interest(sources: &[Arc<Source>]) -> Interest {
 /// Whether the user told us to leave this file alone.
 pub(crate) fn excluded(source: &Source, path: &Path) -> bool {
     is_excluded(&source.exclude, path)
+}
+
+/// Compressed rotations hold what was already read; as text they are noise.
+pub(crate) fn is_compressed(path: &Path) -> bool {
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|extension| matches!(extension, "gz" | "bz2" | "xz" | "zst" | "zip" | "Z"))
 }

@@ -8,7 +8,7 @@ use crate::config::Source;
 use crate::ports::{Files, Kind};
 
 use super::adopt::Unknown;
-use super::discover::{self, Found};
+use super::discover::Found;
 use super::relation::{self, Relation};
 use super::{Look, Tail, rotation};
 
@@ -30,7 +30,7 @@ impl Tail {
     ) -> io::Result<()> {
         for path in rotated_names(look.files, root, family)? {
             if relation::relation(source, &path) == Relation::File
-                || discover::is_compressed(&path)
+                || relation::is_compressed(&path)
                 || unknown.iter().any(|other| *other.found.path == *path)
             {
                 continue;
