@@ -27,6 +27,7 @@ use tokio::sync::{Mutex, watch};
 use super::clock_skew::Clock;
 use super::errors::{Cause, Failure};
 use super::identity::firmware;
+use super::lasting::Lasting;
 use crate::config::AwsConfig;
 
 /// Everything the edge was told, and its limits in time.
@@ -176,6 +177,8 @@ pub(crate) struct Gateway {
     clock: Clock,
     region: watch::Receiver<RegionState>,
     present: Mutex<Option<Connection>>,
+    /// The keys of every client.
+    lasting: Lasting,
 }
 
 impl Gateway {
@@ -192,6 +195,7 @@ impl Gateway {
             clock,
             region,
             present: Mutex::new(None),
+            lasting: Lasting::default(),
         }
     }
 
@@ -250,6 +254,9 @@ impl Gateway {
                 .correct(failure.date.as_deref().unwrap_or_default());
         }
         if failure.is_about_credentials() {
+            if !failure.is_denied() {
+                self.lasting.forget();
+            }
             let mut present = self.present.lock().await;
             if let Some(connection) = &mut *present
                 && connection.generation == failed.generation
@@ -321,24 +328,27 @@ impl Gateway {
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         let surroundings = surroundings(&self.http, &self.clock).with_region(Some(region));
         let role = metadata_client(&self.settings, &surroundings);
-        match &self.settings.ambient {
-            Ambient::Process => loader.credentials_provider(
-                DefaultCredentialsChain::builder()
+        let source = match &self.settings.ambient {
+            Ambient::Process => {
+                let chain = DefaultCredentialsChain::builder()
                     .imds_client(role)
                     .configure(surroundings)
                     .build()
-                    .await,
-            ),
+                    .await;
+                self.lasting.over(chain, &self.clock)
+            }
             #[cfg(any(test, fuzzing))]
-            Ambient::Keys(keys) => loader.credentials_provider(keys.clone()),
+            Ambient::Keys(keys) => keys.clone(),
             #[cfg(test)]
-            Ambient::Role => loader.credentials_provider(
-                imds::credentials::ImdsCredentialsProvider::builder()
+            Ambient::Role => {
+                let role = imds::credentials::ImdsCredentialsProvider::builder()
                     .imds_client(role)
                     .configure(&surroundings)
-                    .build(),
-            ),
-        }
+                    .build();
+                self.lasting.over(role, &self.clock)
+            }
+        };
+        loader.credentials_provider(source)
     }
 }
 

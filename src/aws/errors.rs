@@ -228,6 +228,11 @@ impl Failure {
             ) && !self.is_about_the_clock())
     }
 
+    /// Whether the keys are good, and only do not permit what was asked.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.code.starts_with("AccessDenied")
+    }
+
     /// Whether the group's KMS key is at fault. A text that quotes an event does not count: what
     /// stands in a log line must not turn its refusal into an endless retry.
     fn is_about_a_key(&self) -> bool {

@@ -26,6 +26,7 @@ mod genuine;
 mod gzip;
 mod http;
 mod identity;
+mod lasting;
 mod line;
 mod logs;
 mod monitoring;

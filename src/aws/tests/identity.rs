@@ -279,3 +279,34 @@ fn replaces_refused_keys() {
     assert_eq!(error.class, ErrorClass::RetrySlowly);
     assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
 }
+
+/// What is permitted goes on while metadata does not answer, though something else was denied: the
+/// keys are as good as before. Keys that the service refuses do not outlast their client.
+#[test]
+fn a_denied_call_costs_nobody_the_keys() {
+    let is_down = Arc::new(AtomicUsize::new(0));
+    let down = Arc::clone(&is_down);
+    let imds = StandIn::new(move |_, request| match down.load(Ordering::SeqCst) {
+        0 => role(request, "r", 1),
+        _ => Reply::Whole(500, vec![], vec![]),
+    });
+    let service = StandIn::new(|n, _| match n {
+        1 | 3 => Reply::error(400, "AccessDeniedException", "not authorized"),
+        5 => Reply::error(400, "ExpiredTokenException", "The security token expired"),
+        _ => Reply::ok(),
+    });
+    let mut settings = on_instance(&imds);
+    settings.aws.endpoint_url = Some(service.url.clone());
+    settings.ambient = Ambient::Role;
+    let mut edge = Edge::start(settings, Compression::Gzip, &[]);
+    assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
+    is_down.store(1, Ordering::SeqCst);
+    for _ in 0..2 {
+        let error = edge.put(batch(&["denied"])).unwrap_err();
+        assert_eq!(error.code, "AccessDeniedException");
+        assert_eq!(edge.put(batch(&["a"])), Ok(Accepted::default()));
+    }
+    for code in ["ExpiredTokenException", "Credentials"] {
+        assert_eq!(edge.put(batch(&["a"])).unwrap_err().code, code);
+    }
+}
