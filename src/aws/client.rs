@@ -102,7 +102,7 @@ impl Settings {
                 tracing::error!(
                     %url,
                     "AWS_EC2_METADATA_SERVICE_ENDPOINT is no link-local address: a host elsewhere \
-                     could hand out credentials; it is not asked"
+                     could hand out credentials; the usual one is asked"
                 );
                 Metadata::Usual
             }
@@ -361,18 +361,30 @@ pub(crate) fn surroundings(http: &SharedHttpClient, clock: &Clock) -> ProviderCo
 }
 
 /// A client for instance metadata, version 2 only. It fetches and renews the session token; one
-/// retry, since whoever calls it tries again later anyway.
+/// retry, since whoever calls it tries again later anyway. Its address is always ours to say: else
+/// the SDK would look for one in the environment and in the profile, wherever that may be.
 pub(crate) fn metadata_client(settings: &Settings, surroundings: &ProviderConfig) -> imds::Client {
-    let builder = imds::Client::builder()
-        .configure(surroundings)
-        .max_attempts(2)
-        .operation_timeout(Duration::from_secs(5));
+    let at = |url: &str| {
+        imds::Client::builder()
+            .configure(surroundings)
+            .max_attempts(2)
+            .operation_timeout(Duration::from_secs(5))
+            .endpoint(url)
+    };
+    let usual = || at(usual_address()).expect("a constant is a URL");
     let builder = match &settings.metadata {
-        Metadata::At(url) => builder.endpoint(url).unwrap_or_else(|error| {
+        Metadata::At(url) => at(url).unwrap_or_else(|error| {
             tracing::error!(%error, "AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL");
-            imds::Client::builder().configure(surroundings)
+            usual()
         }),
-        Metadata::Usual | Metadata::Disabled => builder,
+        Metadata::Usual | Metadata::Disabled => usual(),
     };
     builder.build()
+}
+
+fn usual_address() -> &'static str {
+    match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE") {
+        Some(mode) if mode.eq_ignore_ascii_case("IPv6") => "http://[fd00:ec2::254]",
+        _ => "http://169.254.169.254",
+    }
 }

@@ -208,3 +208,25 @@ fn says_what_is_missing() {
         &[("AWS_EC2_METADATA_DISABLED", "true")],
     );
 }
+
+/// Nobody elsewhere is asked for metadata, by https neither: what the environment says of such an
+/// address is passed over for the identity and for the keys alike.
+#[test]
+fn metadata_elsewhere_is_not_even_connected_to() {
+    if is_child() {
+        let mut edge = ambient_edge("https://logs.example.invalid");
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.code, "Credentials", "{error}");
+        return;
+    }
+    let elsewhere = StandIn::new(|_, _| Reply::Hangup);
+    let address = elsewhere.url.replace("http://", "https://");
+    run_again(
+        "metadata_elsewhere_is_not_even_connected_to",
+        &[
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &address),
+            ("AWS_REGION", "eu-north-1"),
+        ],
+    );
+    assert_eq!(elsewhere.connections(), 0);
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -67,6 +68,7 @@ type Script = dyn Fn(usize, &Request) -> Reply + Send + Sync;
 pub(super) struct StandIn {
     pub(super) url: String,
     seen: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl StandIn {
@@ -75,9 +77,12 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
         let (all, script): (_, Arc<Script>) = (Arc::clone(&seen), Arc::new(script));
+        let count = Arc::clone(&connections);
         thread::spawn(move || {
             for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
                 let (all, script) = (Arc::clone(&all), Arc::clone(&script));
                 thread::spawn(move || {
                     let stream = stream.unwrap();
@@ -86,11 +91,20 @@ impl StandIn {
                 });
             }
         });
-        Self { url, seen }
+        Self {
+            url,
+            seen,
+            connections,
+        }
     }
 
     pub(super) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How often somebody came, whatever was said.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
