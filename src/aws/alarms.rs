@@ -21,8 +21,11 @@ use crate::ports::alarm::{
     ActionTaken, AlarmCall, AlarmReply, AlarmSpec, AlarmState, ServiceAlarm,
 };
 
-/// Pages of 100 alarms that are read: more than an instance may have.
-const PAGES_MAX: usize = 10;
+/// Alarms of a page: so many fit into the longest answer that is read, each as long as it can be.
+const PAGE_ALARMS: i32 = 25;
+
+/// Pages that are read: of more alarms than an instance may have.
+const PAGES_MAX: usize = 40;
 
 /// The newest entries of a history that are read.
 const HISTORY_ITEMS: i32 = 50;
@@ -76,7 +79,7 @@ impl AlarmCalls {
                         .describe_alarms()
                         .alarm_name_prefix(prefix)
                         .alarm_types(AlarmType::MetricAlarm)
-                        .max_records(100)
+                        .max_records(PAGE_ALARMS)
                         .set_next_token(token.clone())
                         .send()
                 })

@@ -10,7 +10,7 @@ use super::metrics::{cbor_reply, done, small};
 use super::stand_in::{Reply, StandIn};
 use super::{Edge, PATIENCE, batch, settings};
 use crate::config::Compression;
-use crate::ports::alarm::{AlarmCall, AlarmReply, AlarmService};
+use crate::ports::alarm::{AlarmCall, AlarmReply, AlarmService, NAMES_MAX};
 use crate::ports::{Accepted, CallId, ErrorClass, ServiceError};
 
 /// Hostile answers are bounded in time and size, and classified: headers and bodies that drip, heads
@@ -218,6 +218,47 @@ fn no_service_is_believed_blindly() {
     assert!(trap.seen().is_empty(), "a redirect was followed");
 }
 
+/// As many alarms as a configuration may have are read, each as long as the service lets it be, though no
+/// answer may be longer than 256 KiB: shown with a stand-in that makes its pages as long as it is asked to.
+#[test]
+fn the_longest_alarms_are_read() {
+    let alarm = |nth: usize| {
+        let action = |nth| {
+            format!(
+                "arn:aws:sns:ap-southeast-2:111122223333:{nth}{}",
+                "t".repeat(60)
+            )
+        };
+        let actions: Vec<String> = (0..5).map(action).collect();
+        serde_json::json!({
+            "AlarmName": format!("deploywatch/{nth:03}{}", "n".repeat(240)),
+            "AlarmArn": format!("arn:aws:cloudwatch:ap-southeast-2:111122223333:alarm:{}", "n".repeat(255)),
+            "AlarmDescription": "d".repeat(1_024),
+            "StateReason": "r".repeat(1_023),
+            "StateReasonData": "x".repeat(4_000),
+            "AlarmActions": actions.clone(), "OKActions": actions.clone(), "InsufficientDataActions": actions,
+        })
+    };
+    let service = StandIn::new(move |_, request| {
+        let asked = super::cbor::decode(&request.body).unwrap();
+        let from = asked["NextToken"]
+            .as_str()
+            .map_or(0, |token| token.parse().unwrap());
+        let until = NAMES_MAX.min(from + asked["MaxRecords"].as_u64().unwrap() as usize);
+        let mut page =
+            serde_json::json!({"MetricAlarms": (from..until).map(alarm).collect::<Vec<_>>()});
+        if until < NAMES_MAX {
+            page["NextToken"] = until.to_string().into();
+        }
+        cbor_reply(200, &page)
+    });
+    let mut edge = Edge::to(&service.url, Compression::None);
+    match edge.describe_alarms() {
+        Ok(AlarmReply::Alarms(alarms)) => assert_eq!(alarms.len(), NAMES_MAX),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A list of alarms that never ends is read for so many pages and no further.
 #[test]
 fn endless_pages_end() {
@@ -225,7 +266,7 @@ fn endless_pages_end() {
     let service = StandIn::new(move |_, _| cbor_reply(200, &page));
     let mut edge = Edge::to(&service.url, Compression::None);
     assert_eq!(edge.describe_alarms(), Ok(AlarmReply::Alarms(vec![])));
-    assert!(service.seen().len() <= 10);
+    assert!(service.seen().len() <= 40);
 }
 
 /// Instance metadata that lies, floods or sends elsewhere is asked again until it behaves, and nobody
