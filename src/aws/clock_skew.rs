@@ -52,12 +52,18 @@ impl Clock {
         let Ok(service_ms) = service.to_millis() else {
             return;
         };
-        let wanted = service_ms.saturating_sub(epoch_ms(SystemTime::now()));
+        let told = service_ms.saturating_sub(epoch_ms(SystemTime::now()));
+        let is_right = told.unsigned_abs() < NOISE_MS.unsigned_abs();
+        let wanted = if is_right { 0 } else { told };
         let present = self.offset_ms();
         if wanted.abs_diff(present) < NOISE_MS.unsigned_abs() {
             return;
         }
         self.offset_ms.store(wanted, Ordering::Relaxed);
+        if is_right {
+            tracing::info!("the system's clock is right again; requests are signed with its time");
+            return;
+        }
         tracing::warn!(
             ahead_seconds = wanted / 1_000,
             "the system's clock is wrong by this much; requests are signed with the service's time"
@@ -93,6 +99,21 @@ mod tests {
             clock.correct(&date);
             assert!((off_by_s(&clock) - wanted_s).abs() <= 2, "{wanted_s}");
         }
+    }
+
+    /// A system clock that is set right afterwards is taken as it is again, to the last millisecond, and
+    /// not called wrong: shown by a correction that its next refusal takes back.
+    #[test]
+    fn trusts_a_clock_that_is_right_again() {
+        let clock = Clock::default();
+        let date = |ahead_ms| {
+            let date = DateTime::from_millis(epoch_ms(SystemTime::now()) + ahead_ms);
+            date.fmt(Format::HttpDate).unwrap()
+        };
+        clock.correct(&date(3_600_000));
+        assert_ne!(clock.offset_ms(), 0);
+        clock.correct(&date(0));
+        assert_eq!(clock.offset_ms(), 0);
     }
 
     /// Nonsense and differences within the header's own precision change nothing.
