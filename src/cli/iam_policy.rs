@@ -94,7 +94,7 @@ pub fn statements(config: &Config, place: &Place, alarms: ForAlarms) -> Vec<Stat
     if config.logs.sink == Sink::CloudWatch {
         all.extend(for_logs(config, place));
     }
-    if config.metrics.enabled && !config.metrics.published().is_empty() {
+    if config.puts_metrics() {
         all.push(Statement {
             sid: "PublishMetrics",
             actions: vec!["cloudwatch:PutMetricData"],
@@ -385,8 +385,10 @@ mod tests {
             sids(&unmanaged, ForAlarms::Apply),
             sids(REBOOT, ForAlarms::Agent)
         );
-        let dry = "[logs]\nsink = \"directory\"\n[metrics]\nenabled = false\n";
+        let dry = "[logs]\nsink = \"directory\"\n";
         assert_eq!(sids(dry, ForAlarms::Agent), [""; 0]);
+        let quiet = "[metrics]\nenabled = false\n";
+        assert_eq!(sids(quiet, ForAlarms::Agent), logs);
     }
 
     /// Names, namespace and actions are as narrow as they can be, in the Region's own partition:

@@ -86,6 +86,12 @@ impl Config {
             .chain(self.sources.iter().map(Arc::as_ref))
     }
 
+    /// Whether any metric goes to CloudWatch: with the directory sink they go where the lines go.
+    #[must_use]
+    pub fn puts_metrics(&self) -> bool {
+        self.logs.sink == Sink::CloudWatch && !self.metrics.published().is_empty()
+    }
+
     /// The variables all group and stream names and all metrics' and alarms' dimensions ask
     /// for: nothing else need be looked up.
     #[must_use]

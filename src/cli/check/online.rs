@@ -63,7 +63,7 @@ pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if config.logs.sink == Sink::CloudWatch {
         line.try_logs(config, &identity, &mut tried);
     }
-    if config.metrics.enabled {
+    if config.puts_metrics() {
         line.try_metrics(config, &identity, &mut tried);
     }
     if config.events.enabled && config.logs.sink == Sink::CloudWatch {
