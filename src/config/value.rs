@@ -207,8 +207,7 @@ pub(super) fn endpoint_url(node: &Node) -> Result<String, Problem> {
     if scheme == "http" && !is_local(host) {
         return Err(Problem::new(
             format!("http to {host} would send logs over the network in the clear"),
-            "write https:// (http is allowed to this machine only: localhost, 127.0.0.0/8, ::1, \
-             169.254.0.0/16)",
+            "write https:// (http is allowed to this machine only: localhost, 127.0.0.0/8, ::1)",
         ));
     }
     Ok(written.trim_end_matches('/').to_owned())
@@ -232,7 +231,7 @@ fn is_local(host: &str) -> bool {
         || host == "::1"
         || host
             .parse::<Ipv4Addr>()
-            .is_ok_and(|address| address.is_loopback() || address.is_link_local())
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Days of retention; `"never"` deletes nothing.
