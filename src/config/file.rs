@@ -115,6 +115,19 @@ fn aws(mut section: Section<'_>) -> AwsConfig {
             .read("use_dualstack", value::boolean)
             .unwrap_or(false),
     };
+    // The SDK would refuse each call.
+    for (key, is_on) in [
+        ("use_fips", config.use_fips),
+        ("use_dualstack", config.use_dualstack),
+    ] {
+        if is_on
+            && config.endpoint_url.is_some()
+            && let Some(place) = section.place_of(key)
+        {
+            let what = "it chooses among AWS's endpoints, and endpoint_url names another";
+            section.complain(key, place, Problem::new(what, "remove one of the two"));
+        }
+    }
     section.finish(&[
         ("access_key_id", credentials),
         ("secret_access_key", credentials),

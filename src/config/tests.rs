@@ -90,8 +90,6 @@ fn every_key_arrives() {
         region = "us-gov-west-1"
         endpoint_url = "http://127.0.0.1:4566/"
         ca_bundle = "/etc/ca.pem"
-        use_fips = true
-        use_dualstack = true
         [logs]
         sink = "directory"
         directory = "/srv/out"
@@ -143,7 +141,8 @@ fn every_key_arrives() {
     assert_eq!(aws.region.as_deref(), Some("us-gov-west-1"));
     assert_eq!(aws.endpoint_url.as_deref(), Some("http://127.0.0.1:4566"));
     assert_eq!(aws.ca_bundle, Some(PathBuf::from("/etc/ca.pem")));
-    assert!(aws.use_fips && aws.use_dualstack);
+    let (kinds, _) = parse("[aws]\nuse_fips = true\nuse_dualstack = true\n").unwrap();
+    assert!(kinds.aws.use_fips && kinds.aws.use_dualstack);
     assert_eq!(config.logs.sink, Sink::Directory(PathBuf::from("/srv/out")));
     assert_eq!(config.logs.compression, Compression::None);
     assert_eq!(config.logs.flush_interval, Duration::from_millis(250));
