@@ -83,8 +83,33 @@ pub struct AwsOptions {
 /// # Errors
 /// When the CA bundle or the endpoint is unusable, or the system has no thread left.
 pub fn start(options: AwsOptions, waker: impl Fn() + Send + 'static) -> io::Result<Services> {
+    if options.aws.endpoint_url.is_none() {
+        check_environment()?;
+    }
     let settings = Settings::from_environment(options.aws);
     start_with(settings, options.compression, options.wanted, waker)
+}
+
+/// Where the SDK looks for an endpoint when the user names none.
+const ENDPOINT_VARIABLES: [&str; 4] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_CLOUDWATCH",
+    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+    "AWS_ENDPOINT_URL_EVENTBRIDGE",
+];
+
+/// Refuses what the SDK would stumble over at each call: an empty one makes it panic.
+fn check_environment() -> io::Result<()> {
+    for name in ENDPOINT_VARIABLES {
+        if let Some(url) = std::env::var_os(name)
+            && !url.to_str().is_some_and(http::is_url)
+        {
+            let url = url.display();
+            let text = format!("{name}={url}: neither http://host nor https://host; unset it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+    }
+    Ok(())
 }
 
 fn start_with(

@@ -184,6 +184,47 @@ fn reads_rewritten_profile_files() {
     assert!(seen[1].header("authorization").contains("/sa-east-1/logs/"));
 }
 
+/// An address in the environment that is none ends the start, and is named: the SDK would find out at
+/// each call, of an empty one by a panic. Where the user names the endpoint nobody reads it.
+#[test]
+fn an_endpoint_that_is_none_is_named() {
+    if is_child() {
+        let start = |endpoint_url: Option<&str>| {
+            let aws = AwsConfig {
+                endpoint_url: endpoint_url.map(str::to_owned),
+                ..AwsConfig::default()
+            };
+            let (compression, wanted) = (Compression::Gzip, [].into());
+            let options = AwsOptions {
+                aws,
+                compression,
+                wanted,
+            };
+            start(options, || ()).map(drop)
+        };
+        let error = start(None).unwrap_err().to_string();
+        let name = std::env::var("NAME").unwrap();
+        assert!(error.starts_with(&format!("{name}=")), "{error}");
+        assert!(start(Some("https://127.0.0.1:1")).is_ok());
+        return;
+    }
+    for name in [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_CLOUDWATCH",
+        "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+        "AWS_ENDPOINT_URL_EVENTBRIDGE",
+    ] {
+        for none in ["", " https://127.0.0.1:1", "127.0.0.1:1"] {
+            let variables = [
+                (name, none),
+                ("NAME", name),
+                ("AWS_EC2_METADATA_DISABLED", "true"),
+            ];
+            run_again("an_endpoint_that_is_none_is_named", &variables);
+        }
+    }
+}
+
 /// Nothing anywhere: no metadata, no keys, no region in reach. The host name stands in, and what
 /// is missing is said in turn; nothing hangs.
 #[test]
