@@ -24,7 +24,7 @@ impl Agent {
             started_ms: self.started_ms,
             now_ms: now.wall_ms,
             instance_id: self.identity.instance_id.clone(),
-            problems: self.problems(),
+            problems: self.problems(now),
             codedeploy: match self.config.codedeploy.enabled {
                 true => self.discovery.words().to_owned(),
                 false => "not watched (codedeploy.enabled = false)".to_owned(),
@@ -51,9 +51,16 @@ impl Agent {
         self.tail.problems().next().is_some()
     }
 
+    /// One sentence for each thing that does not leave and needs a person for that.
+    pub(super) fn refusals(&self, now: Now) -> Vec<String> {
+        let mut refusals = self.shipper.problems();
+        refusals.extend(self.insight.problems(now));
+        refusals
+    }
+
     /// One sentence for each thing that needs a person.
-    fn problems(&self) -> Vec<String> {
-        let mut problems = self.shipper.problems();
+    fn problems(&self, now: Now) -> Vec<String> {
+        let mut problems = self.refusals(now);
         problems.extend(self.discovery.problem().map(str::to_owned));
         problems.extend(self.tail.problems().cloned());
         let unreadable = self.tail.files().filter_map(|file| {

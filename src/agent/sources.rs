@@ -25,7 +25,8 @@ impl Agent {
         self.discovery_due_ms = (now.mono_ms / DISCOVERY_MS + 1) * DISCOVERY_MS;
         self.take_order(edges, now);
         // Other problems are said where they are noticed.
-        self.announcer.announce(self.shipper.problems());
+        let refusals = self.refusals(now);
+        self.announcer.announce(refusals);
         let files = self.tail.files();
         let settled = |id| self.ledger.settled(id).unwrap_or_default().0;
         let backlog_bytes = files.map(|file| file.size.saturating_sub(settled(file.id)));

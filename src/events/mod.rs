@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Identity;
 use crate::config::events::EventsConfig;
 use crate::event::Now;
-use crate::ports::{CallId, EventService, ServiceError};
+use crate::ports::{CallId, ErrorClass, EventService, ServiceError};
 use crate::status::{EventCounts, EventsStatus};
 use backoff::Backoff;
 pub use detail::{DETAIL_VERSION, SOURCE};
@@ -371,6 +371,17 @@ impl Events {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// One sentence where something waits for a person's help.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let error = self.last_error.as_ref().filter(|_| !self.is_idle())?;
+        let text = || {
+            let bus = &self.config.bus;
+            format!("events, bus {bus}: {error}; they are kept for a day and tried again")
+        };
+        (error.class == ErrorClass::RetrySlowly).then(text)
     }
 
     /// For `status`.

@@ -568,10 +568,16 @@ fn trouble_is_told() {
         events.status().last_error.as_deref(),
         Some("Model: says no")
     );
+    let problem = events.problem().expect("a problem");
+    assert!(
+        problem.contains("bus default: Model: says no;"),
+        "{problem}"
+    );
     let due_ms = events.next_due_ms().unwrap();
     assert!((1_000..=2_000).contains(&due_ms), "{due_ms}");
     drain(&mut events, &mut service, due_ms);
     assert_eq!(events.status().last_error, None);
+    assert_eq!(events.problem(), None);
 }
 
 /// The size of an entry is counted as the service does: shown by hand.

@@ -266,6 +266,16 @@ impl Metrics {
         self.version > self.saved_version
     }
 
+    /// One sentence where a person should hear that nothing is published.
+    #[must_use]
+    pub fn problem(&self, now: Now) -> Option<String> {
+        let namespace = &self.config.namespace;
+        let answer = self.publisher.problem(now)?;
+        Some(format!(
+            "metrics, namespace {namespace}: {answer}; they are kept and tried again"
+        ))
+    }
+
     /// How it goes.
     #[must_use]
     pub fn status(&self, now: Now) -> MetricsStatus {

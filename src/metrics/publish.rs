@@ -39,6 +39,9 @@ pub(super) const REQUEST_BYTES_MAX: usize = 900_000;
 /// the heartbeat would be worse than a count that a crash repeats.
 const UNSAVED_WAIT_MS: u64 = 30_000;
 
+/// Failing for so long is worth telling, whatever the reason.
+const LOUD_AFTER_MS: u64 = 60_000;
+
 /// Bytes of a service's text that are kept.
 const ANSWER_CHARS_MAX: usize = 300;
 
@@ -74,6 +77,8 @@ pub(super) struct Publisher {
     next_call: u64,
     rng: Rng,
     failures: u32,
+    /// Since when tries fail, and how the last one did.
+    trouble: Option<(u64, ErrorClass)>,
     retry_at_ms: Option<u64>,
     pub(super) delivered: u64,
     pub(super) last_answer: Option<(String, EpochMs)>,
@@ -88,6 +93,7 @@ impl Publisher {
             next_call: 0,
             rng: Rng::with_seed(seed),
             failures: 0,
+            trouble: None,
             retry_at_ms: None,
             delivered: 0,
             last_answer: None,
@@ -134,6 +140,7 @@ impl Publisher {
         self.requests.clear();
         self.in_flight = None;
         self.retry_at_ms = None;
+        self.trouble = None;
         data
     }
 
@@ -233,11 +240,21 @@ impl Publisher {
         self.retry_at_ms
     }
 
+    /// What the service said, where a person should hear of it.
+    pub(super) fn problem(&self, now: Now) -> Option<&str> {
+        let (since_ms, class) = self.trouble?;
+        let is_loud = class == ErrorClass::RetrySlowly
+            || now.mono_ms.saturating_sub(since_ms) >= LOUD_AFTER_MS;
+        let (answer, _) = self.last_answer.as_ref()?;
+        is_loud.then_some(answer)
+    }
+
     fn delivered(&mut self, now: Now) -> bool {
         if let Some(request) = self.requests.pop_front() {
             self.delivered += request.data.len() as u64;
         }
         self.failures = 0;
+        self.trouble = None;
         self.last_answer = Some(("ok".to_owned(), now.wall_ms));
         true
     }
@@ -265,10 +282,9 @@ impl Publisher {
     }
 
     fn failed(&mut self, error: &ServiceError, now: Now) -> bool {
-        if self.failures == 0 {
-            tracing::warn!(%error, "metrics could not be published; tried again");
-        }
         self.say(error, now);
+        let (since_ms, _) = self.trouble.unwrap_or((now.mono_ms, error.class));
+        self.trouble = Some((since_ms, error.class));
         let (first_ms, most_ms, least_ms) = backoff(error.class);
         let bound_ms = most_ms.min(first_ms << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);

@@ -1,6 +1,18 @@
-//! What the own log says of deployments and of the CodeDeploy agent's health.
+//! What the own log says of deployments and of the CodeDeploy agent's health, and what keeps such news
+//! from leaving.
 
 use crate::codedeploy::{Freshness, News, What};
+use crate::event::Now;
+
+use super::Insight;
+
+impl Insight {
+    /// One sentence for each service that takes nothing until a person helps.
+    pub(in crate::agent) fn problems(&self, now: Now) -> impl Iterator<Item = String> {
+        let problems = [self.metrics.problem(now), self.events.problem()];
+        problems.into_iter().flatten()
+    }
+}
 
 /// Says what happened; what is old is not news.
 pub(super) fn say(news: &News) {

@@ -327,6 +327,34 @@ fn an_outage_is_retried_and_caught_up() {
     }
 }
 
+/// That nothing is published is told while it lasts: a missing permission at once, anything else when
+/// it has lasted for a minute; shown by each kind of failure and the end of it.
+#[test]
+fn a_person_hears_that_nothing_is_published() {
+    for (class, minutes) in [
+        (ErrorClass::RetrySlowly, 0),
+        (ErrorClass::RetrySoon, 1),
+        (ErrorClass::Throttled, 1),
+    ] {
+        let mut agent = Agent::new("");
+        agent.service.mood = Mood::Refusing(class);
+        while agent.service.calls == 0 {
+            assert_eq!(agent.metrics.problem(agent.now), None);
+            agent.now.mono_ms += 1_000;
+            agent.now.wall_ms += 1_000;
+            agent.step();
+        }
+        let at_once = agent.metrics.problem(agent.now);
+        assert_eq!(at_once.is_some(), minutes == 0, "{class:?} {at_once:?}");
+        agent.minutes(2);
+        let later = agent.metrics.problem(agent.now).expect("a problem");
+        assert!(later.contains("Deploywatch: Code: text; "), "{later}");
+        agent.service.mood = Mood::Well;
+        agent.minutes(6);
+        assert_eq!(agent.metrics.problem(agent.now), None);
+    }
+}
+
 /// An outage of three weeks keeps within its bound, in memory and on disk, gives up what is beyond
 /// two weeks, and loses no count that is younger: shown by a deployment that fails each day.
 #[test]
