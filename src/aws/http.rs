@@ -2,7 +2,8 @@
 //!
 //! Plain `http` requests to this machine and to the link-local addresses of instance metadata and
 //! container credentials go straight and know nothing of TLS or proxies: a proxy must never see a
-//! metadata token. To anybody else plain `http` is refused, wherever the address came from.
+//! metadata token. To anybody else plain `http` is refused, wherever the address came from, and so is
+//! by any road what is meant for instance metadata.
 //! `https` goes through rustls with ring, always verifies (there is no switch), and honours
 //! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. No redirect is followed. The secure road, whose 145 certificates cost memory,
 //! is built when the first request needs it. No answer may be longer than [`ANSWER_BYTES_MAX`].
@@ -95,12 +96,16 @@ struct Roads {
 
 impl HttpConnector for Roads {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let refused =
+            |words: &str| HttpConnectorFuture::ready(Err(ConnectorError::user(words.into())));
         let road = match road_for(request.uri()) {
             Road::Plain => self.plain.get_or_init(|| self.builder().build_http()),
+            Road::Secure if is_for_metadata(&request) => {
+                return refused("a host elsewhere could hand out credentials: it is not asked");
+            }
             Road::Secure => self.secure.get_or_init(|| self.build_secure()),
             Road::Refused => {
-                let words = "http would go over the network in the clear: only https is used";
-                return HttpConnectorFuture::ready(Err(ConnectorError::user(words.into())));
+                return refused("http would go over the network in the clear: only https is used");
             }
         };
         let answer = road.call(request);
@@ -141,6 +146,17 @@ fn road_for(uri: &str) -> Road {
         Some(_) => Road::Refused,
         None => Road::Secure,
     }
+}
+
+/// Whether this asks instance metadata, wherever it goes: a profile that takes a role with the
+/// instance's keys has a client for that of its own.
+fn is_for_metadata(request: &HttpRequest) -> bool {
+    let session = [
+        "x-aws-ec2-metadata-token",
+        "x-aws-ec2-metadata-token-ttl-seconds",
+    ];
+    let mut session = session.into_iter();
+    session.any(|name| request.headers().contains_key(name))
 }
 
 /// Whether instance metadata may be asked for here: only where this machine alone can answer.

@@ -251,7 +251,7 @@ fn says_what_is_missing() {
 }
 
 /// Nobody elsewhere is asked for metadata, by https neither: what the environment says of such an
-/// address is passed over for the identity and for the keys alike.
+/// address is passed over for the identity and for the keys, also those a profile takes a role with.
 #[test]
 fn metadata_elsewhere_is_not_even_connected_to() {
     if is_child() {
@@ -262,12 +262,20 @@ fn metadata_elsewhere_is_not_even_connected_to() {
     }
     let elsewhere = StandIn::new(|_, _| Reply::Hangup);
     let address = elsewhere.url.replace("http://", "https://");
-    run_again(
-        "metadata_elsewhere_is_not_even_connected_to",
-        &[
-            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &address),
-            ("AWS_REGION", "eu-north-1"),
-        ],
-    );
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("config");
+    let role = "[default]\nrole_arn = arn:aws:iam::111122223333:role/x\n\
+                credential_source = Ec2InstanceMetadata\n";
+    std::fs::write(&profile, role).unwrap();
+    for config in [Path::new("/nonexistent"), &profile] {
+        run_again(
+            "metadata_elsewhere_is_not_even_connected_to",
+            &[
+                ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &address),
+                ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+                ("AWS_REGION", "eu-north-1"),
+            ],
+        );
+    }
     assert_eq!(elsewhere.connections(), 0);
 }
