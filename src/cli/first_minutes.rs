@@ -30,9 +30,7 @@ const REMEDIES: &[(&str, &str, &str)] = &[
     (
         "AccessDenied",
         "a permission",
-        "allow the role what README and deploywatch(8) list: logs:PutLogEvents, logs:CreateLogStream, \
-         and logs:CreateLogGroup and logs:PutRetentionPolicy where groups are to be made; nothing is \
-         lost meanwhile",
+        "allow the role what `deploywatch iam-policy` prints; nothing is lost meanwhile",
     ),
     (
         "RegionMissing",
@@ -44,7 +42,19 @@ const REMEDIES: &[(&str, &str, &str)] = &[
         "the Region",
         "instance metadata has not answered yet: allow IMDSv2 on this instance, or set region in [aws]",
     ),
+    ("Connection", "the way to AWS", UNREACHABLE),
+    ("Timeout", "the way to AWS", UNREACHABLE),
+    (
+        "Tls",
+        "trust in the other side's certificate",
+        "where a proxy or an endpoint of your own has its own authority, name that as ca_bundle in [aws]; \
+         nothing is lost meanwhile",
+    ),
 ];
+
+const UNREACHABLE: &str = "let this machine reach the endpoints of CloudWatch Logs, CloudWatch and, \
+    with [events], EventBridge (NAT gateway or VPC endpoints, security groups, proxy); nothing is lost \
+    meanwhile";
 
 /// Writes it.
 ///
@@ -90,11 +100,20 @@ fn missing(here: &Here<'_>) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let answers: BTreeSet<&str> = status.targets.iter().map(|t| &*t.last_answer).collect();
+    // Where no log was written yet, only the heartbeat has asked AWS for anything.
+    let targets = status.targets.iter().map(|target| &*target.last_answer);
+    let others = [
+        Some(&*status.metrics.last_answer),
+        status.events.last_error.as_deref(),
+    ];
+    let answers: BTreeSet<&str> = targets.chain(others.into_iter().flatten()).collect();
     for (code, what, remedy) in REMEDIES {
         if let Some(answer) = answers.iter().find(|answer| answer.starts_with(code)) {
             missing.push(format!("{what}: {remedy}\n    ({answer})"));
         }
+    }
+    if missing.is_empty() {
+        missing.extend(status.problems.iter().cloned());
     }
     missing
 }
@@ -108,6 +127,15 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, here).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    /// Of a machine whose CodeDeploy agent was found.
+    fn of(status: &Status) -> String {
+        said(&Here {
+            agent: Ok(status),
+            codedeploy: Some("1.8.1"),
+            is_codedeploy_found: true,
+        })
     }
 
     fn status(answers: &[&str]) -> Status {
@@ -136,16 +164,33 @@ mod tests {
                 "RegionMissing: no region",
                 "the Region: set region in [aws]",
             ),
+            ("Connection: refused", "the way to AWS: let this machine"),
+            ("Timeout: no answer", "the way to AWS: let this machine"),
+            ("Tls: unknown issuer", "certificate: where a proxy"),
         ] {
-            let status = status(&["ok", answer, answer]);
-            let text = said(&Here {
-                agent: Ok(&status),
-                codedeploy: Some("1.8.1"),
-                is_codedeploy_found: true,
-            });
-            assert_eq!(text.matches("  - ").count(), 1, "{text}");
-            assert!(text.contains(word) && text.contains(answer), "{text}");
+            let of_logs = status(&["ok", answer, answer]);
+            let mut of_metrics = status(&["ok"]);
+            answer.clone_into(&mut of_metrics.metrics.last_answer);
+            let mut of_events = status(&[]);
+            of_events.events.last_error = Some(answer.to_owned());
+            for status in [of_logs, of_metrics, of_events] {
+                let text = of(&status);
+                assert_eq!(text.matches("  - ").count(), 1, "{text}");
+                assert!(text.contains(word) && text.contains(answer), "{text}");
+            }
         }
+    }
+
+    /// All is never called well while `status` tells of a problem: shown by one without a remedy here.
+    #[test]
+    fn what_status_tells_is_not_hidden() {
+        let problem = "log group /g, stream s: KMSInvalidStateException: disabled";
+        let status = Status {
+            problems: vec![problem.to_owned()],
+            ..status(&["KMSInvalidStateException: disabled"])
+        };
+        let text = of(&status);
+        assert_eq!(text, format!("\nMissing right now:\n  - {problem}\n"));
     }
 
     /// Before anything runs, what is known without it is told: shown by a machine with nothing on it.
