@@ -4,12 +4,14 @@
 //! has the real scanner.
 
 mod alarms;
+mod listed;
 mod metrics;
 pub mod online;
 mod probe;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -20,9 +22,6 @@ use crate::config::events::{DOLLARS_PER_MILLION, EventKind};
 use crate::config::{
     Builtin, Compression, Config, Mistake, Multiline, Note, Sink, Source, Start, Timestamp,
 };
-
-/// Files shown for each source; `--json` has them all.
-const FILES_SHOWN_MAX: usize = 10;
 
 /// Files with their sizes in bytes, and in words where it could not be looked for them.
 pub type Listed = (Vec<(PathBuf, u64)>, Vec<String>);
@@ -79,12 +78,15 @@ struct Watched {
     builtin: Option<Builtin>,
     source: Source,
     listed: Listed,
+    /// Those of them that a source before this one ships.
+    elsewhere: Vec<(PathBuf, Arc<str>)>,
 }
 
 fn watched(config: &Config, list_files: ListFiles<'_>) -> Vec<Watched> {
     let mut one = |builtin, source: &Source| Watched {
         builtin,
         listed: list_files(config, source),
+        elsewhere: Vec::new(),
         source: source.clone(),
     };
     let mut all = Vec::new();
@@ -93,6 +95,7 @@ fn watched(config: &Config, list_files: ListFiles<'_>) -> Vec<Watched> {
         all.extend(builtin.map(|(builtin, source)| one(Some(*builtin), source)));
     }
     all.extend(config.sources.iter().map(|source| one(None, source)));
+    listed::share_out(&mut all);
     all
 }
 
@@ -268,25 +271,6 @@ impl Watched {
         }
     }
 
-    fn write_files(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (files, unseen) = &self.listed;
-        for place in unseen {
-            writeln!(out, "  unseen    {}", escape(place))?;
-        }
-        if files.is_empty() && unseen.is_empty() {
-            return writeln!(out, "  now       no such file yet");
-        }
-        for (index, (path, bytes)) in files.iter().take(FILES_SHOWN_MAX).enumerate() {
-            let head = if index == 0 { "now" } else { "" };
-            let path = path.display().to_string();
-            writeln!(out, "  {head:<9} {} ({bytes} bytes)", escape(&path))?;
-        }
-        match files.len().saturating_sub(FILES_SHOWN_MAX) {
-            0 => Ok(()),
-            more => writeln!(out, "            and {more} more"),
-        }
-    }
-
     fn json(&self) -> Value {
         let source = &self.source;
         let (files, unseen) = &self.listed;
@@ -298,6 +282,10 @@ impl Watched {
             "files": files
                 .iter()
                 .map(|(path, bytes)| json!({ "path": path.display().to_string(), "bytes": bytes }))
+                .collect::<Vec<_>>(),
+            "elsewhere": self.elsewhere
+                .iter()
+                .map(|(path, source)| json!({ "path": path.display().to_string(), "source": &**source }))
                 .collect::<Vec<_>>(),
             "unseen": unseen,
             "group": source.group.text(),
@@ -416,7 +404,7 @@ mod tests {
             },
         };
         let mut list = |_: &Config, source: &Source| match &*source.name {
-            "app" => {
+            "app" | "again" => {
                 let path = |n| PathBuf::from(format!("/var/log/app/{n}.log"));
                 ((0..12).map(|n| (path(n), n)).collect(), Vec::new())
             }
@@ -433,6 +421,28 @@ mod tests {
         paths = [\"/var/log/app/*.log\"]\nexclude = [\"x*\"]\ngroup = \"/app\"\n\
         exclude_lines = [\"^DEBUG\"]\nretention_days = \"never\"\nstart = \"end\"\n[[alarm]]\nname = \"lost\"\n\
         metric = \"LostBytes\"\ncomparison = \">\"\nthreshold = 0\n";
+
+    /// A file that several sources name is shown where it is shipped, by the first, and elsewhere who ships
+    /// it: shown by two sources with the same files, in words and in JSON.
+    #[test]
+    fn a_file_has_one_source() {
+        let again = "[[source]]\nname = \"again\"\npaths = [\"/var/log/app/*.log\"]\n";
+        let (_, said) = run(&[APP, again].concat(), false);
+        let expected = "\
+again
+  reads     /var/log/app/*.log
+  elsewhere /var/log/app/0.log: source app ships it
+            /var/log/app/1.log: source app ships it
+";
+        assert!(said.contains(expected), "{said}");
+        let (_, said) = run(&[APP, again].concat(), true);
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let sources = &said["sources"];
+        assert_eq!(sources[0]["files"].as_array().unwrap().len(), 12);
+        assert_eq!(sources[1]["files"], json!([]));
+        let shipped = json!({ "path": "/var/log/app/0.log", "source": "app" });
+        assert_eq!(sources[1]["elsewhere"][0], shipped);
+    }
 
     /// A good configuration is explained: what is read, what is there, where it goes, what it
     /// costs; shown by the whole text.
