@@ -88,7 +88,7 @@ impl Tail {
     ) -> Rewatched {
         let mut fresh = Vec::new();
         let mut gone = Vec::new();
-        let mut polled = false;
+        let (mut polled, mut is_fresh, mut is_refused) = (false, false, false);
         let of_source = |entry: &(&PathBuf, &mut Watched)| entry.1.sources.contains(&index);
         let mut before = self.watched.iter_mut().filter(of_source).peekable();
         for dir in directories {
@@ -105,14 +105,19 @@ impl Tail {
             }
             match same {
                 Some((_, watched)) => {
-                    watched.gives_hints = watched.gives_hints && watch.watch(dir);
+                    // Where one is refused, so are the others.
+                    if watched.gives_hints || !is_refused {
+                        let gave_hints = watched.gives_hints;
+                        watched.gives_hints = watch.watch(dir);
+                        is_fresh |= watched.gives_hints && !gave_hints;
+                        is_refused |= !watched.gives_hints;
+                    }
                     polled |= !watched.gives_hints;
                 }
                 None => fresh.push(dir),
             }
         }
         gone.extend(before.map(|(known, _)| known.clone()));
-        let mut is_fresh = false;
         for dir in fresh {
             let watched = self.watched.entry(dir.clone()).or_insert_with(|| {
                 is_fresh = true;
@@ -203,23 +208,26 @@ mod tests {
     use crate::ports::{Hints, Kind, Meta};
     use crate::tail::testing::{Logs, tail_of};
 
-    /// Notes what is watched, and refuses nothing.
+    /// Notes what is watched, and refuses only what is too many.
     #[derive(Default)]
     struct Noted {
         watched: BTreeSet<PathBuf>,
+        /// How many may be watched.
+        room: Option<usize>,
         /// What was asked for since the last walk.
         asked: BTreeSet<PathBuf>,
     }
 
     impl Watch for Noted {
         fn watch(&mut self, dir: &Path) -> bool {
-            self.watched.insert(dir.to_owned());
             assert!(self.asked.insert(dir.to_owned()), "{dir:?} was asked for");
-            true
+            let has_room = self.room.is_none_or(|room| self.watched.len() < room);
+            has_room && self.watched.insert(dir.to_owned()) || self.watched.contains(dir)
         }
 
         fn unwatch(&mut self, dir: &Path) {
-            assert!(self.watched.remove(dir), "{dir:?} is not watched");
+            let was_watched = self.watched.remove(dir);
+            assert!(was_watched || self.room.is_some(), "{dir:?} is not watched");
         }
 
         fn take(&mut self) -> Hints {
@@ -293,6 +301,34 @@ mod tests {
             let fresh = false;
             let period_ms = period_ms(&walk, Rewatched { fresh, polled });
             assert_eq!(period_ms, expected_ms, "{entries} {polled}");
+        }
+    }
+
+    /// What could not be watched is asked for again, one directory at each walk while that is refused, and
+    /// all once there is room: shown by twenty directories and a limit that is raised.
+    #[test]
+    fn what_was_refused_is_asked_for_again() {
+        let mut tail = Tail::new(Vec::new(), None);
+        let mut watch = Noted {
+            room: Some(5),
+            ..Noted::default()
+        };
+        let directories: Vec<PathBuf> = ('a'..='t').map(|name| format!("/{name}").into()).collect();
+        for (room, asked, is_fresh, is_polled) in [
+            (5, 20, true, true),
+            (5, 5 + 1, false, true),
+            (20, 20, true, false),
+            (20, 20, false, false),
+        ] {
+            watch.room = Some(room);
+            watch.asked.clear();
+            let watches = tail.rewatch(0, &directories, &mut watch);
+            assert_eq!(watch.asked.len(), asked, "{room}");
+            assert_eq!(
+                (watches.fresh, watches.polled),
+                (is_fresh, is_polled),
+                "{room}"
+            );
         }
     }
 
