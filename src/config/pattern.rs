@@ -225,6 +225,17 @@ impl PathPattern {
     }
 }
 
+impl Component {
+    /// The name it stands for when it has no wildcard.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Name(glob) => Some(glob.glob().glob()).filter(|name| is_literal(name)),
+            Self::AnyDirectories => None,
+        }
+    }
+}
+
 /// Compiles one glob for a name or, with a `/` in it, for a whole path.
 pub(super) fn glob(text: &str) -> Result<GlobMatcher, PatternError> {
     let glob = GlobBuilder::new(text)

@@ -688,4 +688,26 @@ mod tests {
             assert_eq!(lost, if is_replaced { one.len() as u64 } else { 0 });
         }
     }
+
+    /// A pattern whose directory is not there hides nothing beside that: shown by a log that was rotated
+    /// out of the patterns while nobody was there, and is read on.
+    #[test]
+    fn a_directory_that_is_not_there_hides_nothing_beside_it() {
+        let (one, more) = ("the first one\n".repeat(9), "more of it\n".repeat(9));
+        let two = "the second one\n".repeat(5);
+        for pattern in ["/l/a.log", "/l/a.log\", \"/l/absent/*.log"] {
+            let all_settled = |_: FileId| Offset(one.len() as u64);
+            let mut logs = Logs::default();
+            logs.put("a.log", 1, &one, 0);
+            let mut tail = tail_of(Vec::new(), pattern, &mut logs, &settled);
+            assert_eq!(read(&mut tail, &mut logs, 0), one);
+            let records = records_of(&mut tail, &mut logs, &all_settled);
+            logs = Logs::default();
+            logs.put("a.log.1", 1, &[&*one, &more].concat(), 1_000);
+            logs.put("a.log", 2, &two, 2_000);
+            let mut tail = tail_of(records, pattern, &mut logs, &all_settled);
+            let rest = [&*more, &two].concat();
+            assert_eq!(read(&mut tail, &mut logs, 20_000), rest, "{pattern}");
+        }
+    }
 }

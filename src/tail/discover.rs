@@ -60,8 +60,10 @@ pub(crate) struct Walk {
     pub(crate) directories: Vec<PathBuf>,
     /// How many these are.
     pub(crate) straight: usize,
-    /// Roots that could not be listed: nothing can be concluded about files below them.
+    /// What could not be looked at: nothing can be concluded about files there or below.
     pub(crate) blind: Vec<PathBuf>,
+    /// Directories with a name that could not be looked at: any file that was in them may have it now.
+    pub(crate) half_seen: Vec<PathBuf>,
     /// What could not be read, in words.
     pub(crate) problems: Vec<String>,
     /// Entries looked at.
@@ -174,12 +176,11 @@ impl Walker<'_> {
             return;
         }
         self.walk.directories.push(dir.to_path_buf());
-        if let Some(name) = literal(first) {
+        if let Some(name) = first.literal() {
             let path = dir.join(name);
             self.walk.entries += 1;
             match self.files.stat(&self.pattern.root, &path) {
                 Ok(meta) => self.enter(path, meta, rest, depth),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => self.unseen(&path, &error),
             }
             return;
@@ -227,7 +228,6 @@ impl Walker<'_> {
                 self.descend(dir, components, depth);
                 self.above.pop();
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.unseen(dir, &error),
         }
     }
@@ -235,7 +235,7 @@ impl Walker<'_> {
     /// Takes the file that names without wildcards, two at least, lead to from a directory, if it is
     /// there: of thousands of old deployments that is one look for each instead of two.
     fn is_kept_straight(&mut self, dir: &Path, components: &[Component]) -> bool {
-        let names: Option<Vec<&str>> = components.iter().map(literal).collect();
+        let names: Option<Vec<&str>> = components.iter().map(Component::literal).collect();
         let Some([directories @ .., file]) = names.as_deref() else {
             return false;
         };
@@ -332,13 +332,21 @@ impl Walker<'_> {
         match self.files.stat(&self.pattern.root, &path) {
             Ok(meta) if meta.kind == Kind::File => self.keep(path, meta),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.unseen(&path, &error),
         }
     }
 
-    /// Something that cannot be looked at now: nothing can be concluded about it or below it.
+    /// Something that cannot be looked at now, if it is there: nothing can be concluded about it or below
+    /// it, nor, where that may pass, about what had another name beside it.
     fn unseen(&mut self, path: &Path, error: &io::Error) {
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            return;
+        }
+        if kind != io::ErrorKind::PermissionDenied && self.walk.half_seen.len() < BLIND_MAX {
+            let directory = path.parent().map(Path::to_path_buf);
+            self.walk.half_seen.extend(directory);
+        }
         self.blind(path);
         self.problem(path, &error.to_string());
     }
@@ -367,7 +375,6 @@ impl Walker<'_> {
                 names.sort_by(|a, b| a.0.cmp(&b.0));
                 names
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 self.unseen(dir, &error);
                 Vec::new()
@@ -382,17 +389,6 @@ impl Walker<'_> {
         } else {
             self.walk.unsaid += 1;
         }
-    }
-}
-
-/// The name a component stands for when it has no wildcard.
-fn literal(component: &Component) -> Option<&str> {
-    match component {
-        Component::Name(glob) => {
-            let text = glob.glob().glob();
-            (!text.contains(['*', '?', '[', ']', '{', '}', '\\'])).then_some(text)
-        }
-        Component::AnyDirectories => None,
     }
 }
 

@@ -265,11 +265,10 @@ impl Tail {
             Place::Displaced { .. } => return true,
             Place::Listed | Place::Rotated => {}
         }
-        // Beside a name that could not be looked at, nothing can be concluded but from the open
-        // inode itself.
-        let hides =
-            |blind: &PathBuf| file.path.starts_with(blind) || file.path.parent() == blind.parent();
-        let is_hidden = walk.blind.iter().any(hides);
+        // Where it could not be looked, nothing can be concluded but from the open inode itself.
+        let is_beside = |dir: &PathBuf| file.path.parent() == Some(dir);
+        let is_hidden = walk.blind.iter().any(|blind| file.path.starts_with(blind))
+            || walk.half_seen.iter().any(is_beside);
         let is_open = file.handle.is_some();
         if self.is_deleted(id, look.files, look.now) {
             return true;
