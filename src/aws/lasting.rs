@@ -4,10 +4,14 @@
 //! keys are no worse for it. While their source does not answer, the next client goes on with them:
 //! one permission that is missing must not turn an outage of instance metadata into one of
 //! everything that is permitted.
+//!
+//! A key that no request can be signed with, as one with a line break behind it, is none: the SDK would
+//! panic.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::time::TimeSource;
 
@@ -54,6 +58,16 @@ struct Source {
 }
 
 impl Source {
+    async fn load(&self) -> Result<Credentials, CredentialsError> {
+        let loaded = self.source.provide_credentials().await?;
+        match loaded.access_key_id().contains(char::is_control) {
+            false => Ok(loaded),
+            true => Err(CredentialsError::invalid_configuration(
+                "a line break or the like in the access key id",
+            )),
+        }
+    }
+
     /// Keys without an end are somebody's own: who takes them away means it.
     fn still_good(&self) -> Option<Credentials> {
         let now = self.clock.now();
@@ -68,7 +82,7 @@ impl ProvideCredentials for Source {
         Self: 'a,
     {
         future::ProvideCredentials::new(async move {
-            match self.source.provide_credentials().await {
+            match self.load().await {
                 Ok(loaded) => {
                     self.last.set(Some(loaded.clone()));
                     Ok(loaded)

@@ -225,6 +225,29 @@ fn an_endpoint_that_is_none_is_named() {
     }
 }
 
+/// A key with the line break that its file ended with is called that: the SDK panics when it signs with it.
+#[test]
+fn a_key_with_a_line_break_is_named() {
+    if is_child() {
+        let settings = Settings::from_environment(AwsConfig::default());
+        let mut edge = Edge::start(settings, Compression::Gzip, &[]);
+        let error = edge.put(batch(&["a"])).unwrap_err();
+        assert_eq!(error.code, "Credentials", "{error}");
+        assert!(error.message.contains("access key id"), "{error}");
+        assert!(!error.message.contains("AKIDENV"), "{error}");
+        return;
+    }
+    run_again(
+        "a_key_with_a_line_break_is_named",
+        &[
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_REGION", "eu-north-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDENV\n"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ],
+    );
+}
+
 /// Nothing anywhere: no metadata, no keys, no region in reach. The host name stands in, and what
 /// is missing is said in turn; nothing hangs.
 #[test]
