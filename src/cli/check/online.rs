@@ -3,7 +3,7 @@
 //! What is tried is what the agent itself does, or is asked of something that does not exist: a
 //! permission is judged before the thing is looked for. It leaves behind what the agent would make
 //! anyway (groups and streams whose names are the same for all files), one line in each of those
-//! streams that says where it came from, and one datum with the value 0, which changes no sum. The
+//! streams that says where it came from, and one datum that says that nothing was lost. The
 //! alarm it makes to try the permitted actions is switched off and deleted at once. The event it
 //! tries is one that EventBridge cannot take, so that nobody receives it.
 
@@ -24,8 +24,8 @@ use crate::config::{Config, Identity, Sink};
 use crate::os::clock;
 use crate::ports::alarm::{AlarmCall, AlarmService};
 use crate::ports::{
-    CallId, Datum, ErrorClass, EventCall, EventService, GroupOptions, LogCall, LogService,
-    MetricCall, MetricService, Numbers, ServiceError,
+    CallId, ErrorClass, EventCall, EventService, GroupOptions, LogCall, LogService, MetricCall,
+    MetricService, ServiceError,
 };
 
 /// How long instance metadata may take, and each call.
@@ -219,16 +219,7 @@ impl Line {
     }
 
     fn try_metrics(&mut self, config: &Config, identity: &Identity, tried: &mut Vec<Tried>) {
-        let instance = identity.instance_id.iter();
-        let instance = instance.map(|id| ("InstanceId".to_owned(), id.clone()));
-        let datum = Datum {
-            name: "Heartbeat".to_owned(),
-            dimensions: instance.collect(),
-            time_ms: clock::now().wall_ms,
-            unit: "Count".to_owned(),
-            resolution_s: 60,
-            numbers: Numbers::One(0.0),
-        };
+        let datum = probe::datum(identity, clock::now().wall_ms);
         let id = self.id();
         let call = MetricCall {
             namespace: config.metrics.namespace.as_str().into(),

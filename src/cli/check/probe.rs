@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::config::metric::BuiltinMetric;
 use crate::config::template::{Rendered, Variable, Vars};
 use crate::config::{Identity, Source};
 use crate::event::{Batch, EpochMs, FileOrigin, Origin, Piece, Slot, Target};
 use crate::events::SOURCE;
-use crate::ports::EventEntry;
+use crate::ports::{Datum, EventEntry, Numbers};
 
 /// Where a source's lines go, where that is the same for all its files.
 pub(super) fn target(source: &Source, identity: &Identity) -> Option<Target> {
@@ -70,6 +71,24 @@ pub(super) fn line(target: Target, now_ms: EpochMs) -> Batch {
     }
 }
 
+/// What tries whether metrics may be published: the zero that says that no bytes were lost, as it is
+/// published each period. A heartbeat of 0 would look to an alarm as if the agent were dead.
+const NOTHING_LOST: BuiltinMetric = BuiltinMetric::LostBytes;
+
+/// A datum that no alarm acts on.
+pub(super) fn datum(identity: &Identity, now_ms: EpochMs) -> Datum {
+    let instance = identity.instance_id.iter();
+    let instance = instance.map(|id| ("InstanceId".to_owned(), id.clone()));
+    Datum {
+        name: NOTHING_LOST.name().to_owned(),
+        dimensions: instance.collect(),
+        time_ms: now_ms,
+        unit: NOTHING_LOST.unit().to_owned(),
+        resolution_s: 60,
+        numbers: Numbers::One(0.0),
+    }
+}
+
 /// An event that cannot be taken: its detail is no JSON. The permission is judged for the whole
 /// call, before any entry is looked at, so that what comes back for the entry tells of it.
 pub(super) fn event(now_ms: EpochMs) -> EventEntry {
@@ -79,5 +98,33 @@ pub(super) fn event(now_ms: EpochMs) -> EventEntry {
         detail_type: "Deploywatch Check",
         detail: "deploywatch check --online: no event".to_owned(),
         resources: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::alarm::PRESETS;
+    use crate::config::metric::Statistic;
+
+    /// Trying a permission sets off no alarm, whatever its statistic: what is published is a zero that
+    /// the agent fills each period with, and breaches no preset.
+    #[test]
+    fn trying_sets_off_no_alarm() {
+        let datum = datum(&Identity::default(), 1);
+        let named = |metric: &&BuiltinMetric| metric.name() == datum.name;
+        let metric = BuiltinMetric::ALL.iter().find(named).unwrap();
+        assert_eq!(metric.statistic(), Statistic::Sum);
+        assert_eq!(datum.numbers, Numbers::One(0.0));
+        let told = PRESETS.iter().map(|preset| {
+            let (name, sns) = (preset.name, "arn:aws:sns:eu-west-1:111122223333:oncall");
+            format!("[[alarm]]\npreset = \"{name}\"\nactions = [\"{sns}\"]\n")
+        });
+        let (config, _) = Config::parse(&[("a.toml".into(), told.collect())]).unwrap();
+        let alarms = config.alarms.alarms.iter();
+        for alarm in alarms.filter(|alarm| alarm.metric == datum.name) {
+            assert!(!alarm.comparison.holds(0.0, alarm.threshold), "{alarm:?}");
+        }
     }
 }
