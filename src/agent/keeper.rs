@@ -28,6 +28,9 @@ use super::{orphans, rescue};
 /// Losses whose markers wait to be delivered; beyond it the oldest are only counted.
 const LOSSES_MAX: usize = 1_000;
 
+/// Pause before a dead letter that could not be written is tried again.
+const BURY_RETRY_MS: u64 = 2_000;
+
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -62,6 +65,8 @@ pub(super) struct Keeper {
     pub(super) new_losses: Vec<Loss>,
     /// Why the last checkpoint could not be written.
     pub(super) trouble: Option<String>,
+    /// Why the dead letter could not be written, and when it is tried again.
+    pub(super) unburied: Option<(String, u64)>,
 }
 
 impl Keeper {
@@ -91,6 +96,7 @@ impl Keeper {
             saving: Saving::after(known.sequence),
             new_losses: Vec::new(),
             trouble: None,
+            unburied: None,
         };
         for stake in known.at_stake {
             keeper.lose(&orphans::recalled(stake), now);
@@ -223,19 +229,32 @@ impl Keeper {
         self.unsent.push_back(id);
     }
 
-    /// Puts events nobody will take into the dead letter.
+    /// Puts events nobody will take into the dead letter; what it could not take before, too.
     pub(super) fn bury(&mut self, store: &mut dyn Store, poisons: &[Poison], now: Now) {
         for poison in poisons {
             tracing::error!(
                 group = %poison.target.group, stream = %poison.target.stream,
                 path = %poison.file.path.display(), error = %poison.error,
-                "the service will not take an event; it is in the dead letter"
+                "the service will not take an event; it goes to the dead letter"
             );
             self.touch(now);
         }
-        if let Err(error) = self.dead_letter.add(store, poisons) {
-            tracing::error!(%error, "the dead letter could not be written");
-            self.trouble = Some(format!("the dead letter could not be written: {error}"));
+        let due_ms = self.unburied.as_ref().map(|(_, due_ms)| *due_ms);
+        if poisons.is_empty() && due_ms.is_none_or(|due_ms| now.mono_ms < due_ms) {
+            return;
+        }
+        match self.dead_letter.add(store, poisons) {
+            Ok(()) if self.unburied.take().is_some() => {
+                tracing::info!("the dead letter can be written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if due_ms.is_none() {
+                    tracing::error!(%error, "the dead letter could not be written");
+                }
+                let why = format!("the dead letter could not be written, its events wait: {error}");
+                self.unburied = Some((why, now.mono_ms + BURY_RETRY_MS));
+            }
         }
     }
 
@@ -279,7 +298,82 @@ impl Keeper {
 mod tests {
     use super::super::orphans::SEVERED;
     use super::*;
+    use crate::event::{FileOrigin, Target};
     use crate::ship::testing::MemoryStore;
+
+    /// A disk to which nothing can be added while it is full.
+    #[derive(Default)]
+    struct Disk {
+        store: MemoryStore,
+        is_full: bool,
+    }
+
+    impl Store for Disk {
+        fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+            self.store.load(name)
+        }
+        fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+            self.store.save(name, content)
+        }
+        fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+            match self.is_full {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => self.store.append(name, content),
+            }
+        }
+        fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+            self.store.rename(from, to)
+        }
+        fn remove(&mut self, name: &str) -> io::Result<()> {
+            self.store.remove(name)
+        }
+        fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+            self.store.names(folder)
+        }
+    }
+
+    fn poison(message: &str) -> Poison {
+        Poison {
+            target: Arc::new(Target {
+                group: "/a".to_owned(),
+                stream: "s".to_owned(),
+            }),
+            file: Arc::new(FileOrigin {
+                source: "app".into(),
+                path: Path::new("/a.log").into(),
+            }),
+            time_ms: 7,
+            message: message.to_owned(),
+            error: "no".to_owned(),
+        }
+    }
+
+    /// An event that the dead letter has no room for is written once there is, in its order, and until
+    /// then it is told: shown by a disk that is full for some seconds.
+    #[test]
+    fn a_full_disk_costs_no_dead_letter() {
+        let at = |mono_ms| Now {
+            mono_ms,
+            wall_ms: 9,
+        };
+        let mut disk = Disk::default();
+        let (mut keeper, _, _) = Keeper::restore(&mut disk, at(0)).unwrap();
+        disk.is_full = true;
+        keeper.bury(&mut disk, &[poison("one")], at(0));
+        keeper.bury(&mut disk, &[], at(5_000));
+        assert!(keeper.unburied.is_some());
+        disk.is_full = false;
+        keeper.bury(&mut disk, &[], at(5_001));
+        assert!(keeper.unburied.is_some(), "not tried at each step");
+        keeper.bury(&mut disk, &[], at(9_000));
+        assert_eq!(keeper.unburied, None);
+        keeper.bury(&mut disk, &[poison("two")], at(9_000));
+        let written = disk.load("dead-letter/events.ndjson").unwrap().unwrap();
+        let written = String::from_utf8(written).unwrap();
+        let messages = written.lines().map(|line| line.split('"').nth_back(1));
+        let messages: Vec<&str> = messages.map(Option::unwrap).collect();
+        assert_eq!(messages, ["one", "two"]);
+    }
 
     /// What was on its way and nowhere on disk when the process ended is counted by the next one, and
     /// has a marker: shown on a checkpoint that says so.

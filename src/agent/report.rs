@@ -74,6 +74,7 @@ impl Agent {
         });
         problems.extend(quarantined);
         problems.extend(self.keeper.trouble.clone());
+        problems.extend(self.keeper.unburied.iter().map(|(why, _)| why.clone()));
         problems.extend(self.alarms.problem().map(str::to_owned));
         if !self.nameless.is_empty() {
             problems.push(format!(

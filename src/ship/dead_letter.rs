@@ -5,6 +5,7 @@
 //! so much is kept and no more (an event longer than the bound stands alone). Redaction happened
 //! long before: what is here is what would have been sent.
 
+use std::collections::VecDeque;
 use std::io;
 
 use crate::ports::Store;
@@ -23,6 +24,8 @@ const OLD_NAME: &str = "dead-letter/events.ndjson.1";
 #[derive(Debug)]
 pub struct DeadLetter {
     bytes: u64,
+    /// Lines that could not be written, the oldest first.
+    waiting: VecDeque<Vec<u8>>,
 }
 
 impl DeadLetter {
@@ -37,29 +40,46 @@ impl DeadLetter {
             .find(|(name, _)| NAME.ends_with(name.as_str()) || name == NAME);
         Ok(Self {
             bytes: file.map_or(0, |(_, bytes)| *bytes),
+            waiting: VecDeque::new(),
         })
     }
 
-    /// Adds events.
+    /// Adds events. What cannot be written waits for the next call, at most as much as a file holds.
     ///
     /// # Errors
-    /// As the state directory says; the events are then missing from the file, though counted.
+    /// As the state directory says.
     pub fn add(&mut self, store: &mut dyn Store, poisons: &[Poison]) -> io::Result<()> {
-        for poison in poisons {
-            let line = line(poison);
-            let bytes = line.len() as u64;
-            if self.bytes > 0 && self.bytes + bytes > DEAD_LETTER_BYTES_MAX {
-                match store.rename(NAME, OLD_NAME) {
-                    // Somebody took it away to look at it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    renamed => renamed?,
-                }
-                self.bytes = 0;
+        self.waiting.extend(poisons.iter().map(line));
+        while let Some(line) = self.waiting.pop_front() {
+            if let Err(error) = self.write(store, &line) {
+                self.waiting.push_front(line);
+                self.make_room();
+                return Err(error);
             }
-            store.append(NAME, &line)?;
-            self.bytes += bytes;
         }
         Ok(())
+    }
+
+    fn write(&mut self, store: &mut dyn Store, line: &[u8]) -> io::Result<()> {
+        let bytes = line.len() as u64;
+        if self.bytes > 0 && self.bytes + bytes > DEAD_LETTER_BYTES_MAX {
+            match store.rename(NAME, OLD_NAME) {
+                // Somebody took it away to look at it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
+            self.bytes = 0;
+        }
+        store.append(NAME, line)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    fn make_room(&mut self) {
+        let mut bytes: u64 = self.waiting.iter().map(|line| line.len() as u64).sum();
+        while bytes > DEAD_LETTER_BYTES_MAX && self.waiting.len() > 1 {
+            bytes -= self.waiting.pop_front().map_or(0, |line| line.len() as u64);
+        }
     }
 }
 
