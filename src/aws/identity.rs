@@ -213,8 +213,9 @@ impl Seeker {
             return None;
         }
         let environment = EnvironmentVariableRegionProvider::new().region().await;
-        if let Some(region) = environment.filter(|region| !region.as_ref().is_empty()) {
-            return Some(region.to_string());
+        let environment = environment.map(|region| region.as_ref().trim().to_owned());
+        if let Some(region) = environment.filter(|region| !region.is_empty()) {
+            return Some(region);
         }
         let profile: Option<Region> = ProfileFileRegionProvider::builder()
             .configure(&surroundings(&self.http, &self.clock))

@@ -225,6 +225,27 @@ fn an_endpoint_that_is_none_is_named() {
     }
 }
 
+/// Blanks and the line break that a file ends with are no part of a Region.
+#[test]
+fn a_region_with_blanks_around_it_is_found() {
+    if is_child() {
+        let mut edge = ambient_edge("https://127.0.0.1:1");
+        let identity = edge.identity(|identity| identity.complete);
+        let region = std::env::var("REGION").ok();
+        assert_eq!(identity.region, region);
+        return;
+    }
+    for (written, region) in [(" eu-north-1\n", Some("eu-north-1")), (" ", None)] {
+        let region = region.map(|region| ("REGION", region));
+        let variables = [
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_REGION", written),
+        ];
+        let variables: Vec<_> = variables.into_iter().chain(region).collect();
+        run_again("a_region_with_blanks_around_it_is_found", &variables);
+    }
+}
+
 /// A key with the line break that its file ended with is called that: the SDK panics when it signs with it.
 #[test]
 fn a_key_with_a_line_break_is_named() {
