@@ -4,15 +4,16 @@
 mod ahead;
 mod taking;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{FileId, FileOrigin, Now, Offset, Span};
 use crate::parse::{Chunk, Ending, Memory};
 use crate::ship::TargetId;
-use crate::tail::{File, Place, Turn};
+use crate::tail::{File, Turn};
 
 use super::insight::Ear;
-use super::{Agent, Edges, Mode, names};
+use super::{Agent, Edges, Mode, StopLimit, names};
 use ahead::Ahead;
 use taking::{Batches, Listener, Pass, Taker, take_or_fail};
 
@@ -119,7 +120,8 @@ impl Agent {
         let mut least = CHUNK_BYTES_MIN;
         loop {
             if self.is_beyond_stop(id) {
-                return;
+                // It may have grown since, and others must not wait for that.
+                return self.tail.leave_alone(id);
             }
             let Some(room) = self.shipper.room(target, self.unread(id), now) else {
                 return self.wait(id, target);
@@ -141,7 +143,7 @@ impl Agent {
                 want,
                 now,
             );
-            let Some(ending) = self.ending(&turn) else {
+            let Some(ending) = self.ending(id, &turn) else {
                 return self.reached_end(id);
             };
             self.remember(id, edges, now);
@@ -172,12 +174,14 @@ impl Agent {
     }
 
     /// What comes behind the bytes of a turn; `None`: there were none.
-    fn ending(&self, turn: &Turn) -> Option<Ending> {
+    fn ending(&self, id: FileId, turn: &Turn) -> Option<Ending> {
         Some(match (turn, &self.mode) {
             (Turn::Nothing, _) => return None,
             (Turn::More, _) => Ending::More,
-            (Turn::ToEnd { .. }, Mode::Stopping { .. }) => Ending::Final,
-            (Turn::ToEnd { quiet_ms }, Mode::Running) => Ending::Quiet(*quiet_ms),
+            (Turn::ToEnd { .. }, Mode::Stopping { limits, .. }) if !is_late(limits, id) => {
+                Ending::Final
+            }
+            (Turn::ToEnd { quiet_ms }, _) => Ending::Quiet(*quiet_ms),
         })
     }
 
@@ -311,20 +315,20 @@ impl Agent {
         }
     }
 
-    /// Whether a stop has read all of this file that it wanted: what was there when it began, and what
-    /// was copied out of that.
+    /// Whether a stop has read all of this file that it wanted.
     fn is_beyond_stop(&self, id: FileId) -> bool {
-        let Mode::Stopping {
-            limits: Some(limits),
-            ..
-        } = &self.mode
-        else {
-            return false;
-        };
-        self.tail.file(id).is_none_or(|file| match limits.get(&id) {
-            Some(limit) => file.read >= Offset(*limit),
-            None => !matches!(file.place, Place::Rescued(_)),
-        })
+        match &self.mode {
+            Mode::Stopping {
+                limits: Some(limits),
+                ..
+            } => {
+                let limit = limits.get(&id).map_or(u64::MAX, |limit| limit.bytes);
+                self.tail
+                    .file(id)
+                    .is_none_or(|file| file.read >= Offset(limit))
+            }
+            _ => false,
+        }
     }
 
     /// The file's target, if all it is named after is known; none for a file that is left alone.
@@ -349,6 +353,12 @@ impl Agent {
         }
         lane.target.clone()
     }
+}
+
+/// Whether a stop that is under way met a file when it had looked at everything.
+fn is_late(limits: &Option<BTreeMap<FileId, StopLimit>>, id: FileId) -> bool {
+    let limit = limits.as_ref().and_then(|limits| limits.get(&id));
+    limit.is_some_and(|limit| limit.is_late)
 }
 
 /// How long a file has been quiet behind a chunk.

@@ -115,8 +115,18 @@ enum Mode {
         /// When to stop waiting for answers; `None`: never.
         deadline_ms: Option<u64>,
         /// How far each file is still read.
-        limits: Option<BTreeMap<FileId, u64>>,
+        limits: Option<BTreeMap<FileId, StopLimit>>,
     },
+}
+
+/// How far a stop reads a file.
+#[derive(Clone, Copy, Debug)]
+struct StopLimit {
+    /// What it held when the stop first met it.
+    bytes: u64,
+    /// Whether that was after the stop had looked at everything: half a line that it ends with then is the
+    /// next start's, unless we are only to read what there is, and end.
+    is_late: bool,
 }
 
 impl Agent {
@@ -230,8 +240,9 @@ impl Agent {
         self.next(now)
     }
 
-    /// Begins to stop: what is readable now is still read and sent; nothing after that. With a
-    /// grace period, what has no answer by its end is left for the next start.
+    /// Begins to stop: what is readable now is still read and sent; of files that come later, what they
+    /// hold when they are met, and nothing after that. With a grace period, what has no answer by its end
+    /// is left for the next start.
     pub fn stop(&mut self, grace_ms: Option<u64>, now: Now) {
         let deadline_ms = grace_ms.map(|grace| now.mono_ms + grace);
         self.mode = Mode::Stopping {
@@ -318,11 +329,18 @@ impl Agent {
             }
         }
         if let Mode::Stopping {
-            limits: limits @ None,
-            ..
+            deadline_ms,
+            limits,
         } = &mut self.mode
         {
-            *limits = Some(self.tail.files().map(|file| (file.id, file.size)).collect());
+            let is_late = limits.is_some() && deadline_ms.is_some();
+            let limits = limits.get_or_insert_default();
+            for file in self.tail.files() {
+                let bytes = file.size;
+                limits
+                    .entry(file.id)
+                    .or_insert(StopLimit { bytes, is_late });
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What one file's bug does to the others: nothing.
+//! What one file's bug does to the others: nothing; and how far a stop reads each.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use super::*;
 use crate::agent::testing::{
     at, codedeploy_config, directory_of, drain, finish, run, sent, with_one_file,
 };
+use crate::config::Config;
 use crate::event::{Event, Origin, Target};
 use crate::parse::testing::fail_at;
 use crate::ports::GroupOptions;
@@ -90,26 +91,78 @@ fn a_quarantined_file_does_not_hold_up_the_next() {
     assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
 }
 
-/// What is begun after a stop began is the next start's: shown on a log that is rotated while the last
-/// one's lines are on their way, and whose successor holds half a line when it is met.
+/// Of a log that comes while a stop is under way whole lines are sent, and half a line is left to the next
+/// start; who is only to read what there is, sends that, too: shown on a log that is rotated meanwhile.
 #[test]
-fn what_is_begun_after_a_stop_is_left_to_the_next_start() {
-    let dir = directory_of(&[("a", "the last before\n")]);
-    let log = dir.path().join("logs/a.log");
+fn half_a_line_that_is_begun_after_a_stop_is_left_to_the_next_start() {
+    for (grace_ms, is_late) in [(Some(120_000), true), (None, false)] {
+        let dir = directory_of(&[("a", "one\n")]);
+        let log = dir.path().join("logs/a.log");
+        run(dir.path(), |mut agent, edges| {
+            agent.stop(grace_ms, at(1));
+            agent.step(edges, at(1));
+            std::fs::rename(&log, dir.path().join("logs/a.log.1")).unwrap();
+            std::fs::write(&log, "two\nthr").unwrap();
+            end(agent, edges, 60_000);
+        });
+        let sent_by_stop = if is_late {
+            &["one", "two"][..]
+        } else {
+            &["one", "two", "thr"]
+        };
+        assert_eq!(sent(dir.path()), sent_by_stop);
+        std::fs::write(&log, "two\nthree\n").unwrap();
+        drain(dir.path());
+        let rest = if is_late { "three" } else { "ee" };
+        assert_eq!(sent(dir.path()), [sent_by_stop, &[rest]].concat());
+    }
+}
+
+/// A file that has grown beyond what a stop reads of it keeps nobody waiting: shown on a rotated log before
+/// the live one.
+#[test]
+fn nobody_waits_for_what_a_stop_does_not_read() {
+    let dir = directory_of(&[("a", "the live one\n"), ("a.log.1", "the rotated one\n")]);
+    let logs = dir.path().join("logs");
+    std::fs::rename(logs.join("a.log.1.log"), logs.join("a.log.1")).unwrap();
     run(dir.path(), |mut agent, edges| {
+        let text = format!(
+            "[[source]]\nname = \"app\"\npaths = [\"{}/*.log*\"]\n",
+            logs.display()
+        );
+        let (config, _) = Config::parse(&[("a.toml".into(), text)]).unwrap();
+        agent.reload(config, edges, at(1));
+        agent.look(edges, at(1));
         agent.stop(None, at(1));
-        agent.step(edges, at(1));
-        std::fs::rename(&log, dir.path().join("logs/a.log.1")).unwrap();
-        std::fs::write(&log, "half").unwrap();
-        agent.step(edges, at(60_000));
-        assert!(agent.tail.files().any(|file| file.size == 4), "not met");
-        assert!(agent.is_done(at(60_000)));
-        agent.finish(edges, at(60_000));
+        agent.look(edges, at(1));
+        let rotated = agent
+            .tail
+            .files()
+            .find(|file| file.path.ends_with("a.log.1"));
+        let rotated = rotated.unwrap().id;
+        let Mode::Stopping {
+            limits: Some(limits),
+            ..
+        } = &mut agent.mode
+        else {
+            panic!("it does not stop");
+        };
+        limits.get_mut(&rotated).unwrap().bytes = 0;
+        end(agent, edges, 100);
     });
-    assert_eq!(sent(dir.path()), ["the last before"]);
-    std::fs::write(&log, "half and half\n").unwrap();
-    drain(dir.path());
-    assert_eq!(sent(dir.path()), ["the last before", "half and half"]);
+    assert_eq!(sent(dir.path()), ["the live one"]);
+}
+
+/// Lets an agent that stops come to its end.
+fn end(mut agent: Agent, edges: &mut Edges<'_>, mut mono_ms: u64) {
+    while {
+        agent.step(edges, at(mono_ms));
+        !agent.is_done(at(mono_ms))
+    } {
+        mono_ms += 100;
+        assert!(mono_ms < 100_000, "{:?}", agent.status(at(mono_ms)));
+    }
+    agent.finish(edges, at(mono_ms));
 }
 
 /// NUL bytes that a crash left are counted once, whether a line stands behind them or nothing.
