@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{FileId, Mark, Now, Offset};
-use crate::ports::{Files, Handle};
+use crate::event::{FileId, Now, Offset};
+use crate::ports::{Files, Handle, Meta};
 
 use super::copies::put_aside_copies;
 use super::discover::Found;
@@ -27,7 +27,7 @@ use super::file::{File, Place};
 use super::likeness::{self, Kind, Standing, Tie, Verdict};
 use super::newborn::{Newborn, Rank};
 use super::relation::{self, Relation};
-use super::{Look, Lost, Tail, fingerprint, rotation};
+use super::{Look, Lost, Tail, rotation};
 
 /// So long a displaced content waits for a copy that holds all of it before one that holds less, and was
 /// there before, is taken: an old one may begin alike, and who copies and cuts may name the copy last.
@@ -98,8 +98,10 @@ impl Tail {
             self.glimpse(index, &found.meta);
             return Ok(None);
         }
-        let from = match self.verdict(&source, found, &family, look)? {
+        let (verdict, meta) = self.verdict(&source, found, &family, look)?;
+        let from = match verdict {
             Verdict::HomeOf(id) => {
+                found.meta = meta;
                 self.rehome(id, found, &source, look);
                 return Ok(None);
             }
@@ -110,6 +112,7 @@ impl Tail {
             Verdict::RemnantOf(id) => {
                 let is_older = self.copies.contains_key(&found.meta.key);
                 if !is_older || !self.is_just_displaced(id, look.now) {
+                    found.meta = meta;
                     self.rehome(id, found, &source, look);
                 }
                 return Ok(None);
@@ -123,17 +126,13 @@ impl Tail {
         if unknown.rolled_after_ms.is_some_and(is_history) {
             return Ok(None);
         }
-        let copied = self.copies.get(&key).copied();
-        let read = match copied {
-            Some((_, Some(mark))) => read_of_copy(found, mark, look)?,
+        let state = &self.sources[index];
+        let start = match self.copies.get(&key) {
+            Some((_, Some(original))) => original.read_in(found, look)?,
+            None if state.is_first_scan => self.first_start(state.source.start, found),
             _ => Offset(0),
         };
         self.copies.remove(&key);
-        let state = &self.sources[index];
-        let start = match copied.is_none() && state.is_first_scan {
-            true => self.first_start(state.source.start, found),
-            false => read,
-        };
         let from = from.max(start);
         Ok(Some(Newborn {
             unknown,
@@ -155,23 +154,23 @@ impl Tail {
         *found.path != *family && !self.candidates(source, &found.path, family).is_empty()
     }
 
-    /// What an unknown inode is, by comparing it with all contents it may have to do with. What it holds
-    /// is taken anew: a copy may have been completed since the scan met it.
+    /// What an unknown inode is, by comparing it with all contents it may have to do with; and what it
+    /// holds behind that: a copy may have been completed since the scan met it.
     fn verdict(
         &mut self,
         source: &Source,
-        found: &mut Found,
+        found: &Found,
         family: &Path,
         look: &mut Look<'_>,
-    ) -> io::Result<Verdict> {
+    ) -> io::Result<(Verdict, Meta)> {
         let candidates = self.candidates(source, &found.path, family);
         if candidates.is_empty() {
-            return Ok(likeness::decide(&[]));
+            return Ok((likeness::decide(&[]), found.meta));
         }
         let (handle, meta) = match look.files.open(&found.root, &found.path) {
             // It is followed until it may be read.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Ok(likeness::decide(&[]));
+                return Ok((likeness::decide(&[]), found.meta));
             }
             opened => opened?,
         };
@@ -195,15 +194,12 @@ impl Tail {
             next = self.candidates(source, &found.path, family);
             next.retain(|id| !compared.contains(id));
         }
-        match look.files.meta(handle) {
-            Ok(meta) => found.meta = meta,
-            Err(error) => unclear = Some(error),
-        }
+        let meta = look.files.meta(handle);
         look.files.close(handle);
         match (likeness::decide(&ties), unclear) {
             // What may be a copy has to wait; what stands under a live name cannot be one.
             (Verdict::New { .. }, Some(error)) if &*found.path != family => Err(error),
-            (verdict, _) => Ok(verdict),
+            (verdict, _) => Ok((verdict, meta?)),
         }
     }
 
@@ -368,18 +364,6 @@ impl Tail {
             self.news.reset.push((id, file.read));
         }
     }
-}
-
-/// How far what is found was read elsewhere, if it is still the copy it was: its inode may have been
-/// given to another content.
-fn read_of_copy(found: &Found, mark: Mark, look: &mut Look<'_>) -> io::Result<Offset> {
-    let handle = match look.files.open(&found.root, &found.path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Offset(0)),
-        opened => opened?.0,
-    };
-    let is_it = fingerprint::has_anchor(look.files, handle, mark.at, mark.print);
-    look.files.close(handle);
-    Ok(if is_it? { mark.at } else { Offset(0) })
 }
 
 /// Live paths a name could come from: its family's, and those it begins with.
@@ -639,12 +623,13 @@ mod tests {
         assert_eq!(read(&mut tail, &mut logs, 70_000), "");
     }
 
-    /// What has got the inode of a copy that is gone is no copy: shown by a log that is read from its
-    /// beginning, after the copied one was cut and given up; one that is still that copy is not read.
+    /// What has got the inode of a copy that is gone is no copy, however much the two are alike further on:
+    /// shown by a log that is read from its beginning, after the copied one was cut and given up; one that
+    /// is still that copy is not read.
     #[test]
     fn who_has_the_inode_of_a_copy_now_is_read() {
-        let [one, two, three] =
-            ["first", "second", "third"].map(|word| format!("the {word}\n").repeat(9));
+        let ticks = "a tick\n".repeat(20);
+        let [one, two, three] = ["first", "other", "third"].map(|word| format!("{word}\n{ticks}"));
         for is_copy in [false, true] {
             let mut logs = Logs::default();
             logs.put("a.log", 1, &one, 0);
@@ -657,12 +642,8 @@ mod tests {
             assert_eq!(read(&mut tail, &mut logs, 22_000), two);
             let last = if is_copy { &one } else { &three };
             logs.put("a.log.1", 2, &[last, &three[..]].concat(), 33_000);
-            let expected = if is_copy {
-                three.clone()
-            } else {
-                three.repeat(2)
-            };
-            assert_eq!(read(&mut tail, &mut logs, 33_000), expected);
+            let new = if is_copy { 1 } else { 2 };
+            assert_eq!(read(&mut tail, &mut logs, 33_000), three.repeat(new));
             assert_eq!(tail.take_news().lost, []);
         }
     }

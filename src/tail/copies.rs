@@ -10,15 +10,62 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::event::Offset;
+use crate::event::{Fingerprint, Mark, Offset};
 use crate::ports::{Handle, Meta};
 
 use super::Look;
 use super::adopt::related_families;
 use super::discover::Found;
+use super::file::File;
 use super::fingerprint::{self, HEAD_BYTES_MAX};
 use super::likeness;
 use super::newborn::{Newborn, Rank};
+
+/// What was read of the original of a copy, once it has left.
+#[derive(Debug)]
+pub(super) struct Original {
+    heads: Vec<Fingerprint>,
+    /// What is known to stand further on in it.
+    mark: Option<Mark>,
+    read: Offset,
+}
+
+impl Original {
+    pub(super) fn of(file: &File) -> Self {
+        Self {
+            heads: file.heads.clone(),
+            mark: file.evidence().or(file.marks.last().copied()),
+            read: file.read,
+        }
+    }
+
+    /// How far what is found was read in the original, if it is still the copy it was: its inode may have
+    /// been given to another content.
+    pub(super) fn read_in(&self, found: &Found, look: &mut Look<'_>) -> io::Result<Offset> {
+        let (handle, meta) = match look.files.open(&found.root, &found.path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Offset(0)),
+            opened => opened?,
+        };
+        let is_it = self.stands_in(handle, look);
+        look.files.close(handle);
+        match meta.key == found.meta.key {
+            true => Ok(if is_it? { self.read } else { Offset(0) }),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn stands_in(&self, handle: Handle, look: &mut Look<'_>) -> io::Result<bool> {
+        let mut beginning = [0; HEAD_BYTES_MAX];
+        let got = fingerprint::read_full(look.files, handle, Offset(0), &mut beginning)?;
+        let is_alike = fingerprint::fitting(&self.heads, &beginning[..got]) == self.heads.len();
+        match self.mark {
+            Some(mark) if is_alike => {
+                fingerprint::has_anchor(look.files, handle, mark.at, mark.print)
+            }
+            _ => Ok(false),
+        }
+    }
+}
 
 /// Finds newborns (the larger come first) that hold only what a larger one begins with.
 pub(super) fn put_aside_copies(newborns: &mut [Newborn], look: &mut Look<'_>) -> Vec<String> {

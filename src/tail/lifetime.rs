@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::event::{FileId, Now, Offset};
 use crate::ports::Files;
 
+use super::copies::Original;
 use super::file::{File, Place};
 use super::rotation;
 use super::{DELETED_QUIET_MS, DISPLACED_MS, Tail, fingerprint};
@@ -198,9 +199,9 @@ impl Tail {
         self.structure += 1;
         self.leave_family(&file);
         self.close_gap(&file);
-        for (original, mark) in self.copies.values_mut() {
+        for (original, left) in self.copies.values_mut() {
             if *original == id {
-                *mark = file.evidence();
+                *left = Some(Box::new(Original::of(&file)));
             }
         }
         if let Some(due) = file.due_mono_ms {

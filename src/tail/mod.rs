@@ -46,9 +46,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::event::{EpochMs, FileId, FileKey, FileRecord, Mark, Now, Offset};
+use crate::event::{EpochMs, FileId, FileKey, FileRecord, Now, Offset};
 use crate::ports::{Files, Watch};
 
+use copies::Original;
 pub use discover::list;
 pub use file::File;
 pub(crate) use file::{Naming, Place};
@@ -87,8 +88,8 @@ pub struct Tail {
     /// Files whose source is not there (yet), or excludes them.
     dormant: Vec<Dormant>,
     /// Copies of files that were not (yet) truncated: not read, since they hold nothing new.
-    /// When the original is no more: with the position to begin at, and what stands before it.
-    copies: HashMap<FileKey, (FileId, Option<Mark>)>,
+    /// When the original is no more: with what was read of it.
+    copies: HashMap<FileKey, (FileId, Option<Box<Original>>)>,
     /// Inodes that a content was displaced from, until somebody is known to have them: what they
     /// hold is younger than that content, whatever its date says.
     vacated: HashSet<FileKey>,
