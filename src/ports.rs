@@ -224,7 +224,8 @@ pub enum ErrorClass {
     RetrySlowly,
     /// ResourceNotFoundException: create the group and the stream, then again.
     MissingTarget,
-    /// ResourceAlreadyExistsException of a create call: as good as done.
+    /// ResourceAlreadyExistsException of a create call, or a group that was made without its
+    /// retention: as good as done.
     AlreadyExists,
     /// InvalidParameterException: some event is guilty; find it by bisection.
     Invalid,

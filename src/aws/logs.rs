@@ -260,7 +260,8 @@ impl Logs {
     }
 
     /// CreateLogGroup; then its retention, which only a group just created here is given: one also that
-    /// is there behind a call of ours that had no answer.
+    /// is there behind a call of ours that had no answer. A group that is there without the retention it
+    /// should have is an error that says why, and as good as done.
     pub(crate) async fn create_group(
         &self,
         name: &str,
@@ -287,7 +288,7 @@ impl Logs {
         }
         tracing::info!(group = name, "log group created");
         if let Some(days) = options.retention_days {
-            self.put_retention(name, days).await;
+            self.put_retention(name, days).await?;
         }
         created.map(|()| Accepted::default())
     }
@@ -317,7 +318,7 @@ impl Logs {
     }
 
     /// The group is there and takes events, so a retention that cannot be set is only reported.
-    async fn put_retention(&self, name: &str, days: u16) {
+    async fn put_retention(&self, name: &str, days: u16) -> Result<(), ServiceError> {
         let mut pause = RETENTION_PAUSE;
         for left in (0..RETENTION_TRIES).rev() {
             let result = self
@@ -331,7 +332,9 @@ impl Logs {
                         .send()
                 })
                 .await;
-            let Err(failure) = result else { return };
+            let Err(failure) = result else {
+                return Ok(());
+            };
             let error = failure.into_service_error(Operation::PutRetentionPolicy);
             let passing = matches!(error.class, ErrorClass::RetrySoon | ErrorClass::Throttled);
             if left == 0 || !passing {
@@ -339,11 +342,20 @@ impl Logs {
                     group = name, days, %error,
                     "log group created without its retention: set it by hand"
                 );
-                return;
+                let text = format!(
+                    "made without its retention, set it by hand: {}",
+                    error.message
+                );
+                return Err(ServiceError {
+                    class: ErrorClass::AlreadyExists,
+                    message: text,
+                    ..error
+                });
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
+        Ok(())
     }
 }
 

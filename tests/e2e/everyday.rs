@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::LIMIT;
 use crate::support::cloud::{Cloud, now_ms};
+use crate::support::fault::{Fault, Trouble};
 use crate::support::imds::{Imds, Instance};
 use crate::support::lines::Writer;
 use crate::support::oracle::{APP, findings, judge, wait_complete};
@@ -206,6 +207,24 @@ fn the_directory_sink_gets_every_line() {
         assert_eq!(object["source"], "app");
     }
     assert_eq!(cloud.state().calls.values().sum::<u64>(), 0);
+}
+
+/// `check --online` does not keep silent about a group that it made and that keeps its events for ever:
+/// shown by a role that may not set retentions.
+#[test]
+fn a_check_tells_of_a_group_without_its_retention() {
+    let cloud = Cloud::start();
+    let mut world = World::new(&cloud);
+    world.source("name = \"app\"\npaths = [\"/x/y\"]\ngroup = \"/app\"\nstream = \"s\"");
+    world.write_config();
+    cloud.fault(Fault::new(Trouble::DENIED).on(Action::Retention));
+    let checked = world.run(&["check", "--online"]);
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let missing = checked.stdout.lines().find(|line| line.contains("MISSING"));
+    let missing = missing.expect("a line about what is missing");
+    assert!(missing.starts_with("logs:CreateLogGroup"), "{missing}");
+    assert!(missing.contains("made without its retention"), "{missing}");
+    cloud.assert_no_violations();
 }
 
 /// A group that the agent makes gets the retention, class and tags of its source; one that was

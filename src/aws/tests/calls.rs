@@ -610,7 +610,7 @@ fn a_group_made_without_an_answer_has_its_retention() {
     }
 }
 
-/// A new group whose retention may not be set is still reported as created.
+/// A new group whose retention may not be set is reported as there, with the reason.
 #[test]
 fn reports_a_group_even_without_its_retention() {
     let service = StandIn::new(|_, request| match request.operation() {
@@ -623,7 +623,10 @@ fn reports_a_group_even_without_its_retention() {
         ..GroupOptions::default()
     };
     let created = edge.call(LogCall::CreateGroup("/a".to_owned(), options));
-    assert_eq!(created.result, Ok(Accepted::default()));
+    let told = created.result.unwrap_err();
+    assert_eq!(told.class, ErrorClass::AlreadyExists);
+    assert_eq!(told.code, "AccessDeniedException");
+    assert!(told.message.starts_with("made without its retention"));
     assert_eq!(service.seen().len(), 2);
 }
 

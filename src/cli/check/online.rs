@@ -17,7 +17,7 @@ use anyhow::Context;
 
 use super::probe;
 use crate::alarms::apply::OWNER_TAG;
-use crate::alarms::spec;
+use crate::alarms::spec::{self, Wanted};
 use crate::aws::{self, AwsOptions, Services};
 use crate::cli::ExitCode;
 use crate::config::{Config, Identity, Sink};
@@ -294,14 +294,20 @@ impl Line {
         let may_delete = tried.iter().any(|one| {
             one.permission == "cloudwatch:DeleteAlarms" && one.verdict == Verdict::Permitted
         });
-        if !may_delete {
-            return;
+        if may_delete {
+            self.try_making(&wanted, &name, tried);
+            // Left behind only if the permission went away in this very moment; it is switched off.
+            let _deleted = self.alarm(AlarmCall::Delete { names });
         }
+    }
+
+    /// Makes an alarm of that name like each that is wanted, one in the place of the other.
+    fn try_making(&mut self, wanted: &Wanted, name: &str, tried: &mut Vec<Tried>) {
         let (key, value) = OWNER_TAG;
         for spec in &wanted.specs {
             let mut spec = spec.clone();
             let on = spec.name.clone();
-            spec.name.clone_from(&name);
+            name.clone_into(&mut spec.name);
             let put = AlarmCall::Put {
                 spec: Box::new(spec),
                 actions_enabled: false,
@@ -309,8 +315,6 @@ impl Line {
             };
             self.try_alarm(put, &format!("an alarm like {on}"), tried);
         }
-        // Left behind only if the permission went away in this very moment; it is switched off.
-        let _deleted = self.alarm(AlarmCall::Delete { names });
     }
 
     fn try_alarm(&mut self, call: AlarmCall, on: &str, tried: &mut Vec<Tried>) {
@@ -327,6 +331,7 @@ impl Line {
 fn judge(result: Result<(), ServiceError>) -> Verdict {
     match result {
         Ok(()) => Verdict::Permitted,
+        Err(error) if is_denied(&error) => Verdict::Missing(error.message),
         // Judged on its merits: so it was permitted.
         Err(error)
             if matches!(
@@ -339,7 +344,6 @@ fn judge(result: Result<(), ServiceError>) -> Verdict {
         {
             Verdict::Permitted
         }
-        Err(error) if is_denied(&error) => Verdict::Missing(error.message),
         Err(error) => Verdict::Unknown(error.to_string()),
     }
 }
