@@ -375,7 +375,8 @@ fn fifty_agents_that_start_at_once_all_get_their_alarms() {
 }
 
 /// A refused permission is named, and what is not permitted does not keep the rest from being
-/// done: shown by a role that may not put, and `check --online`, which names what is missing.
+/// done: shown by a role that may not put, and by `check --online`, which names each one of those that
+/// keeping alarms takes.
 #[test]
 fn a_missing_permission_is_named() {
     let cloud = Cloud::start();
@@ -383,17 +384,26 @@ fn a_missing_permission_is_named() {
     cloud.state().alarms.denied = vec!["PutMetricAlarm".to_owned()];
     let text = run(&world, &["alarms", "apply"], 1);
     assert!(text.contains("cloudwatch:PutMetricAlarm"), "{text}");
-    cloud.state().alarms.denied = vec!["DisableAlarmActions".to_owned()];
-    let text = run(&world, &["check", "--online"], 1);
-    let missing: Vec<&str> = text
-        .lines()
-        .filter(|line| line.contains("MISSING"))
-        .collect();
-    assert_eq!(missing.len(), 1, "{text}");
-    assert!(
-        missing[0].starts_with("cloudwatch:DisableAlarmActions"),
-        "{text}"
-    );
+    for operation in [
+        "DescribeAlarms",
+        "DescribeAlarmHistory",
+        "DisableAlarmActions",
+        "EnableAlarmActions",
+        "PutMetricAlarm",
+        "ListTagsForResource",
+        "DeleteAlarms",
+    ] {
+        cloud.state().alarms.denied = vec![operation.to_owned()];
+        let text = run(&world, &["check", "--online"], 1);
+        let named = format!("cloudwatch:{operation} ");
+        let missing = text.lines().filter(|line| line.contains("MISSING"));
+        let missing: Vec<&str> = missing.collect();
+        assert!(!missing.is_empty(), "{operation}\n{text}");
+        assert!(
+            missing.iter().all(|line| line.starts_with(&named)),
+            "{text}"
+        );
+    }
     cloud.state().alarms.denied.clear();
     let text = run(&world, &["check", "--online"], 0);
     assert!(text.contains("none is missing"), "{text}");

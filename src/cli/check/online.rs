@@ -20,6 +20,7 @@ use crate::alarms::apply::OWNER_TAG;
 use crate::alarms::spec::{self, Wanted};
 use crate::aws::{self, AwsOptions, Services};
 use crate::cli::ExitCode;
+use crate::config::alarm::arn;
 use crate::config::{Config, Identity, Sink};
 use crate::os::clock;
 use crate::ports::alarm::{AlarmCall, AlarmService};
@@ -295,14 +296,20 @@ impl Line {
             one.permission == "cloudwatch:DeleteAlarms" && one.verdict == Verdict::Permitted
         });
         if may_delete {
-            self.try_making(&wanted, &name, tried);
+            self.try_making(&wanted, &name, identity, tried);
             // Left behind only if the permission went away in this very moment; it is switched off.
             let _deleted = self.alarm(AlarmCall::Delete { names });
         }
     }
 
     /// Makes an alarm of that name like each that is wanted, one in the place of the other.
-    fn try_making(&mut self, wanted: &Wanted, name: &str, tried: &mut Vec<Tried>) {
+    fn try_making(
+        &mut self,
+        wanted: &Wanted,
+        name: &str,
+        identity: &Identity,
+        tried: &mut Vec<Tried>,
+    ) {
         let (key, value) = OWNER_TAG;
         for spec in &wanted.specs {
             let mut spec = spec.clone();
@@ -314,6 +321,10 @@ impl Line {
                 tags: BTreeMap::from([(key.to_owned(), value.to_owned())]),
             };
             self.try_alarm(put, &format!("an alarm like {on}"), tried);
+        }
+        if let (Some(region), Some(account)) = (&identity.region, &identity.account_id) {
+            let arn = arn::alarm(name, region, account);
+            self.try_alarm(AlarmCall::Tags { arn }, name, tried);
         }
     }
 

@@ -52,6 +52,13 @@ pub fn partition_of(region: &str) -> &'static str {
         .map_or("aws", |(_, partition)| partition)
 }
 
+/// The ARN of an alarm.
+#[must_use]
+pub fn alarm(name: &str, region: &str, account: &str) -> String {
+    let partition = partition_of(region);
+    format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:{name}")
+}
+
 /// The ARN that makes CloudWatch do something to the instance in the alarm's dimension.
 #[must_use]
 pub fn ec2_action(action: Ec2Action, region: &str) -> String {
