@@ -126,6 +126,8 @@ fn the_user_is_made_or_the_installation_fails() {
         let (code, calls) = nobody.run(script, &[argument]);
         assert_eq!(code, Some(0), "{script}\n{calls}");
         assert!(calls.contains("useradd --system"), "{script}\n{calls}");
+        // One that is there already is used: useradd refuses to make it again.
+        assert!(calls.contains("--gid deploywatch"), "{script}\n{calls}");
         let broken = Programs::make(&["getent", "systemd-sysusers", "useradd"], &[]);
         let (code, calls) = broken.run(script, &[argument]);
         assert_ne!(code, Some(0), "{script}\n{calls}");
