@@ -240,8 +240,8 @@ fn a_stop_is_given_more_time_than_it_takes() {
     );
 }
 
-/// The manual page and the completions know every command, and the page every option: shown by what the
-/// program says of itself, command by command.
+/// The manual page and the completions know every command, and the page every option of it: shown by what
+/// the program says of itself, command by command.
 #[test]
 fn the_manual_knows_every_command_and_option() {
     let said = |arguments: &[&str]| {
@@ -280,14 +280,26 @@ fn the_manual_knows_every_command_and_option() {
             let name = option.trim_end_matches(',');
             options += 1;
             let flag = format!("Fl -{name}");
-            let is_there = manual.match_indices(&flag).any(|(at, _)| {
-                let behind = manual[at + flag.len()..].chars().next();
+            let of_command = of_command(&manual, &path);
+            let is_there = of_command.match_indices(&flag).any(|(at, _)| {
+                let behind = of_command[at + flag.len()..].chars().next();
                 behind.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '-')
             });
             assert!(is_there, "deploywatch {} --{name}", path.join(" "));
         }
     }
     assert!(options > 10, "only {options} options were found");
+}
+
+/// What the manual page says of a command: its synopsis, and the entries that begin with its name.
+fn of_command(manual: &str, path: &[String]) -> String {
+    let name = path.first().map_or("", String::as_str);
+    let parts = manual.split("\n.Nm\n").chain(manual.split("\n.It "));
+    parts
+        .filter(|part| {
+            part.starts_with(&format!("Cm {name}")) || part.starts_with(&format!(".Cm {name}\n"))
+        })
+        .collect()
 }
 
 /// The papers that go with a package are complete: every key of the configuration is in its manual page,
