@@ -187,6 +187,7 @@ impl fmt::Display for Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::metric::BuiltinMetric;
 
     fn conf() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
@@ -223,6 +224,23 @@ mod tests {
         let default = format!("{:?}", Config::default());
         assert_eq!(format!("{:?}", parse(uncommented.join("\n"))), default);
         assert_eq!(format!("{:?}", parse(text)), default);
+    }
+
+    /// Every metric can be found where people look for it: shown by the default file, the README and the
+    /// manual page.
+    #[test]
+    fn every_metric_is_documented() {
+        for paper in [
+            "deploywatch.toml",
+            "../README.md",
+            "../packaging/deploywatch.8",
+        ] {
+            let text = fs::read_to_string(conf().join(paper)).unwrap();
+            for metric in BuiltinMetric::ALL {
+                let name = metric.name();
+                assert!(text.contains(name), "{name} in {paper}");
+            }
+        }
     }
 
     /// The same for `[[source]]`: shown by comparing the source with everything written out with
