@@ -68,8 +68,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks the files, given with the names to call them by. Later files add their `[[source]]`s
-    /// to those of earlier ones and override everything else key by key.
+    /// Checks the files, given with the names to call them by. Later files add their `[[source]]`s,
+    /// `[[metric]]`s and `[[alarm]]`s to those of earlier ones and override everything else key by key.
     ///
     /// # Errors
     /// All mistakes of all files, in the order of the files and lines; never an empty list.
