@@ -102,11 +102,10 @@ fn missing(here: &Here<'_>) -> Vec<String> {
     }
     // Where no log was written yet, only the heartbeat has asked AWS for anything.
     let targets = status.targets.iter().map(|target| &*target.last_answer);
-    let others = [
-        Some(&*status.metrics.last_answer),
-        status.events.last_error.as_deref(),
-    ];
-    let answers: BTreeSet<&str> = targets.chain(others.into_iter().flatten()).collect();
+    let (metrics, events) = (&status.metrics, &status.events);
+    let of_metrics = (metrics.pending > 0).then_some(&*metrics.last_answer);
+    let of_events = events.last_error.as_deref().filter(|_| events.waiting > 0);
+    let answers: BTreeSet<&str> = targets.chain(of_metrics).chain(of_events).collect();
     for (code, what, remedy) in REMEDIES {
         if let Some(answer) = answers.iter().find(|answer| answer.starts_with(code)) {
             missing.push(format!("{what}: {remedy}\n    ({answer})"));
@@ -171,8 +170,10 @@ mod tests {
             let of_logs = status(&["ok", answer, answer]);
             let mut of_metrics = status(&["ok"]);
             answer.clone_into(&mut of_metrics.metrics.last_answer);
+            of_metrics.metrics.pending = 1;
             let mut of_events = status(&[]);
             of_events.events.last_error = Some(answer.to_owned());
+            of_events.events.waiting = 1;
             for status in [of_logs, of_metrics, of_events] {
                 let text = of(&status);
                 assert_eq!(text.matches("  - ").count(), 1, "{text}");
