@@ -111,13 +111,12 @@ pub fn statements(config: &Config, place: &Place, alarms: ForAlarms) -> Vec<Stat
 }
 
 fn for_events(config: &Config, place: &Place) -> Option<Statement> {
-    let told = config.logs.sink == Sink::CloudWatch && config.events.kinds().next().is_some();
     let bus = &config.events.bus;
     let arn = match bus.starts_with("arn:") {
         true => bus.to_string(),
         false => place.arn("events", &format!("event-bus/{bus}")),
     };
-    told.then(|| Statement {
+    config.tells_events().then(|| Statement {
         sid: "TellIncidents",
         actions: vec!["events:PutEvents"],
         resources: vec![arn],
@@ -385,7 +384,7 @@ mod tests {
             sids(&unmanaged, ForAlarms::Apply),
             sids(REBOOT, ForAlarms::Agent)
         );
-        let dry = "[logs]\nsink = \"directory\"\n";
+        let dry = "[logs]\nsink = \"directory\"\n[events]\nenabled = true\n";
         assert_eq!(sids(dry, ForAlarms::Agent), [""; 0]);
         let quiet = "[metrics]\nenabled = false\n";
         assert_eq!(sids(quiet, ForAlarms::Agent), logs);

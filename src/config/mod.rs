@@ -92,6 +92,12 @@ impl Config {
         self.logs.sink == Sink::CloudWatch && !self.metrics.published().is_empty()
     }
 
+    /// Whether any incident is told to EventBridge.
+    #[must_use]
+    pub fn tells_events(&self) -> bool {
+        self.logs.sink == Sink::CloudWatch && self.events.kinds().next().is_some()
+    }
+
     /// The variables all group and stream names and all metrics' and alarms' dimensions ask
     /// for: nothing else need be looked up.
     #[must_use]

@@ -227,6 +227,21 @@ fn a_check_tells_of_a_group_without_its_retention() {
     cloud.assert_no_violations();
 }
 
+/// With the directory sink `check --online` asks AWS for nothing: shown by the calls there are.
+#[test]
+fn a_check_of_a_dry_run_asks_for_nothing() {
+    let cloud = Cloud::start();
+    let mut world = World::new(&cloud);
+    let out = world.path("out").display().to_string();
+    world.set("logs", "sink = \"directory\"");
+    world.set("logs", &format!("directory = \"{out}\""));
+    world.write_config();
+    let checked = world.run(&["check", "--online"]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert_eq!(cloud.state().calls.values().sum::<u64>(), 0);
+    assert!(cloud.state().metrics.is_empty());
+}
+
 /// A group that the agent makes gets the retention, class and tags of its source; one that was
 /// there is left as it was.
 #[test]

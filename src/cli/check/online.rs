@@ -67,7 +67,7 @@ pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if config.puts_metrics() {
         line.try_metrics(config, &identity, &mut tried);
     }
-    if config.events.enabled && config.logs.sink == Sink::CloudWatch {
+    if config.tells_events() {
         line.try_events(config, &mut tried);
     }
     if !config.alarms.alarms.is_empty() {
