@@ -18,6 +18,7 @@ mod alarm_fields;
 mod alarms;
 mod client;
 mod clock_skew;
+pub mod environment;
 mod errors;
 mod events;
 #[cfg(any(test, fuzzing))]
@@ -53,6 +54,7 @@ use crate::ports::{CallId, EventAnswer, EventCall, LogAnswer, LogCall, MetricAns
 use alarms::AlarmCalls;
 use client::{Gateway, RegionState, Settings};
 use clock_skew::Clock;
+use environment::Service;
 use events::Bus;
 use identity::{Parts, Seeker};
 use line::{Call, Line};
@@ -75,41 +77,19 @@ pub struct AwsOptions {
     /// The identity's template variables in use (`account_id`, `asg`, `tag:NAME`…): what no
     /// template needs is not asked for.
     pub wanted: BTreeSet<String>,
+    /// What will be called.
+    pub used: Vec<Service>,
 }
 
 /// Starts the network thread. `waker` is called on it whenever there is something to fetch, so it
 /// must be quick.
 ///
 /// # Errors
-/// When the CA bundle or the endpoint is unusable, or the system has no thread left.
+/// When the CA bundle or an endpoint in use is unusable, or the system has no thread left.
 pub fn start(options: AwsOptions, waker: impl Fn() + Send + 'static) -> io::Result<Services> {
-    if options.aws.endpoint_url.is_none() {
-        check_environment()?;
-    }
+    environment::check(&options.aws, &options.used)?;
     let settings = Settings::from_environment(options.aws);
     start_with(settings, options.compression, options.wanted, waker)
-}
-
-/// Where the SDK looks for an endpoint when the user names none.
-const ENDPOINT_VARIABLES: [&str; 4] = [
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_CLOUDWATCH",
-    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
-    "AWS_ENDPOINT_URL_EVENTBRIDGE",
-];
-
-/// Refuses what the SDK would stumble over at each call: an empty one makes it panic.
-fn check_environment() -> io::Result<()> {
-    for name in ENDPOINT_VARIABLES {
-        if let Some(url) = std::env::var_os(name)
-            && !url.to_str().is_some_and(http::is_url)
-        {
-            let url = url.display();
-            let text = format!("{name}={url}: neither http://host nor https://host; unset it");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-    }
-    Ok(())
 }
 
 fn start_with(

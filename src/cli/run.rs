@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::agent::{Agent, Edges, Host, Next};
+use crate::aws::environment::{self, Service};
 use crate::aws::{
     self, AwsOptions, CloudWatchAlarms, CloudWatchLogs, CloudWatchMetrics, EventBridge,
     IdentityFeed,
@@ -159,6 +160,7 @@ impl Process {
             aws: config.aws.clone(),
             compression: config.logs.compression,
             wanted: config.variables().iter().map(ToString::to_string).collect(),
+            used: Service::used(&config),
         };
         let callback = waker.callback();
         let aws::Services {
@@ -307,6 +309,9 @@ impl Process {
                         "names use {{asg}} or {{tag:NAME}} that were not used before: they are \
                          looked up at a start only, restart soon"
                     );
+                }
+                if let Err(error) = environment::check(&self.config.aws, &Service::used(&config)) {
+                    tracing::error!(%error, "calls to a service will fail");
                 }
                 self.log.set_level(config.agent.log_level);
                 self.files.accept_hard_links(hard_link_roots(&config));

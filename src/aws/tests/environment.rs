@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::stand_in::{Reply, StandIn};
 use super::{Edge, batch};
 use crate::aws::client::{Metadata, Settings};
+use crate::aws::environment::{Service, check};
 use crate::aws::{AwsOptions, start};
-use crate::config::{AwsConfig, Compression};
+use crate::config::{AwsConfig, Compression, Config};
 use crate::ports::{Accepted, ErrorClass};
 
 /// Set in the process that plays the second part.
@@ -42,6 +43,7 @@ fn ambient_edge(endpoint: &str) -> Edge {
         },
         compression: Compression::Gzip,
         wanted: ["asg".to_owned()].into(),
+        used: vec![Service::Logs],
     };
     let (ring, rings) = std::sync::mpsc::channel();
     let waker = move || {
@@ -184,45 +186,77 @@ fn reads_rewritten_profile_files() {
     assert!(seen[1].header("authorization").contains("/sa-east-1/logs/"));
 }
 
-/// An address in the environment that is none ends the start, and is named: the SDK would find out at
-/// each call, of an empty one by a panic. Where the user names the endpoint nobody reads it.
+/// What is wrong in the environment with the endpoint of the one service that is called.
+const WRONG: &str = "WRONG";
+
+/// What the environment says of an endpoint ends the start, and is named but not quoted, just where calls
+/// would fail for it: where it is no address (of an empty one the SDK panics), or stands beside FIPS or
+/// dual-stack, and is that of a service in use.
 #[test]
-fn an_endpoint_that_is_none_is_named() {
+fn an_endpoint_that_no_call_would_reach_is_named() {
     if is_child() {
-        let start = |endpoint_url: Option<&str>| {
-            let aws = AwsConfig {
-                endpoint_url: endpoint_url.map(str::to_owned),
-                ..AwsConfig::default()
-            };
-            let (compression, wanted) = (Compression::Gzip, [].into());
-            let options = AwsOptions {
-                aws,
-                compression,
-                wanted,
-            };
-            start(options, || ()).map(drop)
+        let wrong = std::env::var(WRONG).ok();
+        let aws = AwsConfig::default();
+        let of_one = [Service::Logs, Service::CloudWatch, Service::EventBridge];
+        let said = check(&aws, &of_one[2..]).err().map(|e| e.to_string());
+        let begins = |name: &String| said.as_ref().is_some_and(|said| said.starts_with(name));
+        assert!(wrong.as_ref().map_or(said.is_none(), begins), "{said:?}");
+        assert!(!said.unwrap_or_default().contains("pw"));
+        check(&aws, &[]).unwrap();
+        let own = AwsConfig {
+            endpoint_url: Some("https://127.0.0.1:1".to_owned()),
+            ..aws
         };
-        let error = start(None).unwrap_err().to_string();
-        let name = std::env::var("NAME").unwrap();
-        assert!(error.starts_with(&format!("{name}=")), "{error}");
-        assert!(start(Some("https://127.0.0.1:1")).is_ok());
+        let is_chosen = std::env::vars().any(|(name, _)| name.starts_with("AWS_USE_"));
+        assert_eq!(check(&own, &of_one).is_err(), is_chosen);
         return;
     }
-    for name in [
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_CLOUDWATCH",
-        "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
-        "AWS_ENDPOINT_URL_EVENTBRIDGE",
-    ] {
-        for none in ["", " https://127.0.0.1:1", "127.0.0.1:1"] {
-            let variables = [
-                (name, none),
-                ("NAME", name),
-                ("AWS_EC2_METADATA_DISABLED", "true"),
-            ];
-            run_again("an_endpoint_that_is_none_is_named", &variables);
+    const ALL: &str = "AWS_ENDPOINT_URL";
+    const ONE: &str = "AWS_ENDPOINT_URL_EVENTBRIDGE";
+    const OTHER: &str = "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS";
+    const FIPS: (&str, &str) = ("AWS_USE_FIPS_ENDPOINT", "True");
+    let good = "https://127.0.0.1:1";
+    for none in ["", "https://user:pw@host ", "127.0.0.1:1"] {
+        for (variables, wrong) in [
+            (vec![(ALL, none)], Some(ALL)),
+            (vec![(ONE, none)], Some(ONE)),
+            (vec![(ONE, none), (ALL, good)], Some(ONE)),
+            (vec![(ONE, good), (ALL, none)], None),
+            (vec![(OTHER, none)], None),
+            (vec![(ONE, good), FIPS], Some(ONE)),
+            (vec![(OTHER, good), FIPS], None),
+            (
+                vec![(ALL, good), ("AWS_USE_DUALSTACK_ENDPOINT", "true")],
+                Some(ALL),
+            ),
+            (
+                vec![(ALL, none), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+                None,
+            ),
+        ] {
+            let variables: Vec<_> = variables
+                .into_iter()
+                .chain(wrong.map(|name| (WRONG, name)))
+                .collect();
+            run_again("an_endpoint_that_no_call_would_reach_is_named", &variables);
         }
     }
+}
+
+/// What a configuration calls: with the directory sink only CloudWatch, and that for alarms.
+#[test]
+fn only_what_is_called_is_used() {
+    let used = |text: &str| {
+        let files = [("a.toml".into(), text.to_owned())];
+        Service::used(&Config::parse(&files).unwrap().0)
+    };
+    let alarm = "[[alarm]]\npreset = \"notify-when-codedeploy-agent-dead\"\n\
+                 actions = [\"arn:aws:sns:eu-west-1:111122223333:ops\"]\n";
+    let dry = "[logs]\nsink = \"directory\"\n[events]\nenabled = true\n";
+    assert_eq!(used(""), [Service::Logs, Service::CloudWatch]);
+    assert_eq!(used(dry), []);
+    assert_eq!(used(&format!("{dry}{alarm}")), [Service::CloudWatch]);
+    assert!(used("[events]\nenabled = true\n").contains(&Service::EventBridge));
 }
 
 /// Blanks and the line break that a file ends with are no part of a Region.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use crate::alarms::apply::Applying;
 use crate::alarms::pace::{Hurry, Pace};
 use crate::alarms::spec::{self, Unready, Wanted};
+use crate::aws::environment::Service;
 use crate::aws::{self, AwsOptions};
 use crate::config::{Config, Identity};
 use crate::os::clock;
@@ -47,6 +48,7 @@ impl Session {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            used: vec![Service::CloudWatch],
         };
         let waker = move || {
             // The command may be over.

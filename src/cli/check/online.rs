@@ -18,6 +18,7 @@ use anyhow::Context;
 use super::probe;
 use crate::alarms::apply::OWNER_TAG;
 use crate::alarms::spec::{self, Wanted};
+use crate::aws::environment::Service;
 use crate::aws::{self, AwsOptions, Services};
 use crate::cli::ExitCode;
 use crate::config::alarm::arn;
@@ -119,6 +120,7 @@ impl Line {
             aws: config.aws.clone(),
             compression: config.logs.compression,
             wanted: config.variables().iter().map(ToString::to_string).collect(),
+            used: Service::used(config),
         };
         let waker = move || {
             // The command may be over.
