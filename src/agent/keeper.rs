@@ -252,9 +252,31 @@ impl Keeper {
                 if due_ms.is_none() {
                     tracing::error!(%error, "the dead letter could not be written");
                 }
+                let dropped = self.dead_letter.take_dropped();
+                if dropped > 0 {
+                    tracing::error!(
+                        events = dropped,
+                        "more waits for the dead letter than it holds: its oldest events are gone"
+                    );
+                }
                 let why = format!("the dead letter could not be written, its events wait: {error}");
                 self.unburied = Some((why, now.mono_ms + BURY_RETRY_MS));
             }
+        }
+    }
+
+    /// Tries once more what the dead letter could not take, and tells how many of its events end with us.
+    pub(super) fn bury_last(&mut self, store: &mut dyn Store, now: Now) {
+        if let Some((_, due_ms)) = &mut self.unburied {
+            *due_ms = now.mono_ms;
+        }
+        self.bury(store, &[], now);
+        if self.unburied.is_some() {
+            let events = self.dead_letter.waiting();
+            tracing::error!(
+                events,
+                "the dead letter could not take them: its events are gone"
+            );
         }
     }
 
@@ -298,39 +320,9 @@ impl Keeper {
 mod tests {
     use super::super::orphans::SEVERED;
     use super::*;
+    use crate::agent::testing::{at, with_one_file};
     use crate::event::{FileOrigin, Target};
-    use crate::ship::testing::MemoryStore;
-
-    /// A disk to which nothing can be added while it is full.
-    #[derive(Default)]
-    struct Disk {
-        store: MemoryStore,
-        is_full: bool,
-    }
-
-    impl Store for Disk {
-        fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
-            self.store.load(name)
-        }
-        fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-            self.store.save(name, content)
-        }
-        fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-            match self.is_full {
-                true => Err(io::ErrorKind::StorageFull.into()),
-                false => self.store.append(name, content),
-            }
-        }
-        fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-            self.store.rename(from, to)
-        }
-        fn remove(&mut self, name: &str) -> io::Result<()> {
-            self.store.remove(name)
-        }
-        fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
-            self.store.names(folder)
-        }
-    }
+    use crate::ship::testing::{Disk, MemoryStore};
 
     fn poison(message: &str) -> Poison {
         Poison {
@@ -373,6 +365,19 @@ mod tests {
         let messages = written.lines().map(|line| line.split('"').nth_back(1));
         let messages: Vec<&str> = messages.map(Option::unwrap).collect();
         assert_eq!(messages, ["one", "two"]);
+    }
+
+    /// What waits when the agent ends is tried once more, whatever the pause: shown by a disk that has
+    /// room again just then.
+    #[test]
+    fn the_last_try_waits_for_no_pause() {
+        with_one_file("a\n", |mut agent, edges, _, _| {
+            let mut full = Disk::full();
+            agent.keeper.bury(&mut full, &[poison("one")], at(1));
+            agent.finish(edges, at(2));
+            let written = edges.store.load("dead-letter/events.ndjson").unwrap();
+            assert!(written.is_some_and(|written| written.ends_with(b"\"one\"}\n")));
+        });
     }
 
     /// What was on its way and nowhere on disk when the process ended is counted by the next one, and

@@ -294,6 +294,7 @@ impl Agent {
             self.rescue_deleted(edges, now);
             // What is told of now is in the checkpoint, and leaves after the next start.
             self.report_losses(now);
+            self.keeper.bury_last(edges.store, now);
             self.save(edges, now);
         });
     }

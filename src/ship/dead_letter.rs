@@ -26,6 +26,8 @@ pub struct DeadLetter {
     bytes: u64,
     /// Lines that could not be written, the oldest first.
     waiting: VecDeque<Vec<u8>>,
+    /// Those that there was no room for among them, until somebody asks.
+    dropped: usize,
 }
 
 impl DeadLetter {
@@ -41,7 +43,19 @@ impl DeadLetter {
         Ok(Self {
             bytes: file.map_or(0, |(_, bytes)| *bytes),
             waiting: VecDeque::new(),
+            dropped: 0,
         })
+    }
+
+    /// How many events wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many events waited in vain since this was asked last.
+    pub fn take_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Adds events. What cannot be written waits for the next call, at most as much as a file holds.
@@ -79,6 +93,7 @@ impl DeadLetter {
         let mut bytes: u64 = self.waiting.iter().map(|line| line.len() as u64).sum();
         while bytes > DEAD_LETTER_BYTES_MAX && self.waiting.len() > 1 {
             bytes -= self.waiting.pop_front().map_or(0, |line| line.len() as u64);
+            self.dropped += 1;
         }
     }
 }
@@ -109,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::event::{FileOrigin, Target};
-    use crate::ship::testing::MemoryStore;
+    use crate::ship::testing::{Disk, MemoryStore};
 
     fn poison(message: &str) -> Poison {
         Poison {
@@ -158,6 +173,26 @@ mod tests {
         let newest = store.load(NAME).unwrap().unwrap();
         assert!(String::from_utf8(newest).unwrap().contains("\"0039x"));
         assert_eq!(store.names(FOLDER).unwrap().len(), 2);
+    }
+
+    /// Of what cannot be written, the newest events wait, as many as a file holds, and the others are
+    /// counted: each event is in the end written, or one of those. Shown on a disk that was full.
+    #[test]
+    fn what_waits_in_vain_is_counted() {
+        let mut disk = Disk::full();
+        let mut letter = DeadLetter::open(&mut disk).unwrap();
+        let long = "x".repeat(500_000);
+        for _ in 0..20 {
+            letter.add(&mut disk, &[poison(&long)]).unwrap_err();
+        }
+        let waiting = letter.waiting();
+        assert!(waiting * long.len() <= DEAD_LETTER_BYTES_MAX as usize);
+        assert_eq!(letter.take_dropped() + waiting, 20);
+        assert_eq!(letter.take_dropped(), 0);
+        disk.is_full = false;
+        letter.add(&mut disk, &[]).unwrap();
+        let written = disk.load(NAME).unwrap().unwrap();
+        assert_eq!(written.split(|byte| *byte == b'\n').count() - 1, waiting);
     }
 
     /// Who takes the file away to look at it costs nobody the events that come after: shown with one

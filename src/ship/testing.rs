@@ -44,3 +44,43 @@ impl Store for MemoryStore {
         Ok(files.collect())
     }
 }
+
+/// A disk to which nothing can be added while it is full.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    store: MemoryStore,
+    pub(crate) is_full: bool,
+}
+
+impl Disk {
+    pub(crate) fn full() -> Self {
+        Self {
+            is_full: true,
+            ..Self::default()
+        }
+    }
+}
+
+impl Store for Disk {
+    fn load(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.store.load(name)
+    }
+    fn save(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.store.save(name, content)
+    }
+    fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        match self.is_full {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => self.store.append(name, content),
+        }
+    }
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.store.rename(from, to)
+    }
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.store.remove(name)
+    }
+    fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        self.store.names(folder)
+    }
+}
