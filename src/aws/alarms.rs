@@ -22,10 +22,10 @@ use crate::ports::alarm::{
 };
 
 /// Alarms of a page: so many fit into the longest answer that is read, each as long as it can be.
-const PAGE_ALARMS: i32 = 25;
+const PAGE_ALARMS: i32 = 10;
 
 /// Pages that are read: of more alarms than an instance may have.
-const PAGES_MAX: usize = 40;
+const PAGES_MAX: usize = 100;
 
 /// The newest entries of a history that are read.
 const HISTORY_ITEMS: i32 = 50;

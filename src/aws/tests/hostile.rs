@@ -226,17 +226,19 @@ fn the_longest_alarms_are_read() {
         let action = |nth| {
             format!(
                 "arn:aws:sns:ap-southeast-2:111122223333:{nth}{}",
-                "t".repeat(60)
+                "t".repeat(255)
             )
         };
         let actions: Vec<String> = (0..5).map(action).collect();
+        let dimension = |nth| serde_json::json!({"Name": format!("{nth:02}{}", "k".repeat(253)), "Value": "v".repeat(255)});
         serde_json::json!({
             "AlarmName": format!("deploywatch/{nth:03}{}", "n".repeat(240)),
             "AlarmArn": format!("arn:aws:cloudwatch:ap-southeast-2:111122223333:alarm:{}", "n".repeat(255)),
-            "AlarmDescription": "d".repeat(1_024),
-            "StateReason": "r".repeat(1_023),
+            "AlarmDescription": "\u{1f980}".repeat(1_024),
+            "StateReason": "\u{1f980}".repeat(1_023),
             "StateReasonData": "x".repeat(4_000),
             "AlarmActions": actions.clone(), "OKActions": actions.clone(), "InsufficientDataActions": actions,
+            "Dimensions": (0..5).map(dimension).collect::<Vec<_>>(),
         })
     };
     let service = StandIn::new(move |_, request| {
@@ -266,7 +268,7 @@ fn endless_pages_end() {
     let service = StandIn::new(move |_, _| cbor_reply(200, &page));
     let mut edge = Edge::to(&service.url, Compression::None);
     assert_eq!(edge.describe_alarms(), Ok(AlarmReply::Alarms(vec![])));
-    assert!(service.seen().len() <= 40);
+    assert!(service.seen().len() <= 100);
 }
 
 /// Instance metadata that lies, floods or sends elsewhere is asked again until it behaves, and nobody
