@@ -328,6 +328,8 @@ impl Gateway {
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         let surroundings = surroundings(&self.http, &self.clock).with_region(Some(region));
         let role = metadata_client(&self.settings, &surroundings);
+        // The SDK's cache waits twice as long as for a connection.
+        let wait = self.settings.connect_timeout * 3 / 2;
         let source = match &self.settings.ambient {
             Ambient::Process => {
                 let chain = DefaultCredentialsChain::builder()
@@ -335,7 +337,7 @@ impl Gateway {
                     .configure(surroundings)
                     .build()
                     .await;
-                self.lasting.over(chain, &self.clock)
+                self.lasting.over(chain, &self.clock, wait)
             }
             #[cfg(any(test, fuzzing))]
             Ambient::Keys(keys) => keys.clone(),
@@ -345,7 +347,7 @@ impl Gateway {
                     .imds_client(role)
                     .configure(&surroundings)
                     .build();
-                self.lasting.over(role, &self.clock)
+                self.lasting.over(role, &self.clock, wait)
             }
         };
         loader.credentials_provider(source)

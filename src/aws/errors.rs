@@ -230,7 +230,7 @@ impl Failure {
 
     /// Whether the keys are good, and only do not permit what was asked.
     pub(crate) fn is_denied(&self) -> bool {
-        self.code.starts_with("AccessDenied")
+        self.code.starts_with("AccessDenied") || self.code == "NotAuthorized"
     }
 
     /// Whether the group's KMS key is at fault. A text that quotes an event does not count: what

@@ -9,11 +9,13 @@
 //! panic.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::time::TimeSource;
+use tokio::time::timeout;
 
 use super::clock_skew::Clock;
 
@@ -22,16 +24,19 @@ use super::clock_skew::Clock;
 pub(super) struct Lasting(Arc<Mutex<Option<Credentials>>>);
 
 impl Lasting {
-    /// The same source, with what it said last where it says nothing.
+    /// The same source, with what it said last where it says nothing for so long. That must be less
+    /// than the SDK's cache waits, which gives up without asking for what was good.
     pub(super) fn over(
         &self,
         source: impl ProvideCredentials + 'static,
         clock: &Clock,
+        wait: Duration,
     ) -> SharedCredentialsProvider {
         SharedCredentialsProvider::new(Source {
             source: SharedCredentialsProvider::new(source),
             last: self.clone(),
             clock: clock.clone(),
+            wait,
         })
     }
 
@@ -55,11 +60,15 @@ struct Source {
     source: SharedCredentialsProvider,
     last: Lasting,
     clock: Clock,
+    wait: Duration,
 }
 
 impl Source {
     async fn load(&self) -> Result<Credentials, CredentialsError> {
-        let loaded = self.source.provide_credentials().await?;
+        let loaded = timeout(self.wait, self.source.provide_credentials());
+        let loaded = loaded
+            .await
+            .map_err(|_| CredentialsError::provider_timed_out(self.wait))??;
         match loaded.access_key_id().contains(char::is_control) {
             false => Ok(loaded),
             true => Err(CredentialsError::invalid_configuration(
@@ -91,8 +100,54 @@ impl ProvideCredentials for Source {
             }
         })
     }
+}
 
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.still_good()
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::SystemTime;
+
+    use super::*;
+
+    /// Answers once, and then never again.
+    #[derive(Debug, Default)]
+    struct Once(AtomicBool);
+
+    impl ProvideCredentials for Once {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let is_over = self.0.swap(true, Ordering::SeqCst);
+            future::ProvideCredentials::new(async move {
+                if is_over {
+                    std::future::pending::<()>().await;
+                }
+                let end = SystemTime::now() + Duration::from_secs(3_600);
+                Ok(Credentials::new("AKID", "s", None, Some(end), "test"))
+            })
+        }
+    }
+
+    /// Good keys outlast a source that is silent, too: shown by one that answers once. Once they are
+    /// refused, its silence is an error.
+    #[test]
+    fn a_silent_source_costs_nobody_the_keys() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let lasting = Lasting::default();
+            let wait = Duration::from_millis(20);
+            let source = lasting.over(Once::default(), &Clock::default(), wait);
+            let load = || timeout(Duration::from_secs(60), source.provide_credentials());
+            for _ in 0..2 {
+                let loaded = load().await.expect("an answer in time");
+                assert_eq!(loaded.unwrap().access_key_id(), "AKID");
+            }
+            lasting.forget();
+            load().await.expect("an answer in time").unwrap_err();
+        });
     }
 }
