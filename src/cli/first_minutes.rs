@@ -47,8 +47,8 @@ const REMEDIES: &[(&str, &str, &str)] = &[
     (
         "Tls",
         "trust in the other side's certificate",
-        "where a proxy or an endpoint of your own has its own authority, name that as ca_bundle in [aws]; \
-         nothing is lost meanwhile",
+        "where a proxy or an endpoint of your own has its own authority, put that into the system's \
+         store or name it as ca_bundle in [aws], then restart the agent; nothing is lost meanwhile",
     ),
 ];
 
@@ -166,6 +166,7 @@ mod tests {
             ("Connection: refused", "the way to AWS: let this machine"),
             ("Timeout: no answer", "the way to AWS: let this machine"),
             ("Tls: unknown issuer", "certificate: where a proxy"),
+            ("Tls: unknown issuer", "then restart the agent"),
         ] {
             let of_logs = status(&["ok", answer, answer]);
             let mut of_metrics = status(&["ok"]);
