@@ -158,6 +158,13 @@ impl PathPattern {
         }
     }
 
+    /// Whether it has no wildcard.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        let mut components = self.components.iter();
+        components.all(|component| component.literal().is_some())
+    }
+
     /// Whether a path, taken literally, is one of those meant.
     #[must_use]
     pub fn matches(&self, path: &Path) -> bool {

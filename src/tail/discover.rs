@@ -66,6 +66,8 @@ pub(crate) struct Walk {
     pub(crate) half_seen: Vec<PathBuf>,
     /// What could not be read, in words.
     pub(crate) problems: Vec<String>,
+    /// What a pattern without wildcards leads to and is never read, in words.
+    pub(crate) no_files: Vec<String>,
     /// Entries looked at.
     pub(crate) entries: usize,
     /// Directories looked into or still to be.
@@ -122,7 +124,8 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
 /// The files a source's patterns name right now, with their sizes, and where nobody could look: for
 /// `check`.
 pub fn list(files: &mut dyn Files, source: &Source) -> (Vec<(PathBuf, u64)>, Vec<String>) {
-    let walk = walk(files, source);
+    let mut walk = walk(files, source);
+    walk.problems.append(&mut walk.no_files);
     let found = walk.found.into_iter();
     let found = found.map(|found| (found.path.to_path_buf(), found.meta.size));
     (found.collect(), walk.problems)
@@ -278,16 +281,17 @@ impl Walker<'_> {
         }
     }
 
-    /// What somebody has named in full and is never read.
+    /// What is never read, if somebody has named it in full.
     fn no_file(&mut self, path: &Path, kind: Kind) {
         let (here, root) = (path.display(), self.pattern.root.display());
         let what = match kind {
+            _ if !self.pattern.is_literal() => return,
             Kind::Directory => {
-                format!("is a directory; name the files in it, such as {here}/*.log")
+                format!("{here}: is a directory; name the files in it, such as {here}/*.log")
             }
-            _ => format!("is no file in {root}, but a FIFO, a device, or a link out of it"),
+            _ => format!("{here}: is no file in {root}, but a FIFO, a device, or a link out of it"),
         };
-        self.problem(path, &what);
+        self.walk.no_files.push(what);
     }
 
     /// Ends the walk: there is more than it may look at.
@@ -398,8 +402,9 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::event::Offset;
+    use crate::event::{Now, Offset};
     use crate::ports::Handle;
+    use crate::tail::testing::{Silent, tail_of};
 
     /// A tree that is made up as it is asked for, and counts what it was asked.
     struct Tree {
@@ -594,14 +599,43 @@ mod tests {
         };
         let result = walk(&mut tree, &source);
         assert_eq!(result.found.len(), 1);
-        let [directory, other] = &result.problems[..] else {
-            panic!("{:?}", result.problems);
+        let [directory, other] = &result.no_files[..] else {
+            panic!("{:?}", result.no_files);
         };
         assert_eq!(
             directory,
             "/r/app: is a directory; name the files in it, such as /r/app/*.log"
         );
         assert!(other.starts_with("/r/in.fifo: is no file in /r"), "{other}");
+    }
+
+    /// What a wildcard leads to need not be a file: shown by directories and FIFOs of the name of a log.
+    #[test]
+    fn what_a_wildcard_leads_to_is_not_said() {
+        let applications = |dir: &Path, nth: usize| {
+            let is_root = dir == Path::new("/r");
+            (is_root && nth < 50).then(|| (format!("{nth}"), Kind::Directory))
+        };
+        let paths = "\"/r/*/log\", \"/r/*/in.fifo\", \"/r/*/there.log\"";
+        let result = walk(&mut Tree::new(applications), &source(paths));
+        assert_eq!((result.found.len(), result.problems.len()), (50, 0));
+        assert_eq!(result.no_files, [""; 0]);
+    }
+
+    /// What is never read brings no scan forward: shown by a directory that is named in full.
+    #[test]
+    fn what_is_never_read_is_not_looked_for() {
+        let mut tree = Tree::new(|_, _| None);
+        let settled = |_| Offset(0);
+        let mut tail = tail_of(Vec::new(), "/r/app", &mut tree, &settled);
+        for mono_ms in [0, 1_000] {
+            let (mut watch, wall_ms) = (Silent { is_watching: true }, 0);
+            let now = Now { mono_ms, wall_ms };
+            tail.look(&mut tree, &mut watch, &settled, now);
+        }
+        assert_eq!(tail.next_due(), Some(30_000));
+        assert_eq!(tail.problems().count(), 1);
+        assert!(!tail.is_blind());
     }
 
     /// What cannot be read is said a few times and counted: shown by a thousand closed directories.

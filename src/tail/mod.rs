@@ -154,6 +154,8 @@ struct SourceState {
     /// How many scans in a row found a directory to watch that was not watched before.
     fresh_walks: u32,
     problems: Vec<String>,
+    /// What is named in full and is never read, in words.
+    no_files: Vec<String>,
     /// Families that moved and could not be looked at.
     moving: reconcile::Moving,
     /// Inodes that no scan has taken in yet.
@@ -219,6 +221,7 @@ impl Tail {
                 gap_ms: SCAN_GAP_MS,
                 fresh_walks: 0,
                 problems: Vec::new(),
+                no_files: Vec::new(),
                 moving: reconcile::Moving::new(),
                 glimpsed: HashMap::new(),
             });
@@ -324,9 +327,16 @@ impl Tail {
         self.files.values().map(Box::as_ref)
     }
 
-    /// What cannot be read, in words.
+    /// What cannot be read, or never is though it is named, in words.
     pub fn problems(&self) -> impl Iterator<Item = &String> {
-        self.sources.iter().flat_map(|state| &state.problems)
+        let sources = self.sources.iter();
+        sources.flat_map(|state| state.problems.iter().chain(&state.no_files))
+    }
+
+    /// Whether there are places it should look at and cannot.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.sources.iter().any(|state| !state.problems.is_empty())
     }
 
     fn new_id(&mut self) -> FileId {

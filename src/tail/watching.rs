@@ -55,7 +55,13 @@ impl Tail {
                 tracing::warn!(source = %state.source.name, %problem, "cannot look everywhere");
             }
         }
+        for problem in &walk.no_files {
+            if !state.no_files.contains(problem) {
+                tracing::warn!(source = %state.source.name, %problem, "what is named is never read");
+            }
+        }
         state.problems.clone_from(&walk.problems);
+        state.no_files.clone_from(&walk.no_files);
         state.is_first_scan = false;
         state.has_been_seen = true;
         state.scanned_ms = Some(now.mono_ms);
