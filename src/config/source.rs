@@ -280,9 +280,12 @@ fn pattern_problem(error: PatternError) -> Problem {
 
 fn exclude_glob(node: &Node) -> Result<globset::GlobMatcher, Problem> {
     let written = value::text(node, "*.debug.log")?;
-    let is_whole_path =
-        |it: &str| (it.starts_with('/') || it.starts_with("**/")) && !it.ends_with('/');
-    if written.is_empty() || written.contains('/') && !is_whole_path(written) {
+    // A whole path begins with a /, before which only what may stand for nothing is of use.
+    let may_be_nothing = |begin: &str| glob(begin).is_ok_and(|glob| glob.is_match(""));
+    let may_begin =
+        |(begin, _): (&str, &str)| begin.contains(['{', '[', '\\']) || may_be_nothing(begin);
+    let is_directory = written.ends_with('/') && !written.ends_with("**/");
+    if written.is_empty() || is_directory || !written.split_once('/').is_none_or(may_begin) {
         return Err(Problem::new(
             format!("\"{written}\" matches no file"),
             "write a file name such as \"*.debug.log\", or a whole path such as \"/var/log/x/*\"",

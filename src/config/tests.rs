@@ -1,5 +1,9 @@
 //! What a whole configuration means, and what is said about a bad one.
 
+use std::path::Path;
+
+use proptest::prelude::*;
+
 use super::*;
 
 fn parse(text: &str) -> Result<(Config, Vec<Note>), Vec<Mistake>> {
@@ -263,6 +267,24 @@ fn mangled_files_are_answered() {
             if let Err(mistakes) = parse(&text[..at]) {
                 assert!(!mistakes.is_empty());
             }
+        }
+    }
+}
+
+proptest! {
+    /// An `exclude` that matches the path of any file is taken: shown by globs of every shape, on paths they
+    /// may match.
+    #[test]
+    fn an_exclude_that_matches_a_file_is_no_mistake(
+        exclude in r"(\*|\*\*|a|\?|\[ab\]|\{,a\}|\{a,/b\}|\\)?(/(\*|\*\*|a|\?b|\*\.log)){1,4}/?",
+        path in "(/(a|b|ab)){0,4}/(a|b|ab|a\\.log)",
+    ) {
+        if let Ok(glob) = pattern::glob(&exclude)
+            && glob.is_match(&path)
+        {
+            let text = format!("[[source]]\nname = \"app\"\npaths = [\"/r/*.log\"]\nexclude = ['{exclude}']\n");
+            let (config, _) = parse(&text).unwrap();
+            prop_assert!(is_excluded(&config.sources[0].exclude, Path::new(&path)));
         }
     }
 }
