@@ -2,9 +2,9 @@
 //! written beyond its old size between two hints, which shows only on its content.
 
 use std::cell::LazyCell;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Source;
@@ -21,16 +21,17 @@ impl Tail {
         if hints.rescan {
             self.scan_all_now();
         }
-        for path in &hints.paths {
+        let is_known = |path: &&PathBuf| self.by_path.contains_key(&***path);
+        let (known, others): (Vec<_>, Vec<_>) = hints.paths.iter().partition(is_known);
+        let inhabited = LazyCell::new(|| inhabited(self.by_path.keys()));
+        for path in others {
             // A watched directory that is named by a hint may be a new one of that name.
             let was_watched = self.watched.remove(path).is_some();
-            if let Some(id) = self.by_path.get(&**path).copied() {
-                self.hinted_file(id, files, now);
-                continue;
-            }
             // Most of what by its name could be a directory on the way is a file that nobody ships.
-            let known = &self.by_path;
-            let leads_on = LazyCell::new(|| was_watched || may_lead_on(path, known, files));
+            let leads_on = LazyCell::new(|| {
+                was_watched
+                    || may_lead_on(path, files).unwrap_or_else(|| inhabited.contains(&**path))
+            });
             for state in self.sources.iter_mut().filter(|s| s.scan_due_ms > 0) {
                 let is_news = match relation::relation(&state.source, path) {
                     Relation::File => true,
@@ -40,6 +41,12 @@ impl Tail {
                 if is_news {
                     state.scan_due_ms = 0;
                 }
+            }
+        }
+        for path in known {
+            self.watched.remove(path);
+            if let Some(id) = self.by_path.get(&**path).copied() {
+                self.hinted_file(id, files, now);
             }
         }
     }
@@ -136,14 +143,26 @@ impl Tail {
     }
 }
 
-/// Whether a path leads to a directory, as far as can be told, or to one that is gone with files in it.
-fn may_lead_on(path: &Path, known: &HashMap<Arc<Path>, FileId>, files: &mut dyn Files) -> bool {
-    match files.stat(Path::new("/"), path) {
-        Ok(meta) => meta.kind == Kind::Directory,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            known.keys().any(|file| file.starts_with(path))
+/// The directories known files are in, and those above.
+fn inhabited<'a>(files: impl Iterator<Item = &'a Arc<Path>>) -> HashSet<&'a Path> {
+    let mut inhabited = HashSet::new();
+    for file in files {
+        for dir in file.ancestors().skip(1) {
+            if !inhabited.insert(dir) {
+                // What is above it was met with it.
+                break;
+            }
         }
-        Err(_) => true,
+    }
+    inhabited
+}
+
+/// Whether a path leads to a directory, as far as can be told; nothing of one that is gone.
+fn may_lead_on(path: &Path, files: &mut dyn Files) -> Option<bool> {
+    match files.stat(Path::new("/"), path) {
+        Ok(meta) => Some(meta.kind == Kind::Directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(true),
     }
 }
 

@@ -1,8 +1,5 @@
 //! Logs that are copied and cut more often than anybody looks.
 
-use std::collections::HashSet;
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -393,6 +390,33 @@ fn what_is_written_beside_the_logs_brings_no_scan_forward() {
         tail.hint(&hints, &mut logs, at(200));
         assert_eq!(tail.next_due() != due, is_news, "{path}");
     }
+}
+
+/// Files that come and go bring no scan forward, a directory that is gone with logs in it does: shown by as
+/// many hints as are ever taken at once, beside as many logs as a source may have. To look through the logs
+/// for each hint would take this test minutes.
+#[test]
+fn what_is_gone_matters_where_logs_were_in_it() {
+    let mut logs = Logs::default();
+    let mut tail = tail_of(Vec::new(), "/l/**/*.log", &mut logs, &|_| Offset(0));
+    for nth in 0..20_000 {
+        let path = PathBuf::from(format!("/l/{}/logs/{nth}.log", nth % 4_000));
+        tail.by_path.insert(path.into(), FileId(nth));
+    }
+    let hints = |paths| Hints {
+        paths,
+        rescan: false,
+    };
+    let now = Now {
+        mono_ms: 200,
+        wall_ms: 0,
+    };
+    tail.sources[0].scan_due_ms = 30_000;
+    let temporary = (0..16_384).map(|nth| format!("/l/{}/logs/{nth}.tmp", nth % 4_000).into());
+    tail.hint(&hints(temporary.collect()), &mut logs, now);
+    assert_eq!(tail.next_due(), Some(30_000));
+    tail.hint(&hints(vec!["/l/2".into()]), &mut logs, now);
+    assert_eq!(tail.next_due(), Some(0));
 }
 
 proptest! {
