@@ -151,7 +151,8 @@ struct SourceState {
     scan_due_ms: u64,
     scanned_ms: Option<u64>,
     gap_ms: u64,
-    /// How many scans in a row found a directory to watch that was not watched before.
+    /// How many scans in a row, of more directories than are watched, found one to watch that was not
+    /// watched before.
     fresh_walks: u32,
     problems: Vec<String>,
     /// What is named in full and is never read, in words.

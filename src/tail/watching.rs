@@ -67,7 +67,7 @@ impl Tail {
         state.scanned_ms = Some(now.mono_ms);
         state.gap_ms = SCAN_GAP_MS + (walk.entries / SCAN_ENTRIES_PER_GAP_MS) as u64;
         let period = period_ms(walk, watches).max(state.gap_ms);
-        state.fresh_walks = if watches.fresh {
+        state.fresh_walks = if watches.fresh && is_choice(walk) {
             state.fresh_walks + 1
         } else {
             0
@@ -76,7 +76,10 @@ impl Tail {
             // What appeared between the walk and the watch gave no hint, and beside what changed
             // since the walk there may be copies: walk once more. Of very many directories that are
             // written in turn each walk watches others: ever later.
-            let doublings = if is_awaited { 0 } else { state.fresh_walks - 1 };
+            let doublings = match is_awaited {
+                true => 0,
+                false => state.fresh_walks.saturating_sub(1),
+            };
             let pause_ms = state.gap_ms.saturating_mul(2_u64.saturating_pow(doublings));
             state.scan_due_ms = now.mono_ms + pause_ms.min(period);
             return;
@@ -174,7 +177,7 @@ fn period_ms(walk: &Walk, watches: Rewatched) -> u64 {
 /// others the next scan finds.
 pub(super) fn worth_watching(walk: &Walk) -> Cow<'_, [PathBuf]> {
     let directories = walk.directories.iter().map(PathBuf::as_path);
-    if walk.directories.len() + walk.straight <= WATCHED_MAX {
+    if !is_choice(walk) {
         if walk.straight == 0 {
             return Cow::Borrowed(&walk.directories);
         }
@@ -193,6 +196,11 @@ pub(super) fn worth_watching(walk: &Walk) -> Cow<'_, [PathBuf]> {
         }
     }
     owned(worth)
+}
+
+/// Whether a walk went through more directories than are watched.
+fn is_choice(walk: &Walk) -> bool {
+    walk.directories.len() + walk.straight > WATCHED_MAX
 }
 
 /// The directories that lead to a file, from its own to the root.
@@ -363,6 +371,23 @@ mod tests {
             (walks, mono_ms) = (walks + 1, next_ms);
         }
         assert!(walks < 20, "{walks}");
+    }
+
+    /// Where all directories are watched, new ones put the next walk off no further than the first did:
+    /// shown by a deployment between any two walks.
+    #[test]
+    fn deployments_in_a_row_are_walked_at_once() {
+        let mut logs = Logs::default();
+        let mut tail = tail_of(Vec::new(), "/r/**/*.log", &mut logs, &|_| Offset(0));
+        let mut watch = Noted::default();
+        for deployments in 1..30 {
+            let walk = walk_of(deployments);
+            let watches = tail.rewatch(0, &worth_watching(&walk), &mut watch);
+            watch.asked.clear();
+            let (mono_ms, wall_ms) = (0, 0);
+            tail.scanned(0, &walk, watches, Now { mono_ms, wall_ms });
+            assert_eq!(tail.next_due(), Some(SCAN_GAP_MS), "{deployments}");
+        }
     }
 
     proptest! {
