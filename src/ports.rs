@@ -114,6 +114,11 @@ pub trait Watch {
     /// for it (no inotify here, out of watches, no such directory), so it must be polled.
     fn watch(&mut self, dir: &Path) -> bool;
 
+    /// Whether what was asked for last was refused for want of watches, as everything would be.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// No more hints about a directory.
     fn unwatch(&mut self, dir: &Path);
 

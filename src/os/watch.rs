@@ -48,6 +48,8 @@ pub struct NotifyWatch {
     live: Option<Live>,
     /// Complaints already made.
     said: HashSet<&'static str>,
+    /// See [`Watch::is_full`].
+    is_full: bool,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl NotifyWatch {
         Self {
             live,
             said: HashSet::new(),
+            is_full: false,
         }
     }
 
@@ -116,14 +119,20 @@ impl Watch for NotifyWatch {
         let Some(live) = &mut self.live else {
             return false;
         };
+        self.is_full = false;
         match live.watch(dir) {
             Ok(Given::Hints) => true,
             Ok(Given::Nothing) => false,
             Err(error) => {
+                self.is_full = matches!(error.kind, ErrorKind::MaxFilesWatch);
                 self.say_refusal(dir, &error);
                 false
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full
     }
 
     fn unwatch(&mut self, dir: &Path) {

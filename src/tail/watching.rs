@@ -44,6 +44,32 @@ pub(super) struct Rewatched {
     polled: bool,
 }
 
+/// What could not be watched in a walk.
+#[derive(Debug, Default)]
+struct Refused<'a> {
+    /// There are no watches left.
+    is_full: bool,
+    /// The last one.
+    last: Option<&'a Path>,
+}
+
+impl<'a> Refused<'a> {
+    /// Asks again for a directory; whether it gives hints only since now. Where one was refused, so is
+    /// what is below it, and for want of watches any other.
+    fn ask_again(&mut self, dir: &'a Path, watched: &mut Watched, watch: &mut dyn Watch) -> bool {
+        let gave_hints = watched.gives_hints;
+        let is_hopeless = self.is_full || self.last.is_some_and(|last| dir.starts_with(last));
+        if gave_hints || !is_hopeless {
+            watched.gives_hints = watch.watch(dir);
+            if !watched.gives_hints {
+                self.is_full |= watch.is_full();
+                self.last = Some(dir);
+            }
+        }
+        watched.gives_hints && !gave_hints
+    }
+}
+
 impl Tail {
     /// Notes the result of a scan and when the next one is due.
     pub(super) fn scanned(&mut self, index: usize, walk: &Walk, watches: Rewatched, now: Now) {
@@ -97,7 +123,8 @@ impl Tail {
     ) -> Rewatched {
         let mut fresh = Vec::new();
         let mut gone = Vec::new();
-        let (mut polled, mut is_fresh, mut is_refused) = (false, false, false);
+        let (mut polled, mut is_fresh) = (false, false);
+        let mut refused = Refused::default();
         let of_source = |entry: &(&PathBuf, &mut Watched)| entry.1.sources.contains(&index);
         let mut before = self.watched.iter_mut().filter(of_source).peekable();
         for dir in directories {
@@ -114,13 +141,7 @@ impl Tail {
             }
             match same {
                 Some((_, watched)) => {
-                    // Where one is refused, so are the others.
-                    if watched.gives_hints || !is_refused {
-                        let gave_hints = watched.gives_hints;
-                        watched.gives_hints = watch.watch(dir);
-                        is_fresh |= watched.gives_hints && !gave_hints;
-                        is_refused |= !watched.gives_hints;
-                    }
+                    is_fresh |= refused.ask_again(dir, watched, watch);
                     polled |= !watched.gives_hints;
                 }
                 None => fresh.push(dir),
@@ -228,15 +249,28 @@ mod tests {
         watched: BTreeSet<PathBuf>,
         /// How many may be watched.
         room: Option<usize>,
+        /// What gives no hints, nor does anything below it, however much room there is.
+        remote: Option<PathBuf>,
         /// What was asked for since the last walk.
         asked: BTreeSet<PathBuf>,
+        is_full: bool,
     }
 
     impl Watch for Noted {
         fn watch(&mut self, dir: &Path) -> bool {
             assert!(self.asked.insert(dir.to_owned()), "{dir:?} was asked for");
+            let is_remote = |remote: &PathBuf| dir.starts_with(remote);
             let has_room = self.room.is_none_or(|room| self.watched.len() < room);
-            has_room && self.watched.insert(dir.to_owned()) || self.watched.contains(dir)
+            self.is_full = false;
+            if self.watched.contains(dir) || self.remote.as_ref().is_some_and(is_remote) {
+                return self.watched.contains(dir);
+            }
+            self.is_full = !has_room;
+            has_room && self.watched.insert(dir.to_owned())
+        }
+
+        fn is_full(&self) -> bool {
+            self.is_full
         }
 
         fn unwatch(&mut self, dir: &Path) {
@@ -343,6 +377,26 @@ mod tests {
                 (is_fresh, is_polled),
                 "{room}"
             );
+        }
+    }
+
+    /// What can never be watched keeps nothing else from being asked for again, and is asked for once in a
+    /// walk: shown by a remote tree beside two directories for which there was no room.
+    #[test]
+    fn what_is_remote_is_polled_for_itself() {
+        let mut tail = Tail::new(Vec::new(), None);
+        let mut watch = Noted {
+            room: Some(0),
+            remote: Some("/efs".into()),
+            ..Noted::default()
+        };
+        let directories = ["/efs", "/efs/a", "/efs/b", "/run", "/var/log"].map(PathBuf::from);
+        for (room, asked, watched) in [(0, 5, 0), (0, 2, 0), (9, 3, 2), (9, 3, 2)] {
+            watch.room = Some(room);
+            watch.asked.clear();
+            let watches = tail.rewatch(0, &directories, &mut watch);
+            assert_eq!((watch.asked.len(), watch.watched.len()), (asked, watched));
+            assert!(watches.polled);
         }
     }
 
