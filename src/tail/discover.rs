@@ -136,8 +136,9 @@ struct Walker<'a> {
     source: &'a Source,
     pattern: &'a PathPattern,
     walk: &'a mut Walk,
-    /// The root, and what `**` stands for so far.
-    above: Vec<FileKey>,
+    /// The root, and what each `**` stands for so far, with how many components were left there: another
+    /// one may be led to the same directory.
+    above: Vec<(usize, FileKey)>,
 }
 
 impl Walker<'_> {
@@ -149,8 +150,9 @@ impl Walker<'_> {
         match self.files.stat(&root, &root) {
             Ok(meta) if meta.kind == Kind::Directory => {
                 self.walk.entered += 1;
-                self.above.push(meta.key);
-                self.descend(&root, &self.pattern.components, 0);
+                let components = &self.pattern.components;
+                self.above.push((components.len(), meta.key));
+                self.descend(&root, components, 0);
             }
             Ok(_) => self.problem(&root, "is not a directory"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -222,12 +224,12 @@ impl Walker<'_> {
         }
     }
 
-    /// Descends into a directory unless it lies in itself: a link led up, and round again.
+    /// Descends into a directory for a `**`, unless it lies in itself: a link led up, and round again.
     fn descend_anew(&mut self, dir: &Path, components: &[Component], depth: usize) {
         match self.files.stat(&self.pattern.root, dir) {
-            Ok(meta) if self.above.contains(&meta.key) => {}
+            Ok(meta) if self.above.contains(&(components.len(), meta.key)) => {}
             Ok(meta) => {
-                self.above.push(meta.key);
+                self.above.push((components.len(), meta.key));
                 self.descend(dir, components, depth);
                 self.above.pop();
             }
@@ -454,9 +456,7 @@ mod tests {
                 Some(_) => Kind::File,
             };
             let mut hasher = std::hash::DefaultHasher::new();
-            // What is named `self` is a link to the directory it stands in.
-            let real: PathBuf = path.iter().filter(|part| *part != "self").collect();
-            real.hash(&mut hasher);
+            real(path).hash(&mut hasher);
             Ok(Meta {
                 key: FileKey {
                     device: 1,
@@ -482,6 +482,19 @@ mod tests {
         }
 
         fn close(&mut self, _: Handle) {}
+    }
+
+    /// Where a path leads: what is named `self` is a link to the directory it stands in, and `up` one to
+    /// that above it.
+    fn real(path: &Path) -> PathBuf {
+        let mut real = PathBuf::new();
+        for part in path.iter().filter(|part| *part != "self") {
+            match part == "up" {
+                true => drop(real.pop()),
+                false => real.push(part),
+            }
+        }
+        real
     }
 
     fn source(paths: &str) -> std::sync::Arc<Source> {
@@ -580,6 +593,32 @@ mod tests {
         assert_eq!(result.problems, [""; 0]);
         assert_eq!(result.found.len(), 1 + 2 + 4 + 8);
         assert_eq!(tree.listed, 2 * result.found.len());
+    }
+
+    /// A link that leads up may lead to what only it has a name for: shown by one that the second of two
+    /// `**`, or one behind a `*`, meets.
+    #[test]
+    fn a_link_upwards_is_followed_where_it_is_the_only_way() {
+        let looped = |dir: &Path, nth: usize| match (real(dir).to_str(), nth) {
+            (_, 0) => Some(("1.log".to_owned(), Kind::File)),
+            (Some("/r"), 1) => Some(("a".to_owned(), Kind::Directory)),
+            (Some("/r/a"), 1) => Some(("b".to_owned(), Kind::Directory)),
+            (Some("/r/a/b"), 1) => Some(("up".to_owned(), Kind::Directory)),
+            _ => None,
+        };
+        for (pattern, expected) in [
+            ("\"/r/**/b/**/*.log\"", ["/r/a/b/1.log", "/r/a/b/up/1.log"]),
+            ("\"/r/a/*/**/*.log\"", ["/r/a/b/1.log", "/r/a/b/up/1.log"]),
+        ] {
+            let mut tree = Tree {
+                lacks: |path| path.ends_with("b") && real(path) != Path::new("/r/a/b"),
+                ..Tree::new(looped)
+            };
+            let result = walk(&mut tree, &source(pattern));
+            let paths = result.found.iter().map(|found| found.path.to_str());
+            assert!(paths.eq(expected.map(Some)), "{:?}", result.found);
+            assert_eq!(result.problems, [""; 0]);
+        }
     }
 
     /// What is named in full and is no file is said, unless it is excluded: shown by a directory, by what is
