@@ -291,7 +291,7 @@ mod tests {
     use crate::config::Config;
     use crate::event::FileKey;
     use crate::ports::{Kind, Meta};
-    use crate::tail::testing::{Silent, read_at};
+    use crate::tail::testing::{Logs, Silent, read_at, tail_of};
     use crate::tail::{ReadBuffer, Turn};
 
     /// Bytes of each log.
@@ -354,6 +354,28 @@ mod tests {
         fn close(&mut self, handle: Handle) {
             assert!(self.open.remove(&handle.0).is_some());
         }
+    }
+
+    /// The loss of a log whose handle went stale, and that is gone, is told by the scan that finds it gone:
+    /// shown on one with unread bytes.
+    #[test]
+    fn a_stale_log_that_is_gone_is_displaced_at_once() {
+        let mut logs = Logs::default();
+        logs.put("a.log", 1, "one line\n", 0);
+        let settled = |_: FileId| Offset(0);
+        let mut tail = tail_of(Vec::new(), "/l/a.log", &mut logs, &settled);
+        let at = |mono_ms| Now {
+            mono_ms,
+            wall_ms: 0,
+        };
+        let mut watch = Silent { is_watching: true };
+        tail.look(&mut logs, &mut watch, &settled, at(0));
+        let id = tail.next_turn().unwrap();
+        assert!(tail.ensure_open(id, &mut logs, at(0)));
+        logs.go_stale();
+        logs.names.clear();
+        tail.look(&mut logs, &mut watch, &settled, at(100));
+        assert!(tail.file(id).is_some_and(File::is_displaced));
     }
 
     /// However many files there are, no more than the limit are open at once, and each is read to its

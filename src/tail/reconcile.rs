@@ -269,10 +269,10 @@ impl Tail {
         let is_beside = |dir: &PathBuf| file.path.parent() == Some(dir);
         let is_hidden = walk.blind.iter().any(|blind| file.path.starts_with(blind))
             || walk.half_seen.iter().any(is_beside);
-        let is_open = file.handle.is_some();
         if self.is_deleted(id, look.files, look.now) {
             return true;
         }
+        let is_open = self.file(id).is_some_and(|file| file.handle.is_some());
         if is_hidden || self.is_where_it_was(id, look.files, look.now) {
             return false;
         }
