@@ -121,13 +121,13 @@ pub(crate) fn walk(files: &mut dyn Files, source: &Source) -> Walk {
     walk
 }
 
-/// The files a source's patterns name right now, with their sizes, and where nobody could look: for
-/// `check`.
-pub fn list(files: &mut dyn Files, source: &Source) -> (Vec<(PathBuf, u64)>, Vec<String>) {
+/// The files a source's patterns name right now, with their sizes and inodes, and in words what could
+/// not be looked at or is never read: for `check`.
+pub fn list(files: &mut dyn Files, source: &Source) -> (Vec<(PathBuf, u64, FileKey)>, Vec<String>) {
     let mut walk = walk(files, source);
     walk.problems.append(&mut walk.no_files);
     let found = walk.found.into_iter();
-    let found = found.map(|found| (found.path.to_path_buf(), found.meta.size));
+    let found = found.map(|found| (found.path.to_path_buf(), found.meta.size, found.meta.key));
     (found.collect(), walk.problems)
 }
 

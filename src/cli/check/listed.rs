@@ -2,26 +2,26 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::terminal::escape;
 use super::Watched;
+use crate::event::FileKey;
 
 /// Files shown for each source; `--json` has them all.
 const FILES_SHOWN_MAX: usize = 10;
 
-/// Leaves each file to the first source that names it, as the agent does.
+/// Leaves each file to the first source that names it, whatever name that is, as the agent does.
 pub(super) fn share_out(watched: &mut [Watched]) {
-    let mut shippers: HashMap<PathBuf, Arc<str>> = HashMap::new();
+    let mut shippers: HashMap<FileKey, Arc<str>> = HashMap::new();
     for watched in watched {
         let name = &watched.source.name;
-        for (path, bytes) in std::mem::take(&mut watched.listed.0) {
-            if let Some(shipper) = shippers.get(&path) {
+        for (path, bytes, key) in std::mem::take(&mut watched.listed.0) {
+            if let Some(shipper) = shippers.get(&key) {
                 watched.elsewhere.push((path, Arc::clone(shipper)));
             } else {
-                shippers.insert(path.clone(), Arc::clone(name));
-                watched.listed.0.push((path, bytes));
+                shippers.insert(key, Arc::clone(name));
+                watched.listed.0.push((path, bytes, key));
             }
         }
     }
@@ -38,7 +38,7 @@ impl Watched {
         }
         let sizes = files
             .iter()
-            .map(|(path, bytes)| format!("{} ({bytes} bytes)", path.display()));
+            .map(|(path, bytes, _)| format!("{} ({bytes} bytes)", path.display()));
         write_some(out, "now", sizes)?;
         let shippers = self
             .elsewhere

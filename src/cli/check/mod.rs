@@ -22,9 +22,10 @@ use crate::config::events::{DOLLARS_PER_MILLION, EventKind};
 use crate::config::{
     Builtin, Compression, Config, Mistake, Multiline, Note, Sink, Source, Start, Timestamp,
 };
+use crate::event::FileKey;
 
-/// Files with their sizes in bytes, and in words where it could not be looked for them.
-pub type Listed = (Vec<(PathBuf, u64)>, Vec<String>);
+/// Files with their sizes in bytes and their inodes, and in words where it could not be looked for them.
+pub type Listed = (Vec<(PathBuf, u64, FileKey)>, Vec<String>);
 
 /// Finds the files of a source that are there right now.
 pub type ListFiles<'a> = &'a mut dyn FnMut(&Config, &Source) -> Listed;
@@ -281,7 +282,7 @@ impl Watched {
             "exclude": excluded(source),
             "files": files
                 .iter()
-                .map(|(path, bytes)| json!({ "path": path.display().to_string(), "bytes": bytes }))
+                .map(|(path, bytes, _)| json!({ "path": path.display().to_string(), "bytes": bytes }))
                 .collect::<Vec<_>>(),
             "elsewhere": self.elsewhere
                 .iter()
@@ -405,8 +406,12 @@ mod tests {
         };
         let mut list = |_: &Config, source: &Source| match &*source.name {
             "app" | "again" => {
-                let path = |n| PathBuf::from(format!("/var/log/app/{n}.log"));
-                ((0..12).map(|n| (path(n), n)).collect(), Vec::new())
+                let logs = (0..12).map(|inode| {
+                    let path = format!("/var/log/{}/{inode}.log", source.name);
+                    let device = 1;
+                    (path.into(), inode, FileKey { device, inode })
+                });
+                (logs.collect(), Vec::new())
             }
             "locked" => (Vec::new(), vec!["/l\u{1b}: denied".to_owned()]),
             _ => Listed::default(),
@@ -423,16 +428,16 @@ mod tests {
         metric = \"LostBytes\"\ncomparison = \">\"\nthreshold = 0\n";
 
     /// A file that several sources name is shown where it is shipped, by the first, and elsewhere who ships
-    /// it: shown by two sources with the same files, in words and in JSON.
+    /// it: shown by two sources with the same files, by the way of a link, in words and in JSON.
     #[test]
     fn a_file_has_one_source() {
-        let again = "[[source]]\nname = \"again\"\npaths = [\"/var/log/app/*.log\"]\n";
+        let again = "[[source]]\nname = \"again\"\npaths = [\"/var/log/again/*.log\"]\n";
         let (_, said) = run(&[APP, again].concat(), false);
         let expected = "\
 again
-  reads     /var/log/app/*.log
-  elsewhere /var/log/app/0.log: source app ships it
-            /var/log/app/1.log: source app ships it
+  reads     /var/log/again/*.log
+  elsewhere /var/log/again/0.log: source app ships it
+            /var/log/again/1.log: source app ships it
 ";
         assert!(said.contains(expected), "{said}");
         let (_, said) = run(&[APP, again].concat(), true);
@@ -440,7 +445,7 @@ again
         let sources = &said["sources"];
         assert_eq!(sources[0]["files"].as_array().unwrap().len(), 12);
         assert_eq!(sources[1]["files"], json!([]));
-        let shipped = json!({ "path": "/var/log/app/0.log", "source": "app" });
+        let shipped = json!({ "path": "/var/log/again/0.log", "source": "app" });
         assert_eq!(sources[1]["elsewhere"][0], shipped);
     }
 
