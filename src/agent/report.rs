@@ -48,7 +48,7 @@ impl Agent {
     /// Whether there are places it should look at and cannot.
     #[must_use]
     pub fn is_blind(&self) -> bool {
-        self.tail.problems().next().is_some()
+        self.tail.is_blind()
     }
 
     /// One sentence for each thing that does not leave and needs a person for that.
