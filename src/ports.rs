@@ -238,6 +238,17 @@ pub enum ErrorClass {
     AlreadyAccepted,
 }
 
+/// Failing for so long is worth telling, whatever the reason.
+const LOUD_AFTER_MS: u64 = 60_000;
+
+impl ErrorClass {
+    /// Whether a person should hear of it, when nothing else has come for so long.
+    #[must_use]
+    pub fn is_loud(self, failing_ms: u64) -> bool {
+        self == Self::RetrySlowly || failing_ms >= LOUD_AFTER_MS
+    }
+}
+
 /// The log service, or something that stands in for it.
 pub trait LogService {
     /// Starts a call. Its answer comes by [`LogService::answer`], exactly one per call.

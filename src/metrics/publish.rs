@@ -39,9 +39,6 @@ pub(super) const REQUEST_BYTES_MAX: usize = 900_000;
 /// the heartbeat would be worse than a count that a crash repeats.
 const UNSAVED_WAIT_MS: u64 = 30_000;
 
-/// Failing for so long is worth telling, whatever the reason.
-const LOUD_AFTER_MS: u64 = 60_000;
-
 /// Bytes of a service's text that are kept.
 const ANSWER_CHARS_MAX: usize = 300;
 
@@ -243,10 +240,9 @@ impl Publisher {
     /// What the service said, where a person should hear of it.
     pub(super) fn problem(&self, now: Now) -> Option<&str> {
         let (since_ms, class) = self.trouble?;
-        let is_loud = class == ErrorClass::RetrySlowly
-            || now.mono_ms.saturating_sub(since_ms) >= LOUD_AFTER_MS;
+        let failing_ms = now.mono_ms.saturating_sub(since_ms);
         let (answer, _) = self.last_answer.as_ref()?;
-        is_loud.then_some(answer)
+        class.is_loud(failing_ms).then_some(answer)
     }
 
     fn delivered(&mut self, now: Now) -> bool {

@@ -22,8 +22,6 @@ use crate::ports::{ErrorClass, ServiceError};
 const INTERVAL_MS_MAX: u64 = 30_000;
 /// No retry comes sooner.
 const RETRY_MS_MIN: u64 = 50;
-/// Failing for so long is worth telling, whatever the reason.
-const LOUD_AFTER_MS: u64 = 60_000;
 /// How soon a waiting target is tried when the service is known to be back, at most.
 const WAKE_MS_MAX: u64 = 1_000;
 
@@ -230,8 +228,8 @@ impl Pace {
     /// Whether a person should hear of it.
     pub(crate) fn is_loud(&self, now: Now) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| {
-            trouble.class == ErrorClass::RetrySlowly
-                || now.mono_ms.saturating_sub(trouble.since_ms) >= LOUD_AFTER_MS
+            let failing_ms = now.mono_ms.saturating_sub(trouble.since_ms);
+            trouble.class.is_loud(failing_ms)
         })
     }
 }
