@@ -4,7 +4,6 @@
 mod ahead;
 mod taking;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{FileId, FileOrigin, Now, Offset, Span};
@@ -178,7 +177,9 @@ impl Agent {
         Some(match (turn, &self.mode) {
             (Turn::Nothing, _) => return None,
             (Turn::More, _) => Ending::More,
-            (Turn::ToEnd { .. }, Mode::Stopping { limits, .. }) if !is_late(limits, id) => {
+            (Turn::ToEnd { .. }, Mode::Stopping { .. })
+                if self.stop_limit(id).is_none_or(|limit| !limit.is_late) =>
+            {
                 Ending::Final
             }
             (Turn::ToEnd { quiet_ms }, _) => Ending::Quiet(*quiet_ms),
@@ -317,17 +318,16 @@ impl Agent {
 
     /// Whether a stop has read all of this file that it wanted.
     fn is_beyond_stop(&self, id: FileId) -> bool {
+        let read = self.tail.file(id).map(|file| file.read);
+        self.stop_limit(id)
+            .is_some_and(|limit| read.is_none_or(|read| read >= Offset(limit.bytes)))
+    }
+
+    /// How far a stop that is under way reads a file; `None`: as far as it goes.
+    fn stop_limit(&self, id: FileId) -> Option<StopLimit> {
         match &self.mode {
-            Mode::Stopping {
-                limits: Some(limits),
-                ..
-            } => {
-                let limit = limits.get(&id).map_or(u64::MAX, |limit| limit.bytes);
-                self.tail
-                    .file(id)
-                    .is_none_or(|file| file.read >= Offset(limit))
-            }
-            _ => false,
+            Mode::Stopping { limits, .. } => limits.as_ref()?.get(&id).copied(),
+            Mode::Running => None,
         }
     }
 
@@ -353,12 +353,6 @@ impl Agent {
         }
         lane.target.clone()
     }
-}
-
-/// Whether a stop that is under way met a file when it had looked at everything.
-fn is_late(limits: &Option<BTreeMap<FileId, StopLimit>>, id: FileId) -> bool {
-    let limit = limits.as_ref().and_then(|limits| limits.get(&id));
-    limit.is_some_and(|limit| limit.is_late)
 }
 
 /// How long a file has been quiet behind a chunk.
