@@ -239,17 +239,34 @@ impl Keeper {
             );
             self.touch(now);
         }
-        let due_ms = self.unburied.as_ref().map(|(_, due_ms)| *due_ms);
-        if poisons.is_empty() && due_ms.is_none_or(|due_ms| now.mono_ms < due_ms) {
-            return;
+        let is_due = |(_, due_ms): &(String, u64)| now.mono_ms >= *due_ms;
+        if !poisons.is_empty() || self.unburied.as_ref().is_some_and(is_due) {
+            self.write_dead_letter(store, poisons, now);
         }
+    }
+
+    /// Tries once more what the dead letter could not take, and tells how many of its events end with us.
+    pub(super) fn bury_last(&mut self, store: &mut dyn Store, now: Now) {
+        if self.unburied.is_some() {
+            self.write_dead_letter(store, &[], now);
+        }
+        if self.unburied.is_some() {
+            let events = self.dead_letter.waiting();
+            tracing::error!(
+                events,
+                "the dead letter could not take them: its events are gone"
+            );
+        }
+    }
+
+    fn write_dead_letter(&mut self, store: &mut dyn Store, poisons: &[Poison], now: Now) {
         match self.dead_letter.add(store, poisons) {
             Ok(()) if self.unburied.take().is_some() => {
                 tracing::info!("the dead letter can be written again");
             }
             Ok(()) => {}
             Err(error) => {
-                if due_ms.is_none() {
+                if self.unburied.is_none() {
                     tracing::error!(%error, "the dead letter could not be written");
                 }
                 let dropped = self.dead_letter.take_dropped();
@@ -262,21 +279,6 @@ impl Keeper {
                 let why = format!("the dead letter could not be written, its events wait: {error}");
                 self.unburied = Some((why, now.mono_ms + BURY_RETRY_MS));
             }
-        }
-    }
-
-    /// Tries once more what the dead letter could not take, and tells how many of its events end with us.
-    pub(super) fn bury_last(&mut self, store: &mut dyn Store, now: Now) {
-        if let Some((_, due_ms)) = &mut self.unburied {
-            *due_ms = now.mono_ms;
-        }
-        self.bury(store, &[], now);
-        if self.unburied.is_some() {
-            let events = self.dead_letter.waiting();
-            tracing::error!(
-                events,
-                "the dead letter could not take them: its events are gone"
-            );
         }
     }
 
@@ -321,24 +323,7 @@ mod tests {
     use super::super::orphans::SEVERED;
     use super::*;
     use crate::agent::testing::{at, with_one_file};
-    use crate::event::{FileOrigin, Target};
-    use crate::ship::testing::{Disk, MemoryStore};
-
-    fn poison(message: &str) -> Poison {
-        Poison {
-            target: Arc::new(Target {
-                group: "/a".to_owned(),
-                stream: "s".to_owned(),
-            }),
-            file: Arc::new(FileOrigin {
-                source: "app".into(),
-                path: Path::new("/a.log").into(),
-            }),
-            time_ms: 7,
-            message: message.to_owned(),
-            error: "no".to_owned(),
-        }
-    }
+    use crate::ship::testing::{Disk, MemoryStore, poison};
 
     /// An event that the dead letter has no room for is written once there is, in its order, and until
     /// then it is told: shown by a disk that is full for some seconds.

@@ -120,27 +120,8 @@ fn line(poison: &Poison) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::event::{FileOrigin, Target};
-    use crate::ship::testing::{Disk, MemoryStore};
-
-    fn poison(message: &str) -> Poison {
-        Poison {
-            target: Arc::new(Target {
-                group: "/a".to_owned(),
-                stream: "s\"".to_owned(),
-            }),
-            file: Arc::new(FileOrigin {
-                source: "app".into(),
-                path: std::path::Path::new("/var/log/a\n.log").into(),
-            }),
-            time_ms: 7,
-            message: message.to_owned(),
-            error: "InvalidParameterException: \"no\"".to_owned(),
-        }
-    }
+    use crate::ship::testing::{Disk, MemoryStore, poison};
 
     /// A line is one JSON object with everything a person needs, the message as it was.
     #[test]

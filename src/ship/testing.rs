@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
+use crate::event::{FileOrigin, Target};
 use crate::ports::Store;
+use crate::ship::Poison;
 
 /// A state directory in memory.
 #[derive(Debug, Default)]
@@ -82,5 +86,22 @@ impl Store for Disk {
     }
     fn names(&mut self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         self.store.names(folder)
+    }
+}
+
+/// An event that the service will not take, with everything in it that must be escaped.
+pub(crate) fn poison(message: &str) -> Poison {
+    Poison {
+        target: Arc::new(Target {
+            group: "/a".to_owned(),
+            stream: "s\"".to_owned(),
+        }),
+        file: Arc::new(FileOrigin {
+            source: "app".into(),
+            path: Path::new("/var/log/a\n.log").into(),
+        }),
+        time_ms: 7,
+        message: message.to_owned(),
+        error: "InvalidParameterException: \"no\"".to_owned(),
     }
 }
