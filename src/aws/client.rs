@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::{Mutex, watch};
 
 use super::clock_skew::Clock;
+use super::environment::is_true;
 use super::errors::{Cause, Failure};
 use super::identity::firmware;
 use super::lasting::Lasting;
@@ -93,8 +94,7 @@ impl Settings {
         if aws.ca_bundle.is_none() {
             aws.ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
         }
-        let disabled = variable("AWS_EC2_METADATA_DISABLED")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let disabled = is_true("AWS_EC2_METADATA_DISABLED");
         let metadata = match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             _ if disabled => Metadata::Disabled,
             Some(url) if super::http::is_near_url(&url) => Metadata::At(url),

@@ -20,14 +20,13 @@ impl Service {
     /// Those that an agent with this configuration calls.
     #[must_use]
     pub fn used(config: &Config) -> Vec<Self> {
-        let is_sent = config.logs.sink == Sink::CloudWatch;
         let all = [
-            (Self::Logs, is_sent),
+            (Self::Logs, config.logs.sink == Sink::CloudWatch),
             (
                 Self::CloudWatch,
                 config.puts_metrics() || !config.alarms.alarms.is_empty(),
             ),
-            (Self::EventBridge, is_sent && config.events.enabled),
+            (Self::EventBridge, config.tells_events()),
         ];
         let used = all.into_iter().filter(|(_, is_used)| *is_used);
         used.map(|(service, _)| service).collect()
@@ -90,6 +89,7 @@ fn in_force(aws: &AwsConfig, service: Service) -> Option<(&'static str, String)>
     names.find_map(read)
 }
 
-fn is_true(name: &str) -> bool {
+/// Whether a variable of the SDK's switches something on.
+pub(super) fn is_true(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case("true"))
 }
