@@ -55,9 +55,7 @@ impl Original {
     }
 
     fn stands_in(&self, handle: Handle, look: &mut Look<'_>) -> io::Result<bool> {
-        let mut beginning = [0; HEAD_BYTES_MAX];
-        let got = fingerprint::read_full(look.files, handle, Offset(0), &mut beginning)?;
-        let is_alike = fingerprint::fitting(&self.heads, &beginning[..got]) == self.heads.len();
+        let is_alike = fingerprint::begins_as_known(&self.heads, look.files, handle)?;
         match self.mark {
             Some(mark) if is_alike => {
                 fingerprint::has_anchor(look.files, handle, mark.at, mark.print)

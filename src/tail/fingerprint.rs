@@ -133,16 +133,17 @@ pub(crate) fn fits(file: &File, beginning: &[u8]) -> bool {
     fitting(&file.heads, beginning) == file.heads.len()
 }
 
-/// The same of the content of an open inode.
+/// Whether the content of an open inode begins with all of these heads.
 pub(crate) fn begins_as_known(
-    file: &File,
+    heads: &[Fingerprint],
     files: &mut dyn Files,
     handle: Handle,
 ) -> io::Result<bool> {
     let mut buffer = [0; HEAD_BYTES_MAX];
-    let known = &mut buffer[..file.head_bytes()];
+    let bytes = heads.last().map_or(0, |head| head.bytes as usize);
+    let known = &mut buffer[..bytes];
     let got = read_full(files, handle, Offset(0), known)?;
-    Ok(fits(file, &known[..got]))
+    Ok(fitting(heads, &known[..got]) == heads.len())
 }
 
 /// Learns the heads of a file from its open inode, as far as they are not known; those that are

@@ -106,7 +106,7 @@ impl ReadBuffer {
         let begins_as_known = match file.read {
             // Nothing was read yet, so only the head can tell that the file was begun anew.
             Offset(0) => fingerprint::fits(file, &self.bytes[..self.filled.min(HEAD_BYTES_MAX)]),
-            _ => !is_hinted || fingerprint::begins_as_known(file, files, handle)?,
+            _ => !is_hinted || fingerprint::begins_as_known(&file.heads, files, handle)?,
         };
         if !begins_as_known {
             self.filled = self.anchor_len;
