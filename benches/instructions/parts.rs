@@ -43,13 +43,13 @@ fn parse(source: &Source, text: &str) -> u64 {
     measured(&mut || {
         let mut memory = Memory::at(None);
         let bytes = text.as_bytes();
-        let purity = parser.begin(&memory, bytes);
+        let text = parser.begin(&memory, bytes);
         let chunk = Chunk {
             file: FileId(1),
             start: Offset(0),
             bytes,
             ending: Ending::Final,
-            purity,
+            text,
         };
         let mut at = 0;
         while at < bytes.len() {

@@ -244,13 +244,13 @@ impl Agent {
         };
         let bytes = self.buffer.bytes();
         let memory = (lane.memory).get_or_insert_with(|| Box::new(Memory::at(None)));
-        let purity = parser.begin(memory, bytes);
+        let text = parser.begin(memory, bytes);
         let chunk = Chunk {
             file: id,
             start: file.read,
             bytes,
             ending,
-            purity,
+            text,
         };
         lane.behind_since_ms.get_or_insert(now.wall_ms);
         let mut taker = Taker {

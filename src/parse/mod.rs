@@ -33,8 +33,7 @@ use memory::Place;
 pub use record::LINE_QUIET_MS;
 use record::{Inside, Record, Rule, cut_point, dated_part, trim_newline};
 use redact::{Redactor, Suspects};
-pub use text::Purity;
-use text::{Cleaned, StripAnsi};
+use text::{Cleaned, NextOdd, StripAnsi};
 use timestamp::{BadPattern, Dated, Dater};
 
 /// Bytes of one file, as read.
@@ -48,8 +47,8 @@ pub struct Chunk<'a> {
     pub bytes: &'a [u8],
     /// What comes behind them.
     pub ending: Ending,
-    /// What is known of the whole chunk.
-    pub purity: Purity<'a>,
+    /// They as text, from the first one as far as they are UTF-8: what [`Parser::begin`] said.
+    pub text: Option<&'a str>,
 }
 
 /// What comes behind a chunk.
@@ -109,6 +108,8 @@ pub struct Parser {
     redactor: Redactor,
     /// Of the chunk that was begun last.
     suspects: Suspects,
+    /// Of the same.
+    odd: NextOdd,
     counts: Counts,
 }
 
@@ -122,6 +123,7 @@ impl Parser {
             dater: Dater::new(&source.timestamp, zone)?,
             redactor: Redactor::new(&source.redact),
             suspects: Suspects::default(),
+            odd: NextOdd::default(),
             ansi: if source.strip_ansi {
                 StripAnsi::Strip
             } else {
@@ -132,30 +134,16 @@ impl Parser {
         })
     }
 
-    /// Turns to a file, and looks once over a whole chunk of it.
-    pub fn begin<'a>(&mut self, memory: &Memory, bytes: &'a [u8]) -> Purity<'a> {
+    /// Turns to a file, and looks once over a whole chunk of it. Gives it as text, from its first byte
+    /// as far as it is that.
+    pub fn begin<'a>(&mut self, memory: &Memory, bytes: &'a [u8]) -> Option<&'a str> {
         self.dater.resume(memory.tie);
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => Some(text),
-            // A character that the chunk's end cuts is no fault of the text.
-            Err(error) if error.error_len().is_none() => {
-                std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()
-            }
-            Err(_) => None,
-        };
-        // What cleaning takes out could have hidden a secret from one look over the chunk.
-        let hides = match self.ansi {
-            StripAnsi::Keep => memchr::memchr(0, bytes),
-            StripAnsi::Strip => memchr::memchr2(0, 0x1b, bytes),
-        };
-        match hides {
-            None => self.redactor.suspects(bytes, &mut self.suspects),
-            Some(_) => self.suspects.suspect_all(),
-        }
-        Purity {
-            text,
-            is_plain: hides.is_none() && memchr::memchr(b'\r', bytes).is_none(),
-        }
+        self.redactor.suspects(bytes, &mut self.suspects);
+        self.odd = NextOdd::default();
+        let valid = |bytes| std::str::from_utf8(bytes);
+        valid(bytes)
+            .or_else(|error| valid(&bytes[..error.valid_up_to()]))
+            .ok()
     }
 
     /// The record that begins at `at`. The chunk is the one begun last: what was suspected of it is
@@ -242,7 +230,7 @@ impl Parser {
             // Who skips the record counts all of it.
             let is_nul = std::mem::take(&mut counts.nul_bytes) > 0;
             let reason = if is_nul { Skip::Nul } else { Skip::Empty };
-            if self.needs_look(&next, at, raw) {
+            if self.needs_look(&next, at, raw, &cleaned) {
                 self.redactor.pass_over(&mut next.redact, &cleaned.text);
             }
             let (ack, reason) = Event {
@@ -254,7 +242,7 @@ impl Parser {
             return Next::Skipped(ack, reason, taken(next, counts));
         }
         let is_wanted = self.is_wanted(&cleaned.text);
-        let text = match self.needs_look(&next, at, raw) {
+        let text = match self.needs_look(&next, at, raw, &cleaned) {
             true => self.redact(&mut next, cleaned.text),
             false => cleaned.text,
         };
@@ -277,9 +265,12 @@ impl Parser {
         Next::Event(event, taken(next, counts))
     }
 
-    /// Whether a secret could be in a record, or go on in it.
-    fn needs_look(&mut self, next: &Place, at: usize, raw: &[u8]) -> bool {
-        next.redact.is_active() || self.suspects.are_in(at..at + raw.len())
+    /// Whether a secret could be in a record, or go on in it. What was cleaned out of the record could
+    /// have hidden one from the look over the whole chunk.
+    fn needs_look(&mut self, next: &Place, at: usize, raw: &[u8], cleaned: &Cleaned<'_>) -> bool {
+        next.redact.is_active()
+            || matches!(cleaned.text, Cow::Owned(_))
+            || self.suspects.are_in(at..at + raw.len())
     }
 
     fn redact<'a>(&mut self, next: &mut Place, text: Cow<'a, str>) -> Cow<'a, str> {
@@ -300,17 +291,10 @@ impl Parser {
         Record::part(self.redactor.cut_before(rest, record.bytes))
     }
 
-    fn clean<'a>(&self, chunk: &Chunk<'a>, at: usize, body: &'a [u8]) -> Cleaned<'a> {
-        let text = chunk
-            .purity
-            .text
-            .and_then(|text| text.get(at..at + body.len()));
-        match text {
-            Some(text) if chunk.purity.is_plain => Cleaned {
-                text: Cow::Borrowed(text),
-                not_utf8: false,
-                nul_bytes: 0,
-            },
+    fn clean<'a>(&mut self, chunk: &Chunk<'a>, at: usize, body: &'a [u8]) -> Cleaned<'a> {
+        let range = at..at + body.len();
+        match chunk.text.and_then(|text| text.get(range.clone())) {
+            Some(text) if self.odd.is_behind(range, chunk.bytes, self.ansi) => Cleaned::plain(text),
             Some(text) => text::clean_valid(text, self.ansi),
             None => text::clean(body, self.ansi),
         }
@@ -369,3 +353,5 @@ fn origin(chunk: &Chunk<'_>, at: usize, bytes: usize) -> Origin {
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

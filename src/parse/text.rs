@@ -6,12 +6,11 @@
 //! have written them; bytes that are not UTF-8 become U+FFFD; ANSI escape sequences go only when
 //! asked. The result may be empty: the caller skips it, since the service takes no empty message.
 //!
-//! Plain text passes through without a copy. [`plain`] looks at a whole chunk at once: where it
-//! says yes, the records in it are text as they are; [`clean_valid`] spares the second look where
-//! the chunk is at least known to be UTF-8. Called by `parse` for each record,
-//! before redaction.
+//! Plain text passes through without a copy, and a line of a chunk without a look: [`NextOdd`] knows
+//! where the next byte is that wants one. Called by `parse` for each record, before redaction.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::{memchr2, memchr3};
 
@@ -31,13 +30,26 @@ pub enum StripAnsi {
     Strip,
 }
 
-/// What one pass over a whole chunk found, so that lines need not be looked at one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purity<'a> {
-    /// The chunk as text, as far as it is UTF-8 (a character cut by its end aside).
-    pub text: Option<&'a str>,
-    /// No byte in it needs cleaning.
-    pub is_plain: bool,
+/// The next byte of a chunk that may have to go: the search for it is not repeated for each of the
+/// lines before it.
+#[derive(Debug, Default)]
+pub struct NextOdd {
+    /// From the one up to the other there is none.
+    from: usize,
+    at: usize,
+}
+
+impl NextOdd {
+    /// Whether it is behind a range of the chunk, which then needs no [`clean`]. Cheapest in ascending
+    /// order.
+    pub fn is_behind(&mut self, range: Range<usize>, chunk: &[u8], ansi: StripAnsi) -> bool {
+        if range.start < self.from || self.at <= range.start {
+            let rest = &chunk[range.start..];
+            self.from = range.start;
+            self.at = range.start + first_odd(rest, ansi).unwrap_or(rest.len());
+        }
+        range.end <= self.at
+    }
 }
 
 /// A record's text, fit to be sent.
@@ -51,13 +63,14 @@ pub struct Cleaned<'a> {
     pub nul_bytes: usize,
 }
 
-/// A chunk of lines as text, if no record in it needs [`clean`]: ten times cheaper than asking
-/// for each line.
-#[must_use]
-pub fn plain(chunk: &[u8], ansi: StripAnsi) -> Option<&str> {
-    match first_odd(chunk, ansi) {
-        Some(_) => None,
-        None => std::str::from_utf8(chunk).ok(),
+impl<'a> Cleaned<'a> {
+    /// Text that is fit as it is.
+    pub(super) fn plain(text: &'a str) -> Self {
+        Self {
+            text: Cow::Borrowed(text),
+            not_utf8: false,
+            nul_bytes: 0,
+        }
     }
 }
 
@@ -83,11 +96,7 @@ pub fn clean(bytes: &[u8], ansi: StripAnsi) -> Cleaned<'_> {
 pub fn clean_valid(text: &str, ansi: StripAnsi) -> Cleaned<'_> {
     let text = text.strip_suffix('\r').unwrap_or(text);
     match first_odd(text.as_bytes(), ansi) {
-        None => Cleaned {
-            text: Cow::Borrowed(text),
-            not_utf8: false,
-            nul_bytes: 0,
-        },
+        None => Cleaned::plain(text),
         Some(first) => clean_odd(text, first, ansi),
     }
 }
@@ -220,13 +229,6 @@ mod tests {
             assert!(!cleaned.not_utf8);
             assert_eq!(cleaned.nul_bytes, 0);
         }
-        assert_eq!(
-            plain(b"two\nl\xc3\xa9nes\x1b[m", StripAnsi::Keep),
-            Some("two\nl\u{e9}nes\u{1b}[m")
-        );
-        for odd in [&b"a\0"[..], b"a\r\n", b"\xff", b"\x1b[m"] {
-            assert_eq!(plain(odd, StripAnsi::Strip), None);
-        }
     }
 
     #[test]
@@ -317,13 +319,34 @@ mod tests {
             let strip = clean(&bytes, StripAnsi::Strip);
             prop_assert!(!strip.text.contains('\x1b'));
             prop_assert!(strip.text.len() <= keep.text.len());
-            // A chunk that is plain is what cleaning each of its lines would make of it.
-            if let Some(text) = plain(&bytes, StripAnsi::Strip) {
-                for line in text.split('\n') {
-                    prop_assert_eq!(&clean(line.as_bytes(), StripAnsi::Strip).text, line);
+            prop_assert_eq!(&clean_valid(&lossy, StripAnsi::Keep).text, &keep.text);
+        }
+
+        #[test]
+        fn what_is_before_the_next_odd_byte_is_plain(
+            lines in prop::collection::vec("(a|\\x00{1,20}|\r|\u{1b}|é){0,6}", 0..20),
+            back in 0_usize..20,
+            ansi in prop_oneof![Just(StripAnsi::Keep), Just(StripAnsi::Strip)],
+        ) {
+            // A line that needs no cleaning is what cleaning makes of it, and each without an odd
+            // byte is said to be one, in whatever order lines are asked for.
+            let chunk = lines.join("\n");
+            let mut odd = NextOdd::default();
+            let mut ranges = Vec::new();
+            let mut at = 0;
+            for line in &lines {
+                ranges.push((at..at + line.len(), line));
+                at += line.len() + 1;
+            }
+            let again = ranges.iter().skip(back.min(ranges.len()));
+            for (range, line) in ranges.iter().chain(again) {
+                let is_plain = odd.is_behind(range.clone(), chunk.as_bytes(), ansi);
+                prop_assert_eq!(is_plain, first_odd(line.as_bytes(), ansi).is_none());
+                if is_plain {
+                    let cleaned = clean(line.as_bytes(), ansi);
+                    prop_assert_eq!(&cleaned.text, line.as_str());
                 }
             }
-            prop_assert_eq!(&clean_valid(&lossy, StripAnsi::Keep).text, &keep.text);
         }
 
         #[test]

@@ -192,14 +192,14 @@ impl Reader {
         let parser = self.parsers.iter_mut().find(|(of, _)| *of == feed);
         let (_, parser) = parser.unwrap();
         let mut memory = Memory::at(None);
-        let purity = parser.begin(&memory, bytes);
+        let text = parser.begin(&memory, bytes);
         let (file, start, ending) = (FileId(1), Offset(0), Ending::Final);
         let chunk = Chunk {
             file,
             start,
             bytes,
             ending,
-            purity,
+            text,
         };
         let mut log = Log::new();
         let mut at = 0;

@@ -119,7 +119,7 @@ fn pull(source: &Source, zone: TimeZone, bytes: &[u8], piece: usize) -> usize {
             } else {
                 Ending::More
             },
-            purity: parser.begin(&memory, &bytes[start..end]),
+            text: parser.begin(&memory, &bytes[start..end]),
         };
         let mut at = 0;
         while at < chunk.bytes.len() {

@@ -154,7 +154,7 @@ fn read(source: &Arc<Source>, bytes: &[u8]) {
         start: Offset(0),
         bytes,
         ending: Ending::Final,
-        purity: parser.begin(&memory, bytes),
+        text: parser.begin(&memory, bytes),
     };
     let mut at = 0;
     while at < bytes.len() {

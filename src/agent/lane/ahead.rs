@@ -182,7 +182,7 @@ impl Agent {
             start: ahead.at,
             bytes,
             ending,
-            purity: parser.begin(&ahead.memory, bytes),
+            text: parser.begin(&ahead.memory, bytes),
         };
         let mut taker = Taker {
             batches: None,

@@ -25,11 +25,6 @@ pub struct Suspects {
 }
 
 impl Suspects {
-    /// Everything in the chunk needs a look.
-    pub fn suspect_all(&mut self) {
-        self.is_everywhere = true;
-    }
-
     /// Nothing in the whole chunk needs one.
     #[must_use]
     pub fn are_none(&self) -> bool {
