@@ -320,12 +320,11 @@ pub fn deployment_of<'p>(root_dir: &Path, path: &'p Path) -> Option<(&'p str, &'
 #[must_use]
 pub fn is_deployment_id(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    let all = |rest: &[u8], allowed: fn(&u8) -> bool| !rest.is_empty() && rest.iter().all(allowed);
-    match (name.strip_prefix(b"d-"), name.strip_prefix(b"local-")) {
-        (Some(rest), _) => all(rest, |b| b.is_ascii_alphanumeric() || *b == b'-'),
-        (_, Some(rest)) => all(rest, u8::is_ascii_digit),
-        _ => false,
+    if let Some(rest) = name.strip_prefix(b"d-") {
+        return !rest.is_empty() && rest.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     }
+    let digits = name.strip_prefix(b"local-").unwrap_or_default();
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// The version in a version file: `1.8.1` of `agent_version: OFFICIAL_1.8.1-6_rpm`.

@@ -151,7 +151,7 @@ impl Observer {
                 }
             }
             Builtin::Deployments => {
-                if let Some((id, line)) = v1::deployments_line(text) {
+                if let Some((id, line)) = v1::deployments_line(text, self.roster.hot_id()) {
                     self.roster
                         .deployments_line(id, line, moment, &mut self.outbox);
                 }

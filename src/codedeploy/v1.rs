@@ -110,15 +110,21 @@ pub(super) fn read(message: &str) -> Facts<'_> {
     look_up(&MARKERS, message)
 }
 
-/// A line of the deployments log: whose it is, and what a hook's log says there.
-pub(super) fn deployments_line(text: &str) -> Option<(&str, HookLine<'_>)> {
+/// A line of the deployments log: whose it is, and what a hook's log says there. Most likely it is of the
+/// same deployment as the line before, whose id needs no check.
+pub(super) fn deployments_line<'a>(
+    text: &'a str,
+    last_id: Option<&str>,
+) -> Option<(&'a str, HookLine<'a>)> {
     // `[2026-11-21 01:53:20.025] [`; 2.x has no second bracket, and names no deployment.
     let rest = text
         .get(27..)
         .filter(|_| text.as_bytes()[24..27] == *b"] [")?;
-    let (id, rest) = rest.split_once(']')?;
-    let line = HookLine::read(rest)?;
-    is_id(id).then_some((id, line))
+    let (id, line) = last_id
+        .and_then(|id| Some((id.len(), rest.strip_prefix(id)?.strip_prefix(']')?)))
+        .map(|(len, line)| (&rest[..len], line))
+        .or_else(|| rest.split_once(']').filter(|(id, _)| is_id(id)))?;
+    Some((id, HookLine::read(line)?))
 }
 
 fn look_up<'a>(markers: &[Marker], text: &'a str) -> Facts<'a> {
@@ -360,10 +366,15 @@ mod tests {
         assert_eq!(message("INFO  [codedeploy-agent(1)]: x"), Some("x"));
         assert_eq!(message("INFO  [codedeploy-agent(1)]:"), None);
         assert_eq!(message(" INFO Worker 1 starting"), None);
-        assert_eq!(deployments_line("[2026-11-21 01:53:20.025] "), None);
-        assert_eq!(
-            deployments_line("[2026-11-21 01:53:20.025] [d-A]Script - x"),
-            Some(("d-A", HookLine::Script("x")))
-        );
+        assert_eq!(deployments_line("[2026-11-21 01:53:20.025] ", None), None);
+        // Whose a line is does not depend on whose the last one was; no id is none.
+        for last_id in [None, Some("d-A"), Some("d-AB"), Some("d-B")] {
+            for id in ["d-A", "d-AB", "", "x", "d-", "d-A]x", "d-A "] {
+                let text = format!("[2026-11-21 01:53:20.025] [{id}]Script - x");
+                let line = deployments_line(&text, last_id);
+                let whole = is_id(id).then_some((id, HookLine::Script("x")));
+                assert_eq!(line, whole, "{id} behind {last_id:?}");
+            }
+        }
     }
 }

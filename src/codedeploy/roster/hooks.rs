@@ -35,6 +35,11 @@ impl Roster {
         self.hook_line(at, line, Teller::Scripts, moment, outbox);
     }
 
+    /// The deployment of the last line of the deployments log.
+    pub(in super::super) fn hot_id(&self) -> Option<&str> {
+        Some(&self.deployments.get(self.hot)?.id)
+    }
+
     /// Takes a line of the deployments log, which repeats every hook's log.
     pub(in super::super) fn deployments_line(
         &mut self,
@@ -43,8 +48,8 @@ impl Roster {
         moment: Moment,
         outbox: &mut Outbox,
     ) {
-        let at = match self.deployments.get(self.hot) {
-            Some(deployment) if deployment.id == id => self.hot,
+        let at = match self.hot_id() {
+            Some(hot) if hot == id => self.hot,
             _ => self.place(id, moment),
         };
         self.hot = at;

@@ -49,6 +49,8 @@ pub(super) struct Roster {
     hot: usize,
     hot_path: Vec<u8>,
     hot_at: Option<usize>,
+    /// The last identifier that could be read: the records of one command follow each other.
+    hot_identifier: Option<(String, Identifier)>,
 }
 
 /// The roster on disk.
@@ -136,7 +138,9 @@ impl Roster {
                 command,
                 identifier,
             } => {
-                let identifier = Identifier::read(identifier).map(|identifier| identifier.hash);
+                let identifier = self
+                    .identifier(identifier)
+                    .map(|identifier| identifier.hash);
                 self.known(command.deployment, moment)
                     .receive(command.event, identifier, telling);
             }
@@ -303,19 +307,31 @@ impl Roster {
 
     /// Deployment, event and hash of a command; names that cannot be read come from what was
     /// fetched last.
-    fn resolve(&self, text: &str) -> Option<(String, String, u64)> {
-        let identifier = Identifier::read(text)?;
-        if let Some((id, event)) = identifier.name {
-            return Some((id, event, identifier.hash));
+    fn resolve(&mut self, text: &str) -> Option<(String, String, u64)> {
+        let Identifier { hash, name } = self.identifier(text)?;
+        if let Some((id, event)) = name {
+            return Some((id, event, hash));
         }
         let known = self.deployments.iter().find_map(|deployment| {
             let events = deployment.events.iter();
-            let mut same = events.filter(|event| event.identifier == Some(identifier.hash));
+            let mut same = events.filter(|event| event.identifier == Some(hash));
             Some((deployment.id.clone(), same.next()?.name.clone()))
         });
         let unnamed = || Some((self.specified.clone()?, "Unknown".to_owned()));
         let (id, event) = known.or_else(unnamed)?;
-        Some((id, event, identifier.hash))
+        Some((id, event, hash))
+    }
+
+    /// What an identifier says; decoded once, however often it comes in a row.
+    fn identifier(&mut self, text: &str) -> Option<Identifier> {
+        if let Some((hot, identifier)) = &self.hot_identifier
+            && hot == text
+        {
+            return Some(identifier.clone());
+        }
+        let identifier = Identifier::read(text)?;
+        self.hot_identifier = Some((text.to_owned(), identifier.clone()));
+        Some(identifier)
     }
 
     /// The deployment of that id, about which the agent log says something.
